@@ -1,0 +1,199 @@
+//! The command line: reads it, does what it says, tells the end.
+
+#[expect(
+    missing_docs,
+    reason = "a doc comment there is a text of --help, and the types that hold options need none"
+)]
+pub mod args;
+pub mod values;
+
+use std::{ffi::OsString, fs, path::Path, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use serde::Serialize;
+
+use crate::{
+    cancel::Cancel,
+    commands,
+    error::Error,
+    find::Scope,
+    output::Output,
+    package,
+    update::{self, Plan, event::Listener, show::Show},
+    usb::{Bus, KernelBus, UsbipBus},
+};
+use args::{Cli, Command, Global, Update};
+
+#[derive(Serialize)]
+struct Failure {
+    error: &'static str,
+    exit: u8,
+    message: String,
+    result: Option<&'static str>,
+    result_code: Option<u16>,
+    advice: Option<String>,
+}
+
+#[derive(Serialize)]
+struct DryRun {
+    path: String,
+    steps: Vec<String>,
+}
+
+/// Runs the program: arguments in, exit code out (docs/spec/results.md, 2).
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing more can be said if standard error is closed too.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(2),
+            };
+        }
+    };
+    let mut output = Output::standard(cli.global.json, cli.global.verbosity());
+    ExitCode::from(run(&cli, &mut output))
+}
+
+/// Does what was asked for and tells how it ended: the exit code.
+pub fn run(cli: &Cli, output: &mut Output) -> u8 {
+    let result = dispatch(cli, output).and_then(|()| output.finish().map_err(Error::Output));
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            tell(&error, output);
+            error.exit_code()
+        }
+    }
+}
+
+fn tell(error: &Error, output: &mut Output) {
+    let advice = error.advice();
+    output.error(format_args!("inband: {error}"));
+    if let Some(advice) = &advice {
+        output.error(format_args!("  help: {advice}"));
+    }
+    output.json(
+        "error",
+        &Failure {
+            error: error.name(),
+            exit: error.exit_code(),
+            message: error.to_string(),
+            result: error.result().map(|result| result.name()),
+            result_code: error.result().map(|result| result.code()),
+            advice,
+        },
+    );
+}
+
+fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
+    let cancel = Cancel::on_signals()
+        .map_err(|source| Error::System { action: "catch the signals of Ctrl-C", source })?;
+    let selector = cli.global.device.as_ref();
+    match &cli.command {
+        Command::List(list) => with_scope(&cli.global, |scope| commands::list::run(scope, list.all, output)),
+        Command::Status => with_scope(&cli.global, |scope| commands::status::run(scope, selector, output)),
+        Command::Log => with_scope(&cli.global, |scope| commands::log::run(scope, selector, output)),
+        Command::Detach => {
+            with_scope(&cli.global, |scope| commands::detach::run(scope, selector, output, &cancel))
+        }
+        Command::Update(args) => {
+            with_scope(&cli.global, |scope| update(scope, &cli.global, args, output, &cancel))
+        }
+        Command::Keygen(args) => package::keygen::run(&args.out, output),
+        Command::Pack(args) => package::pack::run(args, output),
+        Command::Sign(args) => package::sign::run(args, output),
+        Command::Verify(args) => package::verify::run(args, output, &cancel),
+        Command::Inspect(args) => package::inspect::run(&args.package, output),
+        Command::Demo(args) => crate::demo::run(args, output, &cancel),
+        Command::Attach(args) => commands::attach::run(args, cli.global.usbip.as_ref(), output, &cancel),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "inband", &mut script);
+            output.raw(&script);
+            Ok(())
+        }
+        Command::Man(args) => man(&args.directory),
+    }
+}
+
+/// The bus the user means, and how to speak of it.
+fn with_scope<T>(global: &Global, act: impl FnOnce(&Scope<'_>) -> T) -> T {
+    let (bus, name, hint): (Box<dyn Bus>, _, _) = match &global.usbip {
+        Some(server) => (
+            Box::new(UsbipBus::new(server.clone())),
+            format!("at the USB/IP server {server}"),
+            "is inbandd up, does it listen there, and does no other client have the device?".to_owned(),
+        ),
+        None => (
+            Box::new(KernelBus),
+            "on USB".to_owned(),
+            "is the BMC up, its USB link on, and inbandd running there? For one served over USB/IP use --usbip HOST"
+                .to_owned(),
+        ),
+    };
+    act(&Scope { bus: &*bus, name, hint })
+}
+
+fn update(
+    scope: &Scope<'_>,
+    global: &Global,
+    args: &Update,
+    output: &mut Output,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let keys = package::keys::load(&args.keys.files, args.keys.directory.as_deref())?;
+    let plan = Plan {
+        package: args.firmware.clone(),
+        keys: keys.as_ref(),
+        wait: args.wait.map(Duration::from_secs),
+    };
+    let mut show = Show::new(output);
+    let listener: &mut dyn Listener = &mut show;
+    let prepared = update::prepare(&plan, || scope.one(global.device.as_ref()), listener, cancel)?;
+    if args.dry_run {
+        drop(show);
+        dry_run(&plan, &prepared, output);
+        return Ok(());
+    }
+    update::run(scope.bus, &plan, prepared, listener, cancel)?;
+    drop(show);
+    if plan.wait.is_none() {
+        output.note("next: restart the BMC to run it, if it does not do so by itself; `inband status` shows what runs");
+    }
+    Ok(())
+}
+
+fn dry_run(plan: &Plan<'_>, prepared: &update::Prepared, output: &mut Output) {
+    use inband_dfu::host::InterfaceMode;
+
+    let mut steps = Vec::new();
+    match prepared.bmc.mode() {
+        InterfaceMode::Runtime => steps.push("ask the BMC to enter DFU mode, and follow it there".to_owned()),
+        InterfaceMode::Dfu => steps.push("clear up what an earlier session left in DFU mode".to_owned()),
+    }
+    steps.push(format!(
+        "send {} in blocks of {} bytes; the BMC checks every byte and stages the firmware",
+        crate::text::bytes(prepared.contents.head.total_length),
+        prepared.bmc.interface().block_size()
+    ));
+    steps.push("let the BMC return to run-time".to_owned());
+    if let Some(limit) = plan.wait {
+        steps.push(format!("wait up to {} s until the BMC runs it", limit.as_secs()));
+    }
+    output.text("nothing was sent; an update would");
+    for step in &steps {
+        output.text(format_args!("  - {step}"));
+    }
+    output.json("dry-run", &DryRun { path: prepared.bmc.place.to_string(), steps });
+}
+
+/// Writes `inband.1` and one page for each command.
+fn man(directory: &Path) -> Result<(), Error> {
+    let failed =
+        |source| Error::File { path: directory.to_owned(), action: "write the manual pages to", source };
+    fs::create_dir_all(directory).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), directory).map_err(failed)
+}

@@ -1,0 +1,102 @@
+//! `inband attach`: gives a BMC served over USB/IP to this machine's kernel.
+
+#[cfg(target_os = "linux")]
+use std::{io::ErrorKind, thread, time::Duration};
+
+#[cfg(target_os = "linux")]
+use inband_virtual::usbip::{self, BusId, ClientError, attach::AttachError};
+
+use crate::{cancel::Cancel, cli::args::Attach, error::Error, output::Output, usb::Server};
+
+/// Between two tries to attach the device again.
+#[cfg(target_os = "linux")]
+const POLL: Duration = Duration::from_millis(50);
+
+/// Attaches a device, and with `keep` again whenever it comes back.
+///
+/// # Errors
+/// [`Error::Usage`], [`Error::Attach`], [`Error::NoDevice`], [`Error::ManyDevices`]; with `keep` it ends with
+/// [`Error::Cancelled`] only.
+#[cfg(target_os = "linux")]
+pub fn run(
+    args: &Attach,
+    server: Option<&Server>,
+    output: &mut Output,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let server = server.ok_or_else(|| Error::Usage("attach needs --usbip HOST[:PORT]".to_owned()))?;
+    let busid = busid(args, server)?;
+    let mut waits = false;
+    loop {
+        match usbip::attach::attach((server.host.as_str(), server.port), &busid) {
+            Ok(port) => {
+                output.text(format_args!("{server}/{busid} is on port {port} of vhci_hcd"));
+                output.json(
+                    "attached",
+                    &Attached { server: server.to_string(), busid: busid.to_string(), port },
+                );
+                if !args.keep {
+                    return Ok(());
+                }
+                waits = true;
+            }
+            // As long as the kernel has it the server says it is in use; in between it is not there.
+            Err(AttachError::Client(error)) if waits && is_passing(&error) => {}
+            Err(error) => {
+                let permission = matches!(&error, AttachError::Refused { source, .. } if source.kind() == ErrorKind::PermissionDenied);
+                return Err(Error::Attach { reason: error.to_string(), permission });
+            }
+        }
+        cancel.check()?;
+        thread::sleep(POLL);
+    }
+}
+
+/// Only Linux has vhci_hcd.
+///
+/// # Errors
+/// [`Error::Usage`], always.
+#[cfg(not(target_os = "linux"))]
+pub fn run(_: &Attach, _: Option<&Server>, _: &mut Output, _: &Cancel) -> Result<(), Error> {
+    Err(Error::Usage("attach works on Linux only: other systems have no vhci_hcd".to_owned()))
+}
+
+#[cfg(target_os = "linux")]
+#[derive(serde::Serialize)]
+struct Attached {
+    server: String,
+    busid: String,
+    port: u32,
+}
+
+#[cfg(target_os = "linux")]
+const fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused(_)
+        | ClientError::Connect { .. }
+        | ClientError::Io(_)
+        | ClientError::Closed
+        | ClientError::Timeout => true,
+        ClientError::Wire(_)
+        | ClientError::Protocol(_)
+        | ClientError::Descriptors(_)
+        | ClientError::Device(_) => false,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn busid(args: &Attach, server: &Server) -> Result<BusId, Error> {
+    if let Some(name) = &args.busid {
+        return BusId::new(name).ok_or_else(|| Error::Usage("BUSID has to be like 1-1".to_owned()));
+    }
+    let devices = usbip::list((server.host.as_str(), server.port))
+        .map_err(|error| Error::Attach { reason: error.to_string(), permission: false })?;
+    match devices.as_slice() {
+        [] => Err(Error::NoDevice {
+            where_: format!("at the USB/IP server {server}"),
+            advice: "is inbandd up, and is the device attached elsewhere?".to_owned(),
+        }),
+        [one] => Ok(one.device.busid.clone()),
+        many => Err(Error::ManyDevices(many.iter().map(|remote| remote.device.busid.to_string()).collect())),
+    }
+}

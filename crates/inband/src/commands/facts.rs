@@ -1,0 +1,185 @@
+//! What is known about a BMC, as JSON has it. Texts are as the device gave them: whoever prints them escapes them.
+
+use inband_dfu::host::InterfaceMode;
+use inband_session::{
+    Door, ResultCode,
+    status::{FirmwarePage, StatusPage},
+};
+use inband_store::Slot;
+use serde::Serialize;
+
+use crate::{
+    bmc::Bmc,
+    error::DeviceError,
+    text::{bcd, hex},
+};
+
+/// A BMC. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// Where it is.
+    pub path: String,
+    /// iSerialNumber.
+    pub serial: Option<String>,
+    /// iManufacturer.
+    pub manufacturer: Option<String>,
+    /// iProduct.
+    pub product: Option<String>,
+    /// idVendor, four hexadecimal digits.
+    pub vendor_id: String,
+    /// idProduct, four hexadecimal digits.
+    pub product_id: String,
+    /// bcdDevice.
+    pub bcd_device: String,
+    /// The board.
+    pub machine: String,
+    /// `run-time` or `dfu`.
+    pub mode: &'static str,
+    /// The session's state.
+    pub state: &'static str,
+    /// The result of the last session, by name; `unknown` for a number this version does not know.
+    pub result: &'static str,
+    /// The same by number.
+    pub result_code: u16,
+    /// The door the session came through.
+    pub door: Option<&'static str>,
+    /// How the doors stand.
+    pub doors: Doors,
+    /// Session id; 0 is none.
+    pub session: u32,
+    /// Bytes received in this session.
+    pub received: u32,
+    /// Bytes announced; 0 while unknown.
+    pub announced: u32,
+    /// First 16 bytes of the SHA-256 of the head of the session's package.
+    pub package: String,
+    /// The running slot.
+    pub running: &'static str,
+    /// The slot that boots next.
+    pub boots_next: &'static str,
+    /// Whether the running slot is not confirmed yet.
+    pub on_trial: bool,
+    /// Security version of the running firmware.
+    pub security_version: u32,
+    /// Lowest security version that is taken.
+    pub security_floor: u32,
+    /// Slots a and b.
+    pub slots: [SlotFacts; 2],
+}
+
+/// How the doors stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Doors {
+    /// Control transfers.
+    pub dfu: &'static str,
+    /// Bulk transfers.
+    pub bulk: &'static str,
+    /// The USB disk.
+    pub volume: &'static str,
+    /// IPMI.
+    pub ipmi: &'static str,
+}
+
+/// A slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SlotFacts {
+    /// `a` or `b`.
+    pub slot: &'static str,
+    /// `empty`, `invalid`, `staged`, `trial` or `good`.
+    pub state: &'static str,
+    /// The firmware's version.
+    pub version: String,
+    /// Its security version.
+    pub security_version: u32,
+    /// What bcdDevice shows for it.
+    pub bcd_device: String,
+}
+
+impl Facts {
+    /// Asks a BMC for all of it.
+    ///
+    /// # Errors
+    /// If it does not answer, or not as the pages are defined.
+    pub fn read(bmc: &mut Bmc) -> Result<Self, DeviceError> {
+        let status = bmc.status()?;
+        let firmware = bmc.firmware()?;
+        Ok(Self::new(bmc, &status, &firmware))
+    }
+
+    /// Puts together what was read.
+    #[must_use]
+    pub fn new(bmc: &Bmc, status: &StatusPage, firmware: &[FirmwarePage; 2]) -> Self {
+        let door = |door: Door| status.door_state(door).name();
+        Self {
+            path: bmc.place.to_string(),
+            serial: bmc.strings.serial.clone(),
+            manufacturer: bmc.strings.manufacturer.clone(),
+            product: bmc.strings.product.clone(),
+            vendor_id: format!("{:04x}", bmc.vendor_id),
+            product_id: format!("{:04x}", bmc.product_id),
+            bcd_device: bcd(bmc.device_version),
+            machine: bmc.machine.clone(),
+            mode: mode_name(bmc.mode()),
+            state: status.state.name(),
+            result: result_name(status.result()),
+            result_code: status.result_code,
+            door: status.door.map(Door::name),
+            doors: Doors {
+                dfu: door(Door::Dfu),
+                bulk: door(Door::Bulk),
+                volume: door(Door::Volume),
+                ipmi: door(Door::Ipmi),
+            },
+            session: status.session,
+            received: status.received,
+            announced: status.announced,
+            package: hex(&status.head),
+            running: status.running.name(),
+            boots_next: status.boots_next.name(),
+            on_trial: status.on_trial,
+            security_version: status.security_version,
+            security_floor: status.floor,
+            slots: [slot_facts(&firmware[0]), slot_facts(&firmware[1])],
+        }
+    }
+
+    /// The version in a slot; empty if there is none.
+    #[must_use]
+    pub fn version(&self, slot: &str) -> &str {
+        self.slots.iter().find(|facts| facts.slot == slot).map_or("", |facts| facts.version.as_str())
+    }
+}
+
+fn slot_facts(page: &FirmwarePage) -> SlotFacts {
+    SlotFacts {
+        slot: page.slot.name(),
+        state: page.state.name(),
+        version: page.version.as_str().to_owned(),
+        security_version: page.security_version,
+        bcd_device: bcd(page.bcd_device),
+    }
+}
+
+/// The version in a slot; empty if there is none.
+#[must_use]
+pub fn version_in(firmware: &[FirmwarePage; 2], slot: Slot) -> String {
+    firmware[usize::from(slot.number())].version.as_str().to_owned()
+}
+
+/// The name of a mode.
+#[must_use]
+pub const fn mode_name(mode: InterfaceMode) -> &'static str {
+    match mode {
+        InterfaceMode::Runtime => "run-time",
+        InterfaceMode::Dfu => "dfu",
+    }
+}
+
+/// The name of a result; `unknown` for a number this version does not know.
+#[must_use]
+pub const fn result_name(result: Option<ResultCode>) -> &'static str {
+    match result {
+        Some(result) => result.name(),
+        None => "unknown",
+    }
+}

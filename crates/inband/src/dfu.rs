@@ -1,0 +1,156 @@
+//! Drives the DFU host sequence over an opened device.
+
+use std::{io, time::Duration};
+
+use inband_dfu::host::{self, Block, DfuInterface, End, Error as DfuError, Limits, Step};
+use inband_dfu::wire::{DETACH_TIMEOUT_MS, Request};
+use inband_usb::{HostDevice, HostError, HostTransfer};
+
+use crate::{cancel::Cancel, usb::CONTROL_TIMEOUT};
+
+/// Longest wait between two looks at whether the user wants to stop.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Why a sequence ended early.
+#[derive(Debug)]
+pub enum Stop {
+    /// The device, or USB.
+    Dfu(DfuError),
+    /// The file.
+    Read(io::Error),
+    /// The user. The device was sent DFU_ABORT.
+    Cancelled,
+}
+
+impl From<DfuError> for Stop {
+    fn from(error: DfuError) -> Self {
+        Self::Dfu(error)
+    }
+}
+
+/// Sends DETACH. The device leaves the bus; this handle of it is then of no more use.
+///
+/// # Errors
+/// [`Stop::Dfu`] with a refusal if the door is shut.
+pub fn detach(device: &mut dyn HostDevice, interface: &DfuInterface, cancel: &Cancel) -> Result<(), Stop> {
+    let mut step = host::detach(interface);
+    loop {
+        step = match step {
+            Step::Detached { bus_reset } => {
+                if bus_reset {
+                    // Whatever it answers: what counts is whether the device comes back in DFU mode.
+                    let _ = device.reset();
+                }
+                return Ok(());
+            }
+            other => advance(device, other, cancel)?,
+        };
+    }
+}
+
+/// Brings a device in DFU mode to dfuIDLE and sends it `total` bytes, block by block. `fill` fills the buffer with the
+/// next bytes of the file; `sent` is told how many bytes the device has taken.
+///
+/// # Errors
+/// See [`Stop`].
+pub fn download(
+    device: &mut dyn HostDevice,
+    interface: &DfuInterface,
+    total: u64,
+    cancel: &Cancel,
+    mut fill: impl FnMut(&mut [u8]) -> io::Result<()>,
+    mut sent: impl FnMut(u64),
+) -> Result<End, Stop> {
+    let result = (|| {
+        let mut step = host::open(device.now(), interface, Limits::default());
+        loop {
+            step = match step {
+                Step::Ready(ready) => ready.download(device.now(), total)?,
+                Step::Block(block) => {
+                    sent(block.sent());
+                    next_block(device, block, &mut fill)?
+                }
+                Step::Downloaded(end) => {
+                    sent(total);
+                    return Ok(end);
+                }
+                other => advance(device, other, cancel)?,
+            };
+        }
+    })();
+    if matches!(result, Err(Stop::Cancelled | Stop::Read(_))) {
+        abort(device, interface);
+    }
+    result
+}
+
+fn next_block(
+    device: &mut dyn HostDevice,
+    block: Block,
+    fill: &mut impl FnMut(&mut [u8]) -> io::Result<()>,
+) -> Result<Step, Stop> {
+    let mut data = vec![0; block.length()];
+    fill(&mut data).map_err(Stop::Read)?;
+    Ok(block.send(device.now(), data)?)
+}
+
+/// Brings a device in DFU mode to dfuIDLE and asks it to leave; a device that takes no DETACH there leaves at a bus reset
+/// (DFU 1.1, A.2.3). What goes wrong changes nothing any more.
+pub fn leave(device: &mut dyn HostDevice, interface: &DfuInterface) {
+    let never = Cancel::default();
+    let mut step = host::open(device.now(), interface, Limits::default());
+    while !matches!(step, Step::Ready(_)) {
+        step = match advance(device, step, &never) {
+            Ok(next) => next,
+            Err(_) => return,
+        };
+    }
+    let setup = Request::Detach.setup(interface.number, DETACH_TIMEOUT_MS, 0);
+    if device.control_out(setup, Vec::new(), CONTROL_TIMEOUT) == Err(HostError::Stall) {
+        let _ = device.reset();
+    }
+}
+
+/// Does what a step that needs nothing from the caller asks for.
+fn advance(device: &mut dyn HostDevice, step: Step, cancel: &Cancel) -> Result<Step, Stop> {
+    match step {
+        Step::Request(transfer, expect) => {
+            if cancel.is_requested() {
+                return Err(Stop::Cancelled);
+            }
+            let reply = device.run(HostTransfer::from(transfer), CONTROL_TIMEOUT);
+            let now = device.now();
+            Ok(match &reply {
+                Ok(completion) => expect.handle(now, Ok(&completion.data))?,
+                Err(error) => expect.handle(now, Err(error.clone()))?,
+            })
+        }
+        Step::Wait(time, pause) => {
+            wait(device, time, cancel)?;
+            Ok(pause.resume())
+        }
+        Step::Detached { .. } | Step::Ready(_) | Step::Block(_) | Step::Downloaded(_) => {
+            Err(DfuError::Misuse("the sequence came to a step of another sequence").into())
+        }
+    }
+}
+
+fn wait(device: &mut dyn HostDevice, time: Duration, cancel: &Cancel) -> Result<(), Stop> {
+    let end = device.now().saturating_add(time);
+    loop {
+        if cancel.is_requested() {
+            return Err(Stop::Cancelled);
+        }
+        let left = end.saturating_sub(device.now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        device.wait(left.min(SLICE));
+    }
+}
+
+/// Tells the device that the download is over. What it answers changes nothing any more.
+fn abort(device: &mut dyn HostDevice, interface: &DfuInterface) {
+    let setup = Request::Abort.setup(interface.number, 0, 0);
+    let _: Result<(), HostError> = device.control_out(setup, Vec::new(), CONTROL_TIMEOUT);
+}

@@ -1,0 +1,395 @@
+//! What can go wrong, how it is told, and the exit codes of docs/spec/results.md.
+
+use std::{fmt, io, path::PathBuf};
+
+use inband_dfu::host::Error as DfuError;
+use inband_session::ResultCode;
+use inband_usb::{HostError, descriptor::ParseError};
+
+use crate::{
+    text::{shown, shown_path},
+    usb::Place,
+};
+
+/// Exit code of a cancelled command.
+pub const CANCELLED: u8 = 14;
+
+/// Why a command failed. Each variant has one exit code, or takes it from the table of results.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// There is no BMC where we looked.
+    #[error("no BMC found {where_}")]
+    NoDevice {
+        /// Where we looked.
+        where_: String,
+        /// What was found instead, and what to try.
+        advice: String,
+    },
+    /// More than one BMC fits.
+    #[error("more than one BMC fits:\n{}", Indented(.0))]
+    ManyDevices(Vec<String>),
+    /// The bus itself cannot be had: no USB, no USB/IP server.
+    #[error("cannot look for devices {where_}: {source}")]
+    Bus {
+        /// Where we looked.
+        where_: String,
+        /// Why.
+        source: HostError,
+        /// What to try.
+        advice: String,
+    },
+    /// A device failed us.
+    #[error("{place}: cannot {action}: {source}")]
+    Device {
+        /// Where it is.
+        place: Place,
+        /// What we wanted to do.
+        action: &'static str,
+        /// Why it did not work.
+        source: Box<DeviceError>,
+        /// What to try.
+        advice: Option<String>,
+    },
+    /// The device went away and did not come back in time.
+    #[error("{place}: the device left the bus and did not come back within {seconds} s")]
+    NotBack {
+        /// Where it was.
+        place: Place,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// Another device came back.
+    #[error("{place}: another device took its place: {found}")]
+    Swapped {
+        /// Where it was.
+        place: Place,
+        /// What is there now.
+        found: String,
+    },
+    /// The BMC refused, or ended the session.
+    #[error("{place}: {}: {}", .code.name(), .code.meaning())]
+    Refused {
+        /// Where it is.
+        place: Place,
+        /// The result it gave.
+        code: ResultCode,
+    },
+    /// The BMC gave a result that this version does not know.
+    #[error("{place}: the BMC ended the session with result {number}, which this version does not know")]
+    UnknownResult {
+        /// Where it is.
+        place: Place,
+        /// The number.
+        number: u16,
+    },
+    /// The BMC did not start the staged firmware in time.
+    #[error("{place}: the firmware is staged, but the BMC did not start it within {seconds} s")]
+    NotActivated {
+        /// Where it is.
+        place: Place,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// The package would be refused; nothing was sent.
+    #[error("{}: {}: {reason}", shown_path(.path), .code.name())]
+    BadPackage {
+        /// The package.
+        path: PathBuf,
+        /// The result a BMC would give.
+        code: ResultCode,
+        /// What exactly is wrong.
+        reason: String,
+    },
+    /// A package cannot be made of what was given.
+    #[error("cannot make the package: {0}")]
+    Pack(String),
+    /// A file cannot be read or written.
+    #[error("cannot {action} {}: {source}", shown_path(.path))]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What we wanted to do.
+        action: &'static str,
+        /// Why it did not work.
+        source: io::Error,
+    },
+    /// A device cannot be given to the kernel.
+    #[error("{reason}")]
+    Attach {
+        /// Why.
+        reason: String,
+        /// Whether it is for want of permission.
+        permission: bool,
+    },
+    /// Our own output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
+    /// A key cannot be used.
+    #[error("{}: {reason}", shown_path(.path))]
+    Key {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The user asked for the end.
+    #[error("cancelled")]
+    Cancelled,
+    /// Verdicts of the demo were not the expected ones.
+    #[error("{failed} of {all} verdicts were not the expected ones")]
+    Demo {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// The operating system refused something that has no number of its own.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What we wanted to do.
+        action: &'static str,
+        /// Why it did not work.
+        source: io::Error,
+    },
+}
+
+/// Why a device failed us.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A transfer.
+    #[error("{}", TransferFailure(.0))]
+    Host(#[from] HostError),
+    /// Its descriptors.
+    #[error("its descriptors are broken: {0}")]
+    Descriptor(#[from] ParseError),
+    /// Its answer to the vendor request.
+    #[error("its status page {page} is broken: {source}")]
+    Page {
+        /// The page.
+        page: u16,
+        /// What is wrong with it.
+        source: inband_session::status::PageError,
+    },
+    /// The server that has it speaks no USB/IP.
+    #[error("{0}")]
+    Server(String),
+    /// The DFU protocol.
+    #[error("{0}")]
+    Dfu(#[from] DfuError),
+}
+
+impl Error {
+    /// The exit code (docs/spec/results.md, 2).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Pack(_) => 2,
+            Self::NoDevice { .. } => 3,
+            Self::ManyDevices(_) => 4,
+            // A bus that is not there has no devices.
+            Self::Bus { source: HostError::Permission, .. } => 5,
+            Self::Bus { .. } => 3,
+            Self::Device { source, .. } => source.exit_code(),
+            Self::NotBack { .. } | Self::Swapped { .. } | Self::NotActivated { .. } => 10,
+            Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
+            Self::File { .. } | Self::Output(_) => 7,
+            Self::Key { .. } => 16,
+            Self::Cancelled => CANCELLED,
+            Self::Demo { .. } => 20,
+            Self::System { .. } | Self::UnknownResult { .. } => 1,
+            Self::Attach { permission: true, .. } => 5,
+            Self::Attach { permission: false, .. } => 1,
+        }
+    }
+
+    /// The stable name of the kind of error, for JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "usage",
+            Self::NoDevice { .. } => "no-device",
+            Self::ManyDevices(_) => "many-devices",
+            Self::Bus { .. } => "bus",
+            Self::Device { .. } => "device",
+            Self::NotBack { .. } => "not-back",
+            Self::Swapped { .. } => "swapped",
+            Self::Refused { .. } => "refused",
+            Self::UnknownResult { .. } => "unknown-result",
+            Self::NotActivated { .. } => "not-activated",
+            Self::BadPackage { .. } => "bad-package",
+            Self::Pack(_) => "pack",
+            Self::File { .. } => "file",
+            Self::Attach { .. } => "attach",
+            Self::Output(_) => "output",
+            Self::Key { .. } => "key",
+            Self::Cancelled => "cancelled",
+            Self::Demo { .. } => "demo",
+            Self::System { .. } => "system",
+        }
+    }
+
+    /// The result that goes with it, if a BMC gave one or would give one.
+    #[must_use]
+    pub const fn result(&self) -> Option<ResultCode> {
+        match self {
+            Self::Refused { code, .. } | Self::BadPackage { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        let text = match self {
+            Self::Usage(_)
+            | Self::Demo { .. }
+            | Self::Output(_)
+            | Self::System { .. }
+            | Self::Pack(_)
+            | Self::Attach { .. } => return None,
+            Self::NoDevice { advice, .. } | Self::Bus { advice, .. } => return Some(advice.clone()),
+            Self::ManyDevices(_) => "choose one with --device PATH or --device SERIAL",
+            Self::Device { advice: Some(advice), .. } => return Some(advice.clone()),
+            Self::Device { source, .. } => match source.exit_code() {
+                10 => {
+                    "look whether the BMC is up, then repeat the command; its running firmware is as it was"
+                }
+                11 => "the device does not follow the protocol: is it an Inband BMC? See `inband list --all`",
+                _ => return None,
+            },
+            Self::NotBack { .. } => {
+                "look at the BMC itself, and at `inband list --all`; repeat the command when it is back"
+            }
+            Self::Swapped { .. } => "see `inband list`, and name the device with --device SERIAL",
+            Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.advice(),
+            Self::UnknownResult { .. } => "use the version of inband that came with the BMC's firmware",
+            Self::NotActivated { .. } => "restart the BMC; `inband status` then shows what it runs",
+            Self::File { .. } => return None,
+            Self::Key { .. } => "a key is a PEM file as `inband keygen` or openssl(1) writes it",
+            Self::Cancelled => {
+                "the running firmware of the BMC is as it was; repeat the command to begin anew"
+            }
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl DeviceError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Host(error) => host_exit_code(error),
+            Self::Descriptor(_) | Self::Page { .. } | Self::Server(_) => 11,
+            Self::Dfu(error) => match error {
+                DfuError::Refused { .. } | DfuError::PeerMisbehaved(_) => 11,
+                DfuError::Gone | DfuError::NoAnswer(_) | DfuError::TooSlow(_) => 10,
+                DfuError::Misuse(_) => 1,
+                DfuError::Usb(error) => host_exit_code(error),
+            },
+        }
+    }
+}
+
+const fn host_exit_code(error: &HostError) -> u8 {
+    match error {
+        HostError::Permission => 5,
+        HostError::Cancelled | HostError::Gone => 10,
+        HostError::Stall | HostError::Overflow => 11,
+        HostError::Busy => 12,
+        HostError::Misuse(_) | HostError::Other(_) => 1,
+    }
+}
+
+/// [`HostError`] in words for somebody who waits for an answer.
+struct TransferFailure<'a>(&'a HostError);
+
+impl fmt::Display for TransferFailure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            HostError::Cancelled => f.write_str("it does not answer"),
+            HostError::Other(text) => f.write_str(&shown(text)),
+            HostError::Stall
+            | HostError::Gone
+            | HostError::Overflow
+            | HostError::Busy
+            | HostError::Permission
+            | HostError::Misuse(_) => self.0.fmt(f),
+        }
+    }
+}
+
+/// Lines, each a little to the right.
+struct Indented<'a>(&'a [String]);
+
+impl fmt::Display for Indented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, line) in self.0.iter().enumerate() {
+            write!(f, "{}  {line}", if number == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exit codes the specification lists for `inband`.
+    fn specified() -> Vec<u8> {
+        let text = include_str!("../../../docs/spec/results.md");
+        let section = text.split("## ").find(|section| section.starts_with("2.")).unwrap();
+        section.lines().filter_map(|line| line.split('|').nth(1)?.trim().parse().ok()).collect()
+    }
+
+    #[test]
+    fn every_error_has_a_documented_exit_code() {
+        let place = || Place::Port { bus: "1".into(), ports: vec![1] };
+        let io = || io::Error::from(io::ErrorKind::NotFound);
+        let device = |source: DeviceError| Error::Device {
+            place: place(),
+            action: "open it",
+            source: Box::new(source),
+            advice: None,
+        };
+        let errors = [
+            (2, Error::Usage("x".into())),
+            (2, Error::Pack("x".into())),
+            (3, Error::NoDevice { where_: "on USB".into(), advice: String::new() }),
+            (4, Error::ManyDevices(vec![])),
+            (5, device(HostError::Permission.into())),
+            (10, device(HostError::Gone.into())),
+            (10, device(HostError::Cancelled.into())),
+            (11, device(HostError::Stall.into())),
+            (12, device(HostError::Busy.into())),
+            (11, device(ParseError::Truncated.into())),
+            (10, device(DfuError::Gone.into())),
+            (10, Error::NotBack { place: place(), seconds: 10 }),
+            (10, Error::Swapped { place: place(), found: String::new() }),
+            (8, Error::Refused { place: place(), code: ResultCode::DoorShut }),
+            (6, Error::BadPackage { path: "x".into(), code: ResultCode::BadChunk, reason: String::new() }),
+            (7, Error::File { path: "x".into(), action: "read", source: io() }),
+            (7, Error::Output(io())),
+            (16, Error::Key { path: "x".into(), reason: String::new() }),
+            (14, Error::Cancelled),
+            (20, Error::Demo { failed: 1, all: 5 }),
+            (1, Error::System { action: "x", source: io() }),
+        ];
+        let specified = specified();
+        assert!(specified.len() > 10);
+        for (code, error) in errors {
+            assert_eq!(error.exit_code(), code, "{error}");
+            assert!(specified.contains(&code), "{code} is not in docs/spec/results.md");
+        }
+        for result in ResultCode::ALL {
+            assert!(specified.contains(&result.exit_code()), "{result}");
+        }
+    }
+
+    #[test]
+    fn what_a_device_makes_us_say_is_fit_for_a_terminal() {
+        let error = DeviceError::Host(HostError::Other("\u{1b}[2Jgone".into()));
+        assert!(!error.to_string().contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,185 @@
+//! Which BMCs are in reach, and which one is meant.
+
+use inband_usb::HostError;
+
+use crate::{
+    bmc::{Bmc, Recognised},
+    error::{DeviceError, Error},
+    text::shown,
+    usb::{Bus, Place, Selector, Sighting},
+};
+
+/// What was found.
+#[derive(Default)]
+pub struct Survey {
+    /// BMCs, opened.
+    pub bmcs: Vec<Bmc>,
+    /// Devices with a DFU interface that are none, or could not be asked.
+    pub others: Vec<Other>,
+}
+
+/// A device with a DFU interface that is no BMC, as far as we know.
+pub struct Other {
+    /// What is known of it.
+    pub sighting: Sighting,
+    /// Why it is not among the BMCs.
+    pub reason: Reason,
+}
+
+/// Why a device is not among the BMCs.
+pub enum Reason {
+    /// It is something else.
+    Foreign(String),
+    /// It could not be asked.
+    Unreadable {
+        /// Why.
+        error: DeviceError,
+        /// What to do about it.
+        advice: Option<String>,
+    },
+}
+
+/// Where a bus looks, for messages: "on USB", "at the USB/IP server ...".
+pub struct Scope<'a> {
+    /// The bus.
+    pub bus: &'a dyn Bus,
+    /// Its name.
+    pub name: String,
+    /// What to try if nothing is there.
+    pub hint: String,
+}
+
+impl Scope<'_> {
+    fn list(&self) -> Result<Vec<Sighting>, Error> {
+        let sightings = self.bus.list().map_err(|source| Error::Bus {
+            where_: self.name.clone(),
+            source,
+            advice: self.hint.clone(),
+        })?;
+        Ok(sightings.into_iter().filter(Sighting::is_dfu).collect())
+    }
+
+    /// Opens every DFU device in reach and asks whether it is a BMC.
+    ///
+    /// # Errors
+    /// [`Error::Bus`]; what is wrong with a single device is told in its place.
+    pub fn survey(&self) -> Result<Survey, Error> {
+        Ok(self.ask(self.list()?))
+    }
+
+    fn ask(&self, sightings: Vec<Sighting>) -> Survey {
+        let mut survey = Survey::default();
+        for sighting in sightings {
+            let reason = match Bmc::open(self.bus, &sighting.place) {
+                Ok(Recognised::Bmc(bmc)) => {
+                    survey.bmcs.push(*bmc);
+                    continue;
+                }
+                Ok(Recognised::Foreign(reason)) => Reason::Foreign(reason),
+                Err(error) => {
+                    let advice = self.advice(&sighting.place, &error);
+                    Reason::Unreadable { error, advice }
+                }
+            };
+            survey.others.push(Other { sighting, reason });
+        }
+        survey
+    }
+
+    fn advice(&self, place: &Place, error: &DeviceError) -> Option<String> {
+        match error {
+            DeviceError::Host(error) => self.bus.advice(place, error),
+            DeviceError::Descriptor(_)
+            | DeviceError::Page { .. }
+            | DeviceError::Server(_)
+            | DeviceError::Dfu(_) => None,
+        }
+    }
+
+    /// The one BMC that is meant.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`], [`Error::ManyDevices`], [`Error::Bus`]; and [`Error::Device`] if there is only one that could not be
+    /// asked.
+    pub fn one(&self, selector: Option<&Selector>) -> Result<Bmc, Error> {
+        let mut sightings = self.list()?;
+        let all = sightings.len();
+        if let Some(selector) = selector {
+            if sightings.iter().any(|sighting| selector.names_place(&sighting.place)) {
+                sightings.retain(|sighting| selector.names_place(&sighting.place));
+            } else {
+                // A serial number nobody has read yet may be the one.
+                sightings.retain(|sighting| {
+                    sighting.strings.serial.is_none()
+                        || selector.names_serial(sighting.strings.serial.as_deref())
+                });
+            }
+        }
+        let Survey { mut bmcs, others } = self.ask(sightings);
+        if let Some(selector) = selector {
+            bmcs.retain(|bmc| {
+                selector.names_place(&bmc.place) || selector.names_serial(bmc.strings.serial.as_deref())
+            });
+        }
+        match (bmcs.pop(), bmcs.is_empty()) {
+            (Some(bmc), true) => Ok(bmc),
+            (Some(last), false) => {
+                Err(Error::ManyDevices(bmcs.iter().chain([&last]).map(describe).collect()))
+            }
+            (None, _) => Err(self.none(selector, all, others)),
+        }
+    }
+
+    /// Why there is none: a device that could not be asked may have been the one.
+    pub(crate) fn none(&self, selector: Option<&Selector>, all: usize, others: Vec<Other>) -> Error {
+        for Other { sighting, reason } in others {
+            match reason {
+                Reason::Unreadable { error, advice } => {
+                    return Error::Device {
+                        place: sighting.place,
+                        action: "ask the device what it is",
+                        source: Box::new(error),
+                        advice,
+                    };
+                }
+                Reason::Foreign(_) => {}
+            }
+        }
+        let where_ = match selector {
+            Some(selector) => format!("{} that is {}", self.name, shown(&selector.to_string())),
+            None => self.name.clone(),
+        };
+        let advice = if all == 0 {
+            self.hint.clone()
+        } else {
+            "there are other DFU devices; `inband list --all` shows them".to_owned()
+        };
+        Error::NoDevice { where_, advice }
+    }
+}
+
+/// A BMC in one line.
+#[must_use]
+pub fn describe(bmc: &Bmc) -> String {
+    let serial = bmc.strings.serial.as_deref().map_or_else(|| "-".to_owned(), shown);
+    format!("{}  serial {serial}  machine {}", bmc.place, shown(&bmc.machine))
+}
+
+/// Whether a device may still be on its way: nobody has set it up yet, or it is being set up right now.
+#[must_use]
+pub const fn is_passing(error: &DeviceError) -> bool {
+    match error {
+        DeviceError::Host(error) => match error {
+            HostError::Gone
+            | HostError::Busy
+            | HostError::Permission
+            | HostError::Cancelled
+            | HostError::Stall
+            | HostError::Other(_) => true,
+            HostError::Overflow | HostError::Misuse(_) => false,
+        },
+        // Read while it was being replaced by the other descriptor set.
+        DeviceError::Descriptor(_) => true,
+        DeviceError::Page { .. } | DeviceError::Server(_) | DeviceError::Dfu(_) => false,
+    }
+}

@@ -1,0 +1,27 @@
+//! The host's side of Inband: finds BMCs, updates them, makes and checks packages. The program `inband` is
+//! [`cli::main`].
+//!
+//! * [`usb`]: ways to devices (the kernel's USB, USB/IP) behind one trait, and places that stay when a device
+//!   comes back with other descriptors.
+//! * [`find`], [`bmc`], [`follow`]: which devices are BMCs, what they say, and how to keep sight of one.
+//! * [`update`]: one update as a sequence of events; a bar, lines and JSON are sinks of them.
+//! * [`package`]: keys, packing, signing, checking.
+//! * [`demo`]: all of it against a virtual BMC.
+//! * [`error`], [`output`], [`text`]: how things are told. What comes from a device is hostile until it is shown.
+
+pub mod bmc;
+pub mod cancel;
+pub mod cli;
+pub mod commands;
+pub mod demo;
+pub mod dfu;
+pub mod error;
+pub mod find;
+pub mod follow;
+pub mod output;
+pub mod package;
+pub mod text;
+pub mod update;
+pub mod usb;
+
+pub use error::Error;

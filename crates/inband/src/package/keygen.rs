@@ -1,0 +1,82 @@
+//! `inband keygen`.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use inband_package::maker::PrivateKey;
+use serde::Serialize;
+
+use super::{check::make_error, files::write_new};
+use crate::{
+    error::Error,
+    output::Output,
+    text::{hex, shown_path},
+};
+
+#[derive(Serialize)]
+struct Keys {
+    private: String,
+    public: String,
+    kind: &'static str,
+    id: String,
+}
+
+/// A private key of the system's randomness.
+///
+/// # Errors
+/// [`Error::System`] if the system has none to give.
+pub fn random_key() -> Result<PrivateKey, Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Error::System {
+        action: "get randomness for a key",
+        source: io::Error::other(error),
+    })?;
+    Ok(PrivateKey::from_seed(&seed))
+}
+
+/// Makes PREFIX.key and PREFIX.pub.
+///
+/// # Errors
+/// [`Error::File`], also if one of them is there already.
+pub fn run(prefix: &Path, output: &mut Output) -> Result<(), Error> {
+    let private_path = with_suffix(prefix, ".key");
+    let public_path = with_suffix(prefix, ".pub");
+    for path in [&private_path, &public_path] {
+        if path.symlink_metadata().is_ok() {
+            let source =
+                io::Error::new(io::ErrorKind::AlreadyExists, "it is there already and may be in use");
+            return Err(Error::File { path: path.clone(), action: "create", source });
+        }
+    }
+    let key = random_key()?;
+    let key_error = |error| make_error(&private_path, inband_package::maker::MakeError::Key(error));
+    let public = key.public().map_err(key_error)?;
+    let public_pem = public.to_pem().map_err(key_error)?;
+    write_new(&private_path, key.to_pem().map_err(key_error)?.as_bytes(), true)?;
+    write_new(&public_path, public_pem.as_bytes(), false)?;
+    output.text(format_args!(
+        "private key: {}  (keep it secret)\npublic key:  {}  (goes to the BMC)\nkey id:      {}",
+        shown_path(&private_path),
+        shown_path(&public_path),
+        hex(public.id())
+    ));
+    output.json(
+        "keys",
+        &Keys {
+            private: private_path.to_string_lossy().into_owned(),
+            public: public_path.to_string_lossy().into_owned(),
+            kind: public.kind().name(),
+            id: hex(public.id()),
+        },
+    );
+    Ok(())
+}
+
+fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(prefix);
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,95 @@
+//! What happens in an update, as events. A bar, plain lines and JSON are sinks of the same events.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// One thing that happened. The names and fields are stable: programs read them as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The package was read and is whole.
+    Package {
+        /// The board it is for.
+        machine: String,
+        /// Its version.
+        version: String,
+        /// Its security version.
+        security_version: u32,
+        /// Bytes to be sent.
+        length: u64,
+        /// Whether its signatures were verified here; the BMC verifies them in any case.
+        verified: bool,
+    },
+    /// The BMC was found.
+    Device {
+        /// Where it is.
+        path: String,
+        /// Its serial number.
+        serial: Option<String>,
+        /// Its board.
+        machine: String,
+        /// `run-time` or `dfu`.
+        mode: &'static str,
+        /// The version it runs.
+        version: String,
+        /// The door the package goes through.
+        door: &'static str,
+    },
+    /// The BMC was asked to enter DFU mode.
+    Detach,
+    /// It is back in DFU mode.
+    DfuMode {
+        /// Milliseconds since the request.
+        after_ms: u64,
+    },
+    /// The first byte is about to be sent.
+    Start {
+        /// Bytes to be sent.
+        total: u64,
+    },
+    /// The BMC has taken so many bytes.
+    Progress {
+        /// Bytes taken.
+        sent: u64,
+        /// Bytes to be sent.
+        total: u64,
+    },
+    /// All bytes are with the BMC, and it has checked them.
+    Sent {
+        /// Bytes sent.
+        total: u64,
+        /// Milliseconds from the first byte to the last verdict.
+        elapsed_ms: u64,
+    },
+    /// The firmware is staged.
+    Staged {
+        /// The slot it is in.
+        slot: &'static str,
+        /// Its version.
+        version: String,
+    },
+    /// The tool waits for the BMC to run the new firmware.
+    WaitActivation,
+    /// The BMC runs the new firmware.
+    Activated {
+        /// The slot that runs.
+        slot: &'static str,
+        /// The version that runs.
+        version: String,
+        /// Whether it is on trial still.
+        on_trial: bool,
+    },
+}
+
+/// A time as the events have it.
+#[must_use]
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes events as they happen.
+pub trait Listener {
+    /// Something happened.
+    fn event(&mut self, event: &Event);
+}

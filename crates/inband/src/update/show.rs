@@ -1,0 +1,135 @@
+//! Shows the events of an update: a bar on a terminal, plain lines elsewhere, or JSON.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::event::{Event, Listener};
+use crate::{
+    output::Output,
+    text::{bytes, per_second, seconds, shown},
+};
+
+/// Least time between two progress events in JSON.
+const JSON_INTERVAL: Duration = Duration::from_millis(100);
+/// A plain line of progress each so many percent.
+const LINE_STEP: u64 = 10;
+
+/// A sink of events for a person or a program.
+pub struct Show<'a> {
+    output: &'a mut Output,
+    bar: Option<ProgressBar>,
+    /// When the first byte was sent.
+    start: Instant,
+    /// Percent of the last plain line.
+    line: u64,
+    /// When the last progress event was written.
+    last: Option<Instant>,
+}
+
+impl<'a> Show<'a> {
+    /// Shows events on an output.
+    pub fn new(output: &'a mut Output) -> Self {
+        Self { output, bar: None, start: Instant::now(), line: 0, last: None }
+    }
+
+    fn begin(&mut self, total: u64) {
+        self.start = Instant::now();
+        if self.output.wants_bar() {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+            let style = "{bar:40} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                bar.set_style(style.progress_chars("##-"));
+            }
+            self.bar = Some(bar);
+        }
+    }
+
+    fn progress(&mut self, event: &Event, sent: u64, total: u64) {
+        if self.output.is_json() {
+            if sent == total || self.last.is_none_or(|last| last.elapsed() >= JSON_INTERVAL) {
+                self.last = Some(Instant::now());
+                self.output.json_event(event);
+            }
+        } else if let Some(bar) = &self.bar {
+            bar.set_position(sent);
+        } else {
+            let percent = sent.saturating_mul(100).checked_div(total).unwrap_or(100);
+            let line = percent - percent % LINE_STEP;
+            if line > self.line {
+                self.line = line;
+                let rate = per_second(sent, self.start.elapsed())
+                    .map_or_else(String::new, |rate| format!(", {}/s", bytes(rate)));
+                self.output.note(format_args!("{line:>3} %  {} of {}{rate}", bytes(sent), bytes(total)));
+            }
+        }
+    }
+
+    fn end_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn text(&mut self, event: &Event) {
+        match event {
+            Event::Package { machine, version, security_version, length, verified } => {
+                let checked = if *verified { "signature verified" } else { "signature left to the BMC" };
+                self.output.note(format_args!(
+                    "package: version {}, security version {security_version}, for {}, {} ({checked})",
+                    shown(version),
+                    shown(machine),
+                    bytes(*length),
+                ));
+            }
+            Event::Device { path, serial, machine, mode, version, door } => self.output.note(format_args!(
+                "BMC:     {} at {path}, serial {}, in {mode} mode, runs {}; door {door}",
+                shown(machine),
+                serial.as_deref().map_or_else(|| "-".to_owned(), shown),
+                shown(version),
+            )),
+            Event::Detach => self.output.note("asking the BMC to enter DFU mode"),
+            Event::DfuMode { after_ms } => {
+                self.output
+                    .note(format_args!("DFU mode after {}", seconds(Duration::from_millis(*after_ms))));
+            }
+            Event::Start { total } => self.begin(*total),
+            Event::Progress { sent, total } => self.progress(event, *sent, *total),
+            Event::Sent { total, elapsed_ms } => {
+                self.end_bar();
+                let elapsed = Duration::from_millis(*elapsed_ms);
+                let rate = per_second(*total, elapsed)
+                    .map_or_else(String::new, |rate| format!(", {}/s", bytes(rate)));
+                self.output.note(format_args!(
+                    "sent {} and checked by the BMC in {}{rate}",
+                    bytes(*total),
+                    seconds(elapsed)
+                ));
+            }
+            Event::Staged { slot, version } => {
+                self.output.text(format_args!("staged: version {} in slot {slot}", shown(version)));
+            }
+            Event::WaitActivation => self.output.note("waiting for the BMC to run it"),
+            Event::Activated { slot, version, on_trial } => {
+                let trial = if *on_trial { ", on trial until the BMC confirms it" } else { "" };
+                self.output.text(format_args!("running: version {} from slot {slot}{trial}", shown(version)));
+            }
+        }
+    }
+}
+
+impl Listener for Show<'_> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Progress { sent, total } => self.progress(event, *sent, *total),
+            _ if self.output.is_json() => self.output.json_event(event),
+            _ => self.text(event),
+        }
+    }
+}
+
+impl Drop for Show<'_> {
+    fn drop(&mut self) {
+        self.end_bar();
+    }
+}

@@ -1,0 +1,473 @@
+//! The answering half: USB events in, answers out, and never a wait.
+//!
+//! [`Bmc`] joins the DFU device, the session and the worker over any [`DeviceBackend`]. It is called after every wake-up; all
+//! that it does with a request is to copy at most one block and to answer.
+
+use std::{task::Poll, time::Duration};
+
+use inband_dfu::{
+    descriptors::{self, Identity},
+    device::{Answer, Cause, Device, Door as DfuDoor, Event, Intake, Manifestation},
+    table::Mode,
+    wire::{Status, TRANSFER_SIZE},
+};
+use inband_session::{Door, HostEnd, ResultCode, Session, SessionState, StoreView, status};
+use inband_usb::{ControlError, DeviceBackend, DeviceEvent, Direction, Recipient, RequestType, Setup};
+
+use crate::worker::{Command, Gone, Reply, Worker};
+
+/// Blocks handed to the worker that it has not taken, at most: 64 KiB with a wTransferSize of 4096.
+const QUEUE: usize = 16;
+/// bwPollTimeout while the queue is full or the head is being checked, ms.
+const POLL_QUEUE_MS: u32 = 2;
+/// bwPollTimeout while the slot is read back, ms. The host gains nothing by asking more often.
+const POLL_VERIFYING_MS: u32 = 50;
+/// Requests answered in one call of [`Bmc::step`], so that a flood of them cannot keep the caller from its other work.
+const BURST: usize = 256;
+
+/// What is configured about the answering half.
+pub struct Options {
+    /// Reading of DFU 1.1.
+    pub mode: Mode,
+    /// Restart into staged firmware as soon as the host has left DFU mode.
+    pub activate: bool,
+    /// Names and numbers for the descriptors, from what the store says.
+    pub identity: Box<dyn Fn(&StoreView) -> Identity + Send>,
+}
+
+/// Why the daemon cannot go on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault<E> {
+    /// The USB side is gone.
+    Backend(E),
+    /// The worker is gone.
+    Worker,
+}
+
+impl<E> From<Gone> for Fault<E> {
+    fn from(_: Gone) -> Self {
+        Self::Worker
+    }
+}
+
+/// The answering half of a BMC.
+pub struct Bmc<B, W> {
+    backend: B,
+    worker: W,
+    options: Options,
+    dfu: Device,
+    session: Session,
+    /// The session whose payload comes in, or waits for its verdict.
+    current: Option<u32>,
+    /// Bytes of it handed to the worker.
+    sent: u64,
+    /// Bytes of it in all, once the worker has seen the head.
+    announced: Option<u64>,
+    /// Blocks handed to the worker and not yet taken.
+    queued: usize,
+    /// Buffers that came home.
+    buffers: Vec<Vec<u8>>,
+    /// A data stage that has not come in whole: its buffer.
+    receiving: Option<Vec<u8>>,
+    /// The last block read, until the DFU device says what it is.
+    block: Option<Vec<u8>>,
+}
+
+impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
+    /// A BMC that has just booted; [`attach`](Self::attach) shows it.
+    #[must_use]
+    pub fn new(backend: B, worker: W, session: Session, options: Options) -> Self {
+        Self {
+            backend,
+            worker,
+            dfu: Device::new(options.mode),
+            options,
+            session,
+            current: None,
+            sent: 0,
+            announced: None,
+            queued: 0,
+            buffers: Vec::new(),
+            receiving: None,
+            block: None,
+        }
+    }
+
+    /// Appears on the bus with the run-time set. Firmware on trial is confirmed: it has come this far.
+    ///
+    /// # Errors
+    /// The USB side or the worker is gone.
+    pub fn attach(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.show_runtime(now)?;
+        if self.session.state() == SessionState::PendingConfirm {
+            self.worker.send(Command::Confirm)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the bus.
+    ///
+    /// # Errors
+    /// The USB side is gone.
+    pub fn detach(&mut self) -> Result<(), Fault<B::Error>> {
+        self.backend.detach().map_err(Fault::Backend)
+    }
+
+    /// The session, to look at.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The USB side.
+    pub const fn backend(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// The worker.
+    pub const fn worker(&mut self) -> &mut W {
+        &mut self.worker
+    }
+
+    /// Gives the worker back, as a power cut leaves it.
+    #[must_use]
+    pub fn into_worker(self) -> W {
+        self.worker
+    }
+
+    /// Does all that can be done now. Returns when it wants to be called again even if nothing happens.
+    ///
+    /// # Errors
+    /// The USB side or the worker is gone.
+    pub fn step(&mut self, now: Duration) -> Result<Option<Duration>, Fault<B::Error>> {
+        self.dfu.handle_timeout(now);
+        if self.session.handle_timeout(now) {
+            self.end_current(ResultCode::Timeout)?;
+        }
+        for _ in 0..BURST {
+            let mut busy = false;
+            while let Some(reply) = self.worker.poll() {
+                busy = true;
+                self.handle_reply(now, reply)?;
+            }
+            busy |= self.handle_dfu(now)?;
+            busy |= self.handle_usb(now)?;
+            while let Some(line) = self.session.poll_audit() {
+                log::info!("{line}");
+            }
+            if !busy {
+                let due = [self.dfu.poll_timeout(), self.session.poll_timeout()];
+                return Ok(due.into_iter().flatten().min());
+            }
+        }
+        Ok(Some(now))
+    }
+
+    // USB.
+
+    /// One event of the bus. Returns whether there was one.
+    fn handle_usb(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+        if let Some(buffer) = self.receiving.take() {
+            return Ok(self.receive(now, buffer));
+        }
+        let Some(event) = self.backend.poll_event().map_err(Fault::Backend)? else { return Ok(false) };
+        match event {
+            DeviceEvent::Enable => self.dfu.handle_enable(now),
+            DeviceEvent::Disable => self.dfu.handle_disable(now),
+            // Neither DFU nor a session knows of a bus that rests. No endpoint but 0 exists, so nothing completes.
+            DeviceEvent::Suspend | DeviceEvent::Resume | DeviceEvent::Complete(_) => {}
+            DeviceEvent::Setup(setup) => self.handle_setup(now, &setup),
+        }
+        Ok(true)
+    }
+
+    fn handle_setup(&mut self, now: Duration, setup: &Setup) {
+        // `Cancelled` needs no care here: a reply leaves nothing behind, and the next event says what came instead.
+        if setup.kind() == RequestType::Vendor {
+            let _ = match self.page(setup) {
+                Some(page) => self.backend.control_write(&page[..page.len().min(usize::from(setup.length))]),
+                None => self.backend.control_stall(),
+            };
+            return;
+        }
+        let refusal = self.refusal();
+        self.dfu.set_door(refusal.map_or(DfuDoor::Open, |code| DfuDoor::Refused(dfu_status(code))));
+        match self.dfu.handle_setup(now, setup) {
+            Answer::Stall => {
+                if refusal.is_some() {
+                    self.tell_refusal(now, setup);
+                }
+                let _ = self.backend.control_stall();
+            }
+            Answer::Reply { bytes, length } => {
+                let _ = self.backend.control_write(&bytes[..length]);
+            }
+            Answer::Receive { length } => {
+                let mut buffer = self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(usize::from(TRANSFER_SIZE)));
+                buffer.clear();
+                buffer.resize(length, 0);
+                self.receive(now, buffer);
+            }
+            Answer::Acknowledge => {
+                self.receive(now, Vec::new());
+            }
+        }
+    }
+
+    /// Reads the data stage, which may be empty. Returns whether it was there.
+    fn receive(&mut self, now: Duration, mut buffer: Vec<u8>) -> bool {
+        match self.backend.control_read(&mut buffer) {
+            Poll::Pending => {
+                self.receiving = Some(buffer);
+                false
+            }
+            Poll::Ready(Ok(length)) => {
+                buffer.truncate(length);
+                self.block = Some(buffer);
+                self.dfu.handle_data(now, length);
+                true
+            }
+            Poll::Ready(Err(ControlError::Cancelled | ControlError::Misuse)) => {
+                self.recycle(buffer);
+                self.dfu.handle_cancelled();
+                true
+            }
+        }
+    }
+
+    /// The page a vendor request asks for (docs/spec/session.md, 5).
+    fn page(&self, setup: &Setup) -> Option<Vec<u8>> {
+        let ours = setup.direction() == Direction::In
+            && setup.recipient() == Recipient::Interface
+            && setup.index == u16::from(inband_dfu::device::INTERFACE)
+            && setup.request == status::REQUEST
+            && setup.length > 0;
+        if ours { self.session.page(setup.value) } else { None }
+    }
+
+    /// Why the host may not begin now, if it may not.
+    fn refusal(&self) -> Option<ResultCode> {
+        match self.session.door(Door::Dfu) {
+            inband_session::DoorState::Open => self.session.may_begin(Door::Dfu).err(),
+            inband_session::DoorState::Shut | inband_session::DoorState::Armed => {
+                self.session.may_knock(Door::Dfu).err()
+            }
+        }
+    }
+
+    /// Has the session tell of a beginning that was refused: DETACH at run time, or the first block.
+    fn tell_refusal(&mut self, now: Duration, setup: &Setup) {
+        use inband_dfu::wire::{Request, State};
+        // Asked for again only to be told in the audit log, which folds repeats.
+        match (self.dfu.state(), Request::decode(setup)) {
+            (State::AppIdle, Some(Request::Detach)) => _ = self.session.knock(Door::Dfu),
+            (State::DfuError, Some(Request::Dnload)) if self.current.is_none() => {
+                _ = self.session.first_byte(Door::Dfu, now);
+            }
+            _ => {}
+        }
+    }
+
+    // DFU.
+
+    /// What the DFU device wants done. Returns whether there was anything.
+    fn handle_dfu(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+        let mut busy = false;
+        while let Some(event) = self.dfu.poll_event() {
+            busy = true;
+            match event {
+                Event::Detach => {
+                    // The door said yes when the request came in.
+                    if self.session.knock(Door::Dfu).is_ok() {
+                        self.show_dfu_mode(now)?;
+                    }
+                }
+                Event::Begin => self.begin(now)?,
+                Event::BlockReceived { .. } => self.hand_over_block(now)?,
+                Event::EndOfData => self.dfu.set_manifestation(now, Manifestation::Done),
+                Event::Aborted(cause) => self.aborted(cause)?,
+                Event::Leave => self.leave(now)?,
+            }
+        }
+        if let Some(buffer) = self.block.take() {
+            self.recycle(buffer);
+        }
+        Ok(busy)
+    }
+
+    fn begin(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.current = None;
+        match self.session.first_byte(Door::Dfu, now) {
+            Ok(session) => {
+                self.current = Some(session);
+                self.sent = 0;
+                self.announced = None;
+                self.worker.send(Command::Begin { session, door: Door::Dfu })?;
+            }
+            Err(code) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
+        }
+        Ok(())
+    }
+
+    fn hand_over_block(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let (Some(session), Some(bytes)) = (self.current, self.block.take()) else { return Ok(()) };
+        let length = bytes.len() as u64;
+        self.session.progress(length, now);
+        self.sent = self.sent.saturating_add(length);
+        self.queued += 1;
+        self.worker.send(Command::Data { session, bytes })?;
+        self.update_intake();
+        Ok(())
+    }
+
+    /// Says whether the host may send the next block.
+    fn update_intake(&mut self) {
+        if self.current.is_none() {
+            return;
+        }
+        let intake = match (self.session.state(), self.announced) {
+            (SessionState::Handover | SessionState::Verifying, _) => Intake::Busy { poll_ms: POLL_VERIFYING_MS },
+            // Until the head has been seen, each block could be the last; the verdict belongs on the last.
+            (_, None) if self.queued > 0 => Intake::Busy { poll_ms: POLL_QUEUE_MS },
+            (_, Some(total)) if self.queued > 0 && self.sent >= total => Intake::Busy { poll_ms: POLL_QUEUE_MS },
+            (_, _) if self.queued >= QUEUE => Intake::Busy { poll_ms: POLL_QUEUE_MS },
+            (_, _) => Intake::Ready,
+        };
+        self.dfu.set_intake(intake);
+    }
+
+    fn aborted(&mut self, cause: Cause) -> Result<(), Fault<B::Error>> {
+        let (end, reason) = match cause {
+            Cause::Abort | Cause::NewSession => (HostEnd::Aborted, ResultCode::Aborted),
+            Cause::BusReset => (HostEnd::Disconnected, ResultCode::Disconnected),
+            Cause::Misuse(status) => {
+                let code = match status {
+                    Status::ErrNotDone => ResultCode::Truncated,
+                    _ => ResultCode::Sequence,
+                };
+                if self.session.state() == SessionState::Receiving && self.session.verdict(Err(code)).is_ok() {
+                    self.end_current(code)?;
+                }
+                return Ok(());
+            }
+        };
+        if self.session.host_ended(end) {
+            self.end_current(reason)?;
+        }
+        Ok(())
+    }
+
+    /// The current session is over before its end; the worker is told.
+    fn end_current(&mut self, reason: ResultCode) -> Result<(), Fault<B::Error>> {
+        if let Some(session) = self.current.take() {
+            self.dfu.set_intake(Intake::Failed(dfu_status(reason)));
+            self.worker.send(Command::Abort { session, reason })?;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.session.leave(Door::Dfu);
+        if self.options.activate && self.session.state() == SessionState::Staged && self.session.activate().is_ok() {
+            self.backend.detach().map_err(Fault::Backend)?;
+            self.worker.send(Command::Boot)?;
+            return Ok(());
+        }
+        self.show_runtime(now)
+    }
+
+    // The worker.
+
+    fn handle_reply(&mut self, now: Duration, reply: Reply) -> Result<(), Fault<B::Error>> {
+        match reply {
+            Reply::Buffer(buffer) => {
+                self.queued = self.queued.saturating_sub(1);
+                self.recycle(buffer);
+                self.update_intake();
+            }
+            Reply::View(view) => self.session.update(*view),
+            Reply::Taken { session, progress } if Some(session) == self.current => {
+                if let Some(total) = progress.announced {
+                    if self.announced.is_none() {
+                        self.session.announced(total);
+                    }
+                    self.announced = Some(total);
+                }
+                if let Some(identity) = &progress.accepted {
+                    self.session.accepted(identity);
+                }
+                if progress.complete && self.session.handover().is_ok() {
+                    self.worker.send(Command::Finish { session })?;
+                }
+            }
+            Reply::Staged { session } if Some(session) == self.current => {
+                self.dfu.set_complete(true);
+                // The state has left Receiving, so this can only be refused after a restart, which forgets the session.
+                if self.session.verdict(Ok(())).is_ok() {
+                    self.update_intake();
+                }
+                if self.session.door(Door::Dfu) != inband_session::DoorState::Open {
+                    // The host left before the verdict; what follows a good one was not known then.
+                    self.leave(now)?;
+                }
+            }
+            Reply::Failed { session, refused } if Some(session) == self.current => {
+                self.current = None;
+                log::warn!("event=package-refused session={session} result={} reason: {}", refused.code, refused.text);
+                self.dfu.set_intake(Intake::Failed(dfu_status(refused.code)));
+                // A staged package stays staged, whatever came behind it: then there is no verdict to give.
+                _ = self.session.verdict(Err(refused.code));
+            }
+            // Of a session that ended meanwhile.
+            Reply::Taken { .. } | Reply::Staged { .. } | Reply::Failed { .. } => {}
+            Reply::Confirmed(Ok(())) => _ = self.session.confirmed(),
+            Reply::Confirmed(Err(refused)) => log::error!("cannot confirm the running firmware: {}", refused.text),
+            Reply::Booted(booted) => {
+                if let Err(refused) = booted {
+                    log::error!("cannot restart: {}", refused.text);
+                }
+                self.current = None;
+                let view = self.session.store().clone();
+                self.session.restarted(view);
+                self.attach(now)?;
+            }
+        }
+        Ok(())
+    }
+
+    // Descriptor sets.
+
+    fn show_runtime(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let identity = (self.options.identity)(self.session.store());
+        self.forget_request();
+        self.dfu.enter_runtime(now);
+        self.backend.attach(&descriptors::runtime(&identity)).map_err(Fault::Backend)
+    }
+
+    fn show_dfu_mode(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let identity = (self.options.identity)(self.session.store());
+        self.forget_request();
+        self.dfu.enter_dfu_mode(now);
+        self.backend.attach(&descriptors::dfu_mode(&identity)).map_err(Fault::Backend)
+    }
+
+    fn forget_request(&mut self) {
+        for buffer in [self.receiving.take(), self.block.take()].into_iter().flatten() {
+            self.recycle(buffer);
+        }
+    }
+
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.buffers.len() <= QUEUE {
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// What a DFU host is told of a result.
+fn dfu_status(code: ResultCode) -> Status {
+    match Status::from_number(code.b_status()) {
+        Some(Status::Ok) | None => Status::ErrUnknown,
+        Some(status) => status,
+    }
+}

@@ -1,0 +1,332 @@
+//! The configuration file: TOML, every key known, every value checked before anything is opened.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use inband_session::DoorPolicy;
+use serde::{Deserialize, Deserializer, de};
+
+/// Smallest slot that is of any use, bytes.
+const MIN_SLOT_SIZE: u64 = 64 * 1024;
+/// Largest package a head can announce, bytes (docs/spec/package.md, 3).
+const MAX_PACKAGE: u64 = 1 << 30;
+
+/// All of inbandd's configuration. docs/configuration.md describes every key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The board this BMC is; a package made for another one is refused.
+    pub machine: String,
+    /// Where the USB side is.
+    pub usb: Usb,
+    /// What the USB side calls itself.
+    pub identity: Identity,
+    /// Whose signatures count.
+    pub signatures: Signatures,
+    /// Where the slots are.
+    pub store: Store,
+    /// Which image goes where in a slot.
+    #[serde(rename = "region")]
+    pub regions: Vec<Region>,
+    /// The ways in.
+    #[serde(default)]
+    pub doors: Doors,
+    /// What happens once firmware is staged.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+/// The USB side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Usb {
+    /// `usbip:ADDRESS:PORT`: a USB/IP server on a loopback address.
+    Usbip(SocketAddr),
+}
+
+impl<'de> Deserialize<'de> for Usb {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let Some(address) = text.strip_prefix("usbip:") else {
+            return Err(de::Error::custom(format_args!(
+                "usb = \"{text}\" is not known; use \"usbip:127.0.0.1:3240\""
+            )));
+        };
+        let address: SocketAddr = address.parse().map_err(|_| {
+            de::Error::custom(format_args!("\"{address}\" is not ADDRESS:PORT, such as 127.0.0.1:3240"))
+        })?;
+        if !is_loopback(address.ip()) {
+            return Err(de::Error::custom(format_args!(
+                "USB/IP has no protection of its own: {address} has to be a loopback address, such as 127.0.0.1:3240"
+            )));
+        }
+        Ok(Self::Usbip(address))
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.is_loopback()
+}
+
+/// Identity on USB.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// idVendor.
+    pub vendor_id: u16,
+    /// idProduct of the run-time set.
+    pub product_id: u16,
+    /// idProduct of the DFU-mode set; another one, so that hosts can tell the modes apart.
+    pub dfu_product_id: u16,
+    /// iSerialNumber, the same in both sets.
+    pub serial: String,
+    /// iManufacturer.
+    #[serde(default = "default_manufacturer")]
+    pub manufacturer: String,
+    /// iProduct.
+    #[serde(default = "default_product")]
+    pub product: String,
+    /// USB/IP only: the bus id hosts ask for.
+    #[serde(default = "default_busid")]
+    pub busid: String,
+}
+
+fn default_manufacturer() -> String {
+    "Inband".into()
+}
+
+fn default_product() -> String {
+    "BMC".into()
+}
+
+fn default_busid() -> String {
+    "1-1".into()
+}
+
+/// Signature policy: all of the required kinds, each by one of the system keys.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signatures {
+    /// Directory of the system keys, `*.pem`.
+    pub keys: PathBuf,
+    /// Kinds that must all be there.
+    #[serde(default = "default_required")]
+    pub required: Vec<SignatureKind>,
+}
+
+fn default_required() -> Vec<SignatureKind> {
+    vec![SignatureKind::Ed25519]
+}
+
+/// Kinds of signature this version verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureKind {
+    /// RFC 8032.
+    Ed25519,
+}
+
+/// The store: two slots in files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Directory of the store.
+    pub path: PathBuf,
+    /// Bytes of one slot.
+    pub slot_size: u64,
+    /// Largest package that is taken, bytes.
+    #[serde(default = "default_max_package")]
+    pub max_package: u64,
+    /// Boots a slot on trial gets before the old one returns.
+    #[serde(default = "default_trial_boots")]
+    pub trial_boots: u8,
+}
+
+fn default_max_package() -> u64 {
+    256 << 20
+}
+
+fn default_trial_boots() -> u8 {
+    3
+}
+
+/// A member of the package and its place in a slot.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// Name of the image member.
+    pub member: String,
+    /// First byte in the slot.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Door policies.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Doors {
+    /// The door `dfu`.
+    #[serde(default)]
+    pub dfu: Dfu,
+}
+
+/// The door `dfu`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dfu {
+    /// Whether the host may come in.
+    #[serde(default = "default_policy", deserialize_with = "policy")]
+    pub policy: DoorPolicy,
+    /// Reading of DFU 1.1.
+    #[serde(default)]
+    pub conformance: Conformance,
+}
+
+impl Default for Dfu {
+    fn default() -> Self {
+        Self { policy: default_policy(), conformance: Conformance::default() }
+    }
+}
+
+fn default_policy() -> DoorPolicy {
+    DoorPolicy::Always
+}
+
+fn policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DoorPolicy, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "always" => Ok(DoorPolicy::Always),
+        "off" => Ok(DoorPolicy::Off),
+        other => Err(de::Error::custom(format_args!("policy \"{other}\" is not known; use \"always\" or \"off\""))),
+    }
+}
+
+/// How the letter of DFU 1.1 is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Conformance {
+    /// As host tools need it.
+    #[default]
+    Lenient,
+    /// To the letter of DFU 1.1, A.2.
+    Strict,
+}
+
+/// What happens once firmware is staged.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activation {
+    /// When the BMC restarts into it.
+    #[serde(default)]
+    pub when: When,
+}
+
+/// When staged firmware is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// At the BMC's next restart, whoever causes it.
+    #[default]
+    Reboot,
+    /// As soon as the host has left DFU mode.
+    Immediate,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {error}; name another one with --config FILE", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is no TOML, or has a key or a value it must not have.
+    #[error("the configuration {} is not valid: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what was expected.
+        message: String,
+    },
+    /// The values contradict each other.
+    #[error("the configuration is not valid: {0}")]
+    Value(String),
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to its directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let mut config = Self::parse(&text)
+            .map_err(|message| ConfigError::Parse { path: path.to_owned(), message: message.trim_end().to_owned() })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        config.store.path = base.join(&config.store.path);
+        config.signatures.keys = base.join(&config.signatures.keys);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let value = |message: String| Err(ConfigError::Value(message));
+        let name_ok = |text: &str, most: usize| {
+            (1..=most).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+:~@/".contains(&b))
+        };
+        if !name_ok(&self.machine, 48) {
+            return value(format!(
+                "machine = {:?} has to be 1 to 48 of A-Z a-z 0-9 . _ - + : ~ @ /",
+                self.machine
+            ));
+        }
+        if self.identity.product_id == self.identity.dfu_product_id {
+            return value("identity.product_id and identity.dfu_product_id have to differ".into());
+        }
+        for (key, text) in [
+            ("serial", &self.identity.serial),
+            ("manufacturer", &self.identity.manufacturer),
+            ("product", &self.identity.product),
+        ] {
+            if text.is_empty() || text.len() > 64 || !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+                return value(format!("identity.{key} = {text:?} has to be 1 to 64 printable ASCII characters"));
+            }
+        }
+        if !name_ok(&self.identity.busid, 31) {
+            return value(format!("identity.busid = {:?} has to be like 1-1", self.identity.busid));
+        }
+        if self.signatures.required.is_empty() {
+            return value("signatures.required must not be empty: unsigned firmware is never taken".into());
+        }
+        if self.store.slot_size < MIN_SLOT_SIZE {
+            return value(format!("store.slot_size = {} is less than {MIN_SLOT_SIZE}", self.store.slot_size));
+        }
+        if !(1..=MAX_PACKAGE).contains(&self.store.max_package) {
+            return value(format!("store.max_package = {} has to be 1 to {MAX_PACKAGE}", self.store.max_package));
+        }
+        if self.store.trial_boots == 0 {
+            return value("store.trial_boots = 0 would never boot new firmware".into());
+        }
+        if self.regions.is_empty() {
+            return value("there is no [[region]]: no image could go anywhere".into());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Usb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usbip(address) => write!(f, "usbip:{address}"),
+        }
+    }
+}

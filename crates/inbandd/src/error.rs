@@ -1,0 +1,96 @@
+//! Why the daemon does not start or does not go on, and the exit code that says so (docs/spec/results.md, 3).
+
+use std::{io, path::PathBuf};
+
+use inband_package::key::KeyError;
+use inband_store::{StoreError, layout::LayoutError, medium::MediumError};
+
+use crate::config::ConfigError;
+
+/// An end of the daemon that is none of SIGTERM and SIGINT.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line is wrong.
+    #[error("{0}; see inbandd --help")]
+    Usage(String),
+    /// The configuration is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The regions do not fit the slot.
+    #[error("the configuration is not valid: {0}")]
+    Layout(#[from] LayoutError),
+    /// The key directory cannot be read.
+    #[error("cannot read the system keys in {}: {error}; put the public keys of your releases there as *.pem", path.display())]
+    Keys {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file in the key directory is no key this version takes.
+    #[error("{} is not a usable system key: {error}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: KeyError,
+    },
+    /// The keys do not make up what the policy requires.
+    #[error("the system keys in {} do not do: {error}; inband keygen makes a key pair, and its public half belongs there as *.pem", path.display())]
+    KeyRing {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: KeyError,
+    },
+    /// The store's files cannot be had.
+    #[error("the store in {} cannot be used: {error}", path.display())]
+    Medium {
+        /// The store's directory.
+        path: PathBuf,
+        /// Why.
+        error: MediumError,
+    },
+    /// The store's record cannot be used.
+    #[error("the store in {} cannot be used: {error}", path.display())]
+    Store {
+        /// The store's directory.
+        path: PathBuf,
+        /// Why.
+        error: StoreError,
+    },
+    /// The USB side cannot be had.
+    #[error("cannot serve {what}: {message}")]
+    Usb {
+        /// What the configuration asks for.
+        what: String,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The worker thread ended, which it never does by itself.
+    #[error("the worker is gone; this is a fault of inbandd, its log above may say more")]
+    Worker,
+    /// Anything else of the operating system.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit code of `inbandd`.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Worker | Self::System { .. } => 1,
+            Self::Usage(_) => 2,
+            Self::Config(_) | Self::Layout(_) => 3,
+            Self::Keys { .. } | Self::Key { .. } | Self::KeyRing { .. } => 4,
+            Self::Medium { .. } | Self::Store { .. } => 5,
+            Self::Usb { .. } => 6,
+        }
+    }
+}

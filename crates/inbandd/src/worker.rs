@@ -1,0 +1,281 @@
+//! The half of the daemon that hashes and writes, apart from the half that answers the host.
+//!
+//! The answering half must never wait for flash or for a hash. It hands work over as [`Command`]s and learns what became of
+//! it by [`Reply`]s. On a BMC the two halves are threads ([`Thread`]); on the virtual bus they take turns in one
+//! ([`Inline`]), so that tests are the same at every run.
+
+use std::{
+    collections::VecDeque,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread::JoinHandle,
+};
+
+use inband_package::Verifier;
+use inband_session::{Door, Pipeline, Progress, ResultCode, StoreView};
+use inband_store::Medium;
+
+/// Work. What belongs to a session carries its id, so that what is late can be told from what is new.
+#[derive(Debug)]
+pub enum Command {
+    /// A session begins.
+    Begin {
+        /// Its id.
+        session: u32,
+        /// The door it came in by.
+        door: Door,
+    },
+    /// Payload of a session.
+    Data {
+        /// Its id.
+        session: u32,
+        /// The bytes. The buffer comes back.
+        bytes: Vec<u8>,
+    },
+    /// The host has no access to the bytes any more: read back, stage.
+    Finish {
+        /// The session's id.
+        session: u32,
+    },
+    /// The session is over, for this reason.
+    Abort {
+        /// Its id.
+        session: u32,
+        /// Why.
+        reason: ResultCode,
+    },
+    /// The running firmware is healthy.
+    Confirm,
+    /// The machine starts anew: the boot loader decides what runs.
+    Boot,
+}
+
+/// What became of a [`Command`].
+#[derive(Debug)]
+pub enum Reply {
+    /// Payload was taken, and every check so far passed.
+    Taken {
+        /// The session's id.
+        session: u32,
+        /// What the pipeline knows now.
+        progress: Progress,
+    },
+    /// The buffer of a [`Command::Data`], to be filled again.
+    Buffer(Vec<u8>),
+    /// The session is over: refused, or failed.
+    Failed {
+        /// Its id.
+        session: u32,
+        /// Why.
+        refused: Refused,
+    },
+    /// The session's package is staged.
+    Staged {
+        /// Its id.
+        session: u32,
+    },
+    /// The store changed. Comes before the reply that tells of the cause.
+    View(Box<StoreView>),
+    /// What became of [`Command::Confirm`].
+    Confirmed(Result<(), Refused>),
+    /// What became of [`Command::Boot`].
+    Booted(Result<(), Refused>),
+}
+
+/// A result that is not `ok`, with a text for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The numbered result.
+    pub code: ResultCode,
+    /// What exactly was wrong.
+    pub text: String,
+}
+
+/// The worker is gone. It never ends by itself, so this is a fault of the daemon's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// Something that carries out [`Command`]s in order.
+pub trait Worker {
+    /// Hands work over, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Gone`]: nothing will be done any more.
+    fn send(&mut self, command: Command) -> Result<(), Gone>;
+
+    /// What became of it, if something did.
+    fn poll(&mut self) -> Option<Reply>;
+}
+
+/// The pipeline and the session it is at.
+#[derive(Debug)]
+struct Bench<M, V> {
+    pipeline: Pipeline<M, V>,
+    session: Option<u32>,
+}
+
+impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
+    /// Carries out one command; replies go to `reply` in order.
+    fn carry_out(&mut self, command: Command, reply: &mut impl FnMut(Reply)) {
+        match command {
+            Command::Begin { session, door } => {
+                let begun = self.pipeline.begin(session, door);
+                self.session = begun.is_ok().then_some(session);
+                reply(self.view());
+                if let Err(code) = begun {
+                    reply(Reply::Failed { session, refused: self.refused(code) });
+                }
+            }
+            Command::Data { session, bytes } => {
+                // What is still queued behind the end of its session means nothing any more.
+                if self.session == Some(session) {
+                    match self.pipeline.push(&bytes) {
+                        Ok(progress) => reply(Reply::Taken { session, progress }),
+                        Err(code) => self.fail(session, code, reply),
+                    }
+                }
+                reply(Reply::Buffer(bytes));
+            }
+            Command::Finish { session } => {
+                if self.session == Some(session) {
+                    match self.pipeline.finish() {
+                        Ok(()) => {
+                            reply(self.view());
+                            reply(Reply::Staged { session });
+                        }
+                        Err(code) => self.fail(session, code, reply),
+                    }
+                }
+            }
+            Command::Abort { session, reason } => {
+                if self.session == Some(session) {
+                    self.session = None;
+                    self.pipeline.abort(reason);
+                    reply(self.view());
+                }
+            }
+            Command::Confirm => {
+                let result = self.pipeline.confirm().map_err(|code| self.refused(code));
+                reply(self.view());
+                reply(Reply::Confirmed(result));
+            }
+            Command::Boot => {
+                self.session = None;
+                let result = self.pipeline.boot().map(|_| ()).map_err(|code| self.refused(code));
+                reply(self.view());
+                reply(Reply::Booted(result));
+            }
+        }
+    }
+
+    fn fail(&mut self, session: u32, code: ResultCode, reply: &mut impl FnMut(Reply)) {
+        self.session = None;
+        reply(self.view());
+        reply(Reply::Failed { session, refused: self.refused(code) });
+    }
+
+    fn view(&self) -> Reply {
+        Reply::View(Box::new(self.pipeline.view()))
+    }
+
+    fn refused(&self, code: ResultCode) -> Refused {
+        Refused { code, text: self.pipeline.last_error().unwrap_or(code.meaning()).to_owned() }
+    }
+}
+
+/// A worker that works when it is asked for replies, in the caller's thread.
+#[derive(Debug)]
+pub struct Inline<M, V> {
+    bench: Bench<M, V>,
+    commands: VecDeque<Command>,
+    replies: VecDeque<Reply>,
+}
+
+impl<M: Medium, V: Verifier + Clone> Inline<M, V> {
+    /// Works on this pipeline.
+    #[must_use]
+    pub const fn new(pipeline: Pipeline<M, V>) -> Self {
+        let bench = Bench { pipeline, session: None };
+        Self { bench, commands: VecDeque::new(), replies: VecDeque::new() }
+    }
+
+    /// The pipeline, to look at.
+    #[must_use]
+    pub const fn pipeline(&self) -> &Pipeline<M, V> {
+        &self.bench.pipeline
+    }
+
+    /// Gives the pipeline back; what is queued is lost, as in a power cut.
+    #[must_use]
+    pub fn into_pipeline(self) -> Pipeline<M, V> {
+        self.bench.pipeline
+    }
+}
+
+impl<M: Medium, V: Verifier + Clone> Worker for Inline<M, V> {
+    fn send(&mut self, command: Command) -> Result<(), Gone> {
+        self.commands.push_back(command);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Option<Reply> {
+        if self.replies.is_empty() {
+            let command = self.commands.pop_front()?;
+            self.bench.carry_out(command, &mut |reply| self.replies.push_back(reply));
+        }
+        self.replies.pop_front()
+    }
+}
+
+/// A worker in a thread of its own. Dropped, it ends what it is at and leaves the rest undone.
+#[derive(Debug)]
+pub struct Thread {
+    commands: Option<Sender<Command>>,
+    replies: Receiver<Reply>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    /// Starts the thread. `wake` is called after each reply, to end the wait of the other half.
+    ///
+    /// # Errors
+    /// The operating system has no thread to give.
+    pub fn start<M, V>(pipeline: Pipeline<M, V>, wake: impl Fn() + Send + 'static) -> std::io::Result<Self>
+    where
+        M: Medium + Send + 'static,
+        V: Verifier + Clone + Send + 'static,
+    {
+        let (commands, work) = channel::<Command>();
+        let (answers, replies) = channel();
+        let mut bench = Bench { pipeline, session: None };
+        let thread = std::thread::Builder::new().name("worker".into()).spawn(move || {
+            for command in work {
+                bench.carry_out(command, &mut |reply| {
+                    // The other half is only ever gone because the daemon ends.
+                    let _ = answers.send(reply);
+                    wake();
+                });
+            }
+        })?;
+        Ok(Self { commands: Some(commands), replies, thread: Some(thread) })
+    }
+}
+
+impl Worker for Thread {
+    fn send(&mut self, command: Command) -> Result<(), Gone> {
+        self.commands.as_ref().ok_or(Gone)?.send(command).map_err(|_| Gone)
+    }
+
+    fn poll(&mut self) -> Option<Reply> {
+        self.replies.try_recv().ok()
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the worker has been printed by its own thread.
+            let _ = thread.join();
+        }
+    }
+}

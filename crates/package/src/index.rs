@@ -1,0 +1,439 @@
+//! The index: everything that follows it in the archive, chunk by chunk with its hash (docs/spec/package.md, 5).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::RangeInclusive;
+
+use crate::digest::Digest;
+use crate::head::{Head, MAX_INDEX_LENGTH, MAX_MACHINE};
+use crate::tar;
+use crate::wire::{FieldError, Fields, put_str};
+
+/// Name of the tar member that holds the index.
+pub const MEMBER_NAME: &str = "inband.index";
+
+/// Version of the index's format that this crate reads and writes.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// Most bytes of a chunk: 128 KiB.
+pub const MAX_CHUNK_LENGTH: u32 = 128 * 1024;
+
+/// Most names of compatible machines.
+pub const MAX_COMPATIBLE: usize = 16;
+
+/// Most bytes of the version.
+pub const MAX_VERSION: usize = 48;
+
+/// Most targets.
+pub const MAX_TARGETS: usize = 4;
+
+/// Most bytes of a target's name.
+pub const MAX_TARGET_NAME: usize = 16;
+
+/// Most members.
+pub const MAX_MEMBERS: usize = 64;
+
+const MAGIC: &[u8; 8] = b"INBANDIX";
+/// Bytes of a chunk in the index.
+const CHUNK_ENTRY_LENGTH: usize = 37;
+/// What the names of the package's own members begin with.
+const OWN_PREFIX: &str = "inband.";
+
+/// What the index says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The board this package is for; the head says the same.
+    pub machine: String,
+    /// Names of compatible machines.
+    pub compatible: Vec<String>,
+    /// The firmware's version, for people.
+    pub version: String,
+    /// Compared with the BMC's security floor.
+    pub security_version: u32,
+    /// What USB shows as bcdDevice once this firmware is staged: four BCD digits.
+    pub bcd_device: u16,
+    /// Names of the things to be updated.
+    pub targets: Vec<String>,
+    /// The members that follow, in order.
+    pub members: Vec<Member>,
+}
+
+/// A member of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name in the archive.
+    pub name: String,
+    /// What it is.
+    pub kind: MemberKind,
+    /// Which of the index's targets it belongs to.
+    pub target: u8,
+    /// Its length in bytes: the sum of its chunks.
+    pub length: u64,
+    /// Its chunks, in order and without gaps.
+    pub chunks: Vec<Chunk>,
+}
+
+/// What a member is. The numbers are part of the format: never reorder, never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MemberKind {
+    /// Goes to the region of the member's name.
+    Image = 0,
+    /// Checked, not written: MANIFEST, keys, signatures of other update paths.
+    Metadata = 1,
+}
+
+/// How a chunk's bytes stand in the archive. The numbers are part of the format: never reorder, never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Encoding {
+    /// As they are.
+    Plain = 0,
+}
+
+/// A piece of a member with its own hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// How its bytes stand in the archive.
+    pub encoding: Encoding,
+    /// Its length in bytes: 1 to [`MAX_CHUNK_LENGTH`].
+    pub length: u32,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+/// How an index breaks the format. Members and chunks are counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// It is not the index that the head names.
+    #[error("its hash is not the head's")]
+    Digest,
+    /// Its first bytes are not the magic.
+    #[error("it does not begin with the magic")]
+    Magic,
+    /// A version of the format that this reader does not know.
+    #[error("format version {0}; known is {FORMAT_VERSION}")]
+    Version(u16),
+    /// A flag is set.
+    #[error("a reserved flag is set")]
+    Reserved,
+    /// A field breaks the rules of its type.
+    #[error("{0} {1}")]
+    Field(Field, FieldError),
+    /// A count is out of bounds.
+    #[error("{0} has {1} entries, which is not allowed")]
+    Count(Field, usize),
+    /// The machine is not the head's.
+    #[error("the machine is not the head's")]
+    Machine,
+    /// bcdDevice has a digit above 9.
+    #[error("bcdDevice {0:04x}")]
+    BcdDevice(u16),
+    /// Two targets of one name.
+    #[error("target {0} has the name of an earlier one")]
+    TargetTwice(usize),
+    /// Two members of one name.
+    #[error("member {0} has the name of an earlier one")]
+    MemberTwice(usize),
+    /// A member's name is reserved, or has an empty part, `.` or `..`.
+    #[error("member {0} has a name that is not allowed")]
+    MemberName(usize),
+    /// A member's kind that the format does not have.
+    #[error("member {member} is of kind {kind}")]
+    MemberKind {
+        /// Which member.
+        member: usize,
+        /// Its kind.
+        kind: u8,
+    },
+    /// A member's target that the index does not list.
+    #[error("member {0} belongs to no target")]
+    MemberTarget(usize),
+    /// A member's chunks do not add up to its length.
+    #[error("the chunks of member {0} do not add up to its length")]
+    MemberLength(usize),
+    /// An encoding that this reader does not know.
+    #[error("chunk {chunk} of member {member} has encoding {encoding}")]
+    Encoding {
+        /// Which member.
+        member: usize,
+        /// Which of its chunks.
+        chunk: usize,
+        /// Its encoding.
+        encoding: u8,
+    },
+    /// A chunk that is empty or too long.
+    #[error("chunk {chunk} of member {member} has {length} bytes")]
+    ChunkLength {
+        /// Which member.
+        member: usize,
+        /// Which of its chunks.
+        chunk: usize,
+        /// Its length in bytes.
+        length: u32,
+    },
+    /// Bytes behind the last member's entry.
+    #[error("there are {0} bytes behind the last member")]
+    Trailing(usize),
+    /// It is longer than an index may be. Only a maker meets this: a reader refuses such a head.
+    #[error("{0} bytes; {MAX_INDEX_LENGTH} are allowed")]
+    TooLong(usize),
+    /// The archive that it describes is not as long as the head says.
+    #[error("the members do not add up to the head's total length")]
+    TotalLength,
+}
+
+/// A field of the index, as errors name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Magic, format version and flags.
+    Start,
+    /// The machine.
+    Machine,
+    /// The list of compatible machines.
+    Compatible,
+    /// Version, security version, bcdDevice.
+    Version,
+    /// The list of targets.
+    Targets,
+    /// The number of members.
+    Members,
+    /// A field of this member.
+    Member(usize),
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("the beginning"),
+            Self::Machine => f.write_str("the machine"),
+            Self::Compatible => f.write_str("the list of compatible machines"),
+            Self::Version => f.write_str("the version"),
+            Self::Targets => f.write_str("the list of targets"),
+            Self::Members => f.write_str("the list of members"),
+            Self::Member(number) => write!(f, "member {number}"),
+        }
+    }
+}
+
+/// Names the field that a [`FieldError`] happened in.
+fn within<T>(field: Field, result: Result<T, FieldError>) -> Result<T, IndexError> {
+    result.map_err(|fault| IndexError::Field(field, fault))
+}
+
+impl Index {
+    /// Reads an index and checks all its rules. Takes time and memory in proportion to `bytes`.
+    ///
+    /// # Errors
+    /// The first rule that is broken, in the order of the fields.
+    pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
+        let mut fields = Fields(bytes);
+        if &within(Field::Start, fields.array())? != MAGIC {
+            return Err(IndexError::Magic);
+        }
+        let format = within(Field::Start, fields.u16())?;
+        if format != FORMAT_VERSION {
+            return Err(IndexError::Version(format));
+        }
+        if within(Field::Start, fields.u16())? != 0 {
+            return Err(IndexError::Reserved);
+        }
+        let machine = within(Field::Machine, fields.str(1..=MAX_MACHINE))?;
+        let compatible = names(&mut fields, Field::Compatible, 0..=MAX_COMPATIBLE, MAX_MACHINE)?;
+        let version = within(Field::Version, fields.str(1..=MAX_VERSION))?;
+        let security_version = within(Field::Version, fields.u32())?;
+        let bcd_device = within(Field::Version, fields.u16())?;
+        if !is_bcd(bcd_device) {
+            return Err(IndexError::BcdDevice(bcd_device));
+        }
+        let targets = names(&mut fields, Field::Targets, 1..=MAX_TARGETS, MAX_TARGET_NAME)?;
+        if let Some(twice) = first_repeated(&targets) {
+            return Err(IndexError::TargetTwice(twice));
+        }
+        let count = usize::from(within(Field::Members, fields.u16())?);
+        if !(1..=MAX_MEMBERS).contains(&count) {
+            return Err(IndexError::Count(Field::Members, count));
+        }
+        let mut members: Vec<Member> = Vec::with_capacity(count);
+        for number in 0..count {
+            let member = Member::parse(&mut fields, number, targets.len())?;
+            if members.iter().any(|earlier| earlier.name == member.name) {
+                return Err(IndexError::MemberTwice(number));
+            }
+            members.push(member);
+        }
+        if !fields.0.is_empty() {
+            return Err(IndexError::Trailing(fields.0.len()));
+        }
+        Ok(Self { machine, compatible, version, security_version, bcd_device, targets, members })
+    }
+
+    /// Writes the index.
+    ///
+    /// # Errors
+    /// The first rule that the values break.
+    pub fn encode(&self) -> Result<Vec<u8>, IndexError> {
+        let mut out = Vec::new();
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 2]);
+        put_text(&mut out, Field::Machine, &self.machine)?;
+        put_names(&mut out, Field::Compatible, &self.compatible)?;
+        put_text(&mut out, Field::Version, &self.version)?;
+        out.extend_from_slice(&self.security_version.to_le_bytes());
+        out.extend_from_slice(&self.bcd_device.to_le_bytes());
+        put_names(&mut out, Field::Targets, &self.targets)?;
+        let count = u16::try_from(self.members.len())
+            .map_err(|_| IndexError::Count(Field::Members, self.members.len()))?;
+        out.extend_from_slice(&count.to_le_bytes());
+        for (number, member) in self.members.iter().enumerate() {
+            member.encode(number, &mut out)?;
+        }
+        if u32::try_from(out.len()).is_ok_and(|length| length <= MAX_INDEX_LENGTH) {
+            // The other rules are written down once, in the reader.
+            Self::parse(&out)?;
+            Ok(out)
+        } else {
+            Err(IndexError::TooLong(out.len()))
+        }
+    }
+
+    /// Checks what head and index must agree on.
+    ///
+    /// # Errors
+    /// [`IndexError::Machine`] and [`IndexError::TotalLength`].
+    pub fn check_against(&self, head: &Head) -> Result<(), IndexError> {
+        if self.machine != head.machine {
+            return Err(IndexError::Machine);
+        }
+        let signatures = head.signatures.iter().map(|entry| entry.length);
+        if self.archive_length(signatures, head.index_length) != Some(head.total_length) {
+            return Err(IndexError::TotalLength);
+        }
+        Ok(())
+    }
+
+    /// Length in bytes of the archive with this index, which is `index_length` bytes long, and signatures of these
+    /// lengths. `None` if a u64 cannot hold it.
+    #[must_use]
+    pub fn archive_length(&self, signatures: impl Iterator<Item = u16>, index_length: u32) -> Option<u64> {
+        let head = tar::span(crate::head::LENGTH as u64);
+        let signatures = signatures.map(|length| tar::span(length.into()));
+        let members = self.members.iter().map(|member| tar::span(member.length));
+        [head, tar::span(index_length.into())]
+            .into_iter()
+            .chain(signatures)
+            .chain(members)
+            .try_fold(tar::END_LENGTH, |sum, span| sum.checked_add(span?))
+    }
+}
+
+impl Member {
+    /// The chunks with their offsets in the member, in bytes.
+    pub fn chunks_with_offsets(&self) -> impl Iterator<Item = (u64, &Chunk)> {
+        self.chunks.iter().scan(0, |next: &mut u64, chunk| {
+            let offset = *next;
+            *next = offset.saturating_add(chunk.length.into());
+            Some((offset, chunk))
+        })
+    }
+
+    /// Reads the member that has this `number`, of an index with `targets` targets.
+    fn parse(fields: &mut Fields<'_>, number: usize, targets: usize) -> Result<Self, IndexError> {
+        let this = Field::Member(number);
+        let name = within(this, fields.str(1..=tar::MAX_NAME))?;
+        if name.starts_with(OWN_PREFIX) || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(IndexError::MemberName(number));
+        }
+        let kind = match within(this, fields.u8())? {
+            0 => MemberKind::Image,
+            1 => MemberKind::Metadata,
+            kind => return Err(IndexError::MemberKind { member: number, kind }),
+        };
+        let target = within(this, fields.u8())?;
+        if usize::from(target) >= targets {
+            return Err(IndexError::MemberTarget(number));
+        }
+        let length = within(this, fields.u64())?;
+        let count = within(this, fields.u32())?;
+        // Whatever the count claims: memory is taken for chunks that are there.
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let entries = within(this, fields.bytes(count.saturating_mul(CHUNK_ENTRY_LENGTH)))?;
+        let mut chunks = Vec::with_capacity(entries.len() / CHUNK_ENTRY_LENGTH);
+        let mut sum: u64 = 0;
+        let mut entries = Fields(entries);
+        while !entries.0.is_empty() {
+            let chunk = Chunk::parse(&mut entries, number, chunks.len())?;
+            sum = sum.saturating_add(chunk.length.into());
+            chunks.push(chunk);
+        }
+        if sum != length {
+            return Err(IndexError::MemberLength(number));
+        }
+        Ok(Self { name, kind, target, length, chunks })
+    }
+
+    fn encode(&self, number: usize, out: &mut Vec<u8>) -> Result<(), IndexError> {
+        put_text(out, Field::Member(number), &self.name)?;
+        out.extend_from_slice(&[self.kind as u8, self.target]);
+        out.extend_from_slice(&self.length.to_le_bytes());
+        let count = u32::try_from(self.chunks.len())
+            .map_err(|_| IndexError::Count(Field::Member(number), self.chunks.len()))?;
+        out.extend_from_slice(&count.to_le_bytes());
+        for chunk in &self.chunks {
+            out.push(chunk.encoding as u8);
+            out.extend_from_slice(&chunk.length.to_le_bytes());
+            out.extend_from_slice(&chunk.digest);
+        }
+        Ok(())
+    }
+}
+
+impl Chunk {
+    fn parse(fields: &mut Fields<'_>, member: usize, chunk: usize) -> Result<Self, IndexError> {
+        let this = Field::Member(member);
+        let encoding = match within(this, fields.u8())? {
+            0 => Encoding::Plain,
+            encoding => return Err(IndexError::Encoding { member, chunk, encoding }),
+        };
+        let length = within(this, fields.u32())?;
+        if !(1..=MAX_CHUNK_LENGTH).contains(&length) {
+            return Err(IndexError::ChunkLength { member, chunk, length });
+        }
+        Ok(Self { encoding, length, digest: within(this, fields.array())? })
+    }
+}
+
+/// A count byte and that many *str* of 1 to `longest` bytes.
+fn names(
+    fields: &mut Fields<'_>,
+    field: Field,
+    counts: RangeInclusive<usize>,
+    longest: usize,
+) -> Result<Vec<String>, IndexError> {
+    let count = usize::from(within(field, fields.u8())?);
+    if !counts.contains(&count) {
+        return Err(IndexError::Count(field, count));
+    }
+    (0..count).map(|_| within(field, fields.str(1..=longest))).collect()
+}
+
+fn put_names(out: &mut Vec<u8>, field: Field, names: &[String]) -> Result<(), IndexError> {
+    out.push(u8::try_from(names.len()).map_err(|_| IndexError::Count(field, names.len()))?);
+    names.iter().try_for_each(|name| put_text(out, field, name))
+}
+
+fn put_text(out: &mut Vec<u8>, field: Field, text: &str) -> Result<(), IndexError> {
+    put_str(out, text).ok_or(IndexError::Field(field, FieldError::Length))
+}
+
+/// The first name that stands in the list before.
+fn first_repeated(names: &[String]) -> Option<usize> {
+    (0..names.len()).find(|number| names[..*number].contains(&names[*number]))
+}
+
+/// Whether all four digits are 0 to 9.
+fn is_bcd(value: u16) -> bool {
+    [0, 4, 8, 12].into_iter().all(|shift| (value >> shift) & 0xF <= 9)
+}

@@ -1,0 +1,41 @@
+//! The Inband firmware package, as `docs/spec/package.md` defines it: an ordinary tar whose first members make
+//! every byte verifiable as it streams in.
+//!
+//! A BMC uses [`reader`]: bytes go in in any portions, and nothing comes out that has not been checked against a
+//! signature. It takes its memory once and not in proportion to the package. The modules below it are the format,
+//! each piece by itself: [`tar`], [`head`], [`signature`], [`index`], [`suffix`]. [`key`] and [`policy`] say what
+//! this BMC accepts, [`refusal`] why something was not.
+//!
+//! A build machine uses `maker` (cargo feature of the same name, needs std): keys, packing, signing, inspecting.
+//!
+//! Everything but `maker` is `no_std` + alloc, does no I/O and knows no time.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "maker")]
+extern crate std;
+
+pub mod digest;
+pub mod head;
+pub mod index;
+pub mod key;
+#[cfg(feature = "maker")]
+pub mod maker;
+pub mod policy;
+pub mod reader;
+pub mod refusal;
+pub mod signature;
+pub mod suffix;
+pub mod tar;
+mod wire;
+
+pub use digest::{Digest, Hex};
+pub use head::Head;
+pub use index::Index;
+pub use key::{KeyRing, PublicKey};
+pub use policy::Policy;
+pub use reader::{Progress, Reader, Sink};
+pub use refusal::Refusal;
+pub use signature::{Kind, Verifier};

@@ -1,0 +1,291 @@
+//! Reads a package as it streams in, and lets nothing through that is not checked.
+//!
+//! The order of checks is that of docs/spec/package.md, 6. What the reader holds is bounded whatever arrives: a few blocks, the signatures
+//! (32 KiB at most), the index (512 KiB at most and about as much again parsed; taken only once the signatures
+//! have verified), and one chunk (128 KiB at most). None of it depends on the length of the package.
+
+mod archive;
+mod stages;
+
+use core::mem;
+
+use archive::Input;
+use stages::{Authentic, HeadStage, IndexStage, MemberStage, SignatureStage, Step};
+
+use crate::digest::Digest;
+use crate::head::Head;
+use crate::index::Index;
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::signature::Verifier;
+use crate::suffix::Suffix;
+
+/// Takes what a [`Reader`] has checked.
+///
+/// The calls come in this order: [`begin`](Self::begin) once; [`chunk`](Self::chunk) for every chunk of every member, in the
+/// order of the index; [`end`](Self::end) once. After an error, of the sink or of the reader, none follows.
+pub trait Sink {
+    /// Why the sink stops the reading.
+    type Error;
+
+    /// Head and index are authentic, follow the format and suit the policy. From here the target may be touched. The sink refuses here what it
+    /// cannot take: an image it has no region for, or one too large.
+    ///
+    /// `head_digest` is SHA-256 of the 512 bytes of the head; `index_bytes` is what `index` was parsed from.
+    ///
+    /// # Errors
+    /// Any: it ends the reading and comes back from [`Reader::push`].
+    fn begin(
+        &mut self,
+        head: &Head,
+        head_digest: &Digest,
+        index: &Index,
+        index_bytes: &[u8],
+    ) -> Result<(), Self::Error>;
+
+    /// One whole chunk, whose hash is the index's: `data` stands at `offset` bytes in the member of this number.
+    ///
+    /// # Errors
+    /// Any: it ends the reading and comes back from [`Reader::push`].
+    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
+
+    /// The last byte that the head announced has come, and all are good. Bytes behind it may still make [`Reader::push`] or
+    /// [`Reader::finish`] refuse the stream.
+    ///
+    /// # Errors
+    /// Any: it ends the reading and comes back from [`Reader::push`].
+    fn end(&mut self) -> Result<(), Self::Error>;
+}
+
+/// Whether more bytes are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The package is not complete.
+    More,
+    /// The package is complete. A DFU suffix may still follow.
+    Complete,
+}
+
+/// How far a [`Reader`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for the head.
+    Head,
+    /// Waits for signatures.
+    Signatures,
+    /// Waits for the index.
+    Index,
+    /// Takes members and the end.
+    Members,
+    /// The package is complete.
+    Complete,
+    /// The package was refused, or the sink stopped the reading.
+    Failed,
+}
+
+/// Why [`Reader::push`] failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error<S> {
+    /// The package is refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The sink stopped the reading.
+    #[error("{0}")]
+    Sink(S),
+    /// An earlier push has failed: the caller's fault.
+    #[error("the reading has already failed")]
+    Failed,
+}
+
+impl<S> From<Refusal> for Error<S> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Reads one package.
+///
+/// * Input: [`push`](Self::push) with the next bytes, in any portions; [`finish`](Self::finish) when there are no more.
+/// * Output: the [`Sink`] given to `push`, and the results.
+/// * Getters: the others, at any time.
+#[derive(Debug)]
+pub struct Reader<V> {
+    verifier: V,
+    policy: Policy,
+    received: u64,
+    suffix: Suffix,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Head(HeadStage),
+    Signatures(SignatureStage),
+    Index(IndexStage),
+    Members(MemberStage),
+    Complete(Authentic),
+    /// With the first refusal; `None` if it was the sink's error.
+    Failed(Option<Refusal>),
+}
+
+impl<V: Verifier> Reader<V> {
+    /// A reader at the beginning of a package.
+    #[must_use]
+    pub fn new(verifier: V, policy: Policy) -> Self {
+        Self {
+            verifier,
+            policy,
+            received: 0,
+            suffix: Suffix::new(),
+            state: State::Head(HeadStage::default()),
+        }
+    }
+
+    /// Takes the next bytes of the stream: any number of them. How the stream is cut into pushes changes neither the result nor
+    /// the calls to `sink`, as long as each push gets the same one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::Sink`] with the first byte that shows the fault; nothing behind it is looked
+    /// at. [`Error::Failed`] from then on.
+    pub fn push<S: Sink>(&mut self, input: &[u8], sink: &mut S) -> Result<Progress, Error<S::Error>> {
+        let mut rest = Input::new(input, self.received);
+        let result = self.take(&mut rest, input, sink);
+        self.received = rest.offset();
+        if let Err(error) = &result {
+            match error {
+                Error::Refused(refusal) => self.state = State::Failed(Some(refusal.clone())),
+                Error::Sink(_) => self.state = State::Failed(None),
+                Error::Failed => {}
+            }
+        }
+        result
+    }
+
+    /// The stream has ended.
+    ///
+    /// # Errors
+    /// [`Refusal::Truncated`] if the package is not complete, [`Refusal::TrailingBytes`] if what follows it is less than a whole
+    /// DFU suffix. After a refusal the same again.
+    pub fn finish(&self) -> Result<(), Refusal> {
+        let truncated = Refusal::Truncated { received: self.received, total: self.total() };
+        match &self.state {
+            State::Head(_) | State::Signatures(_) | State::Index(_) | State::Members(_) => Err(truncated),
+            State::Complete(package) => {
+                self.suffix.finish().map_err(|_| Refusal::TrailingBytes { offset: package.head.total_length })
+            }
+            State::Failed(refusal) => Err(refusal.clone().unwrap_or(truncated)),
+        }
+    }
+
+    /// Runs the stages over `input`, of which `rest` is what is not taken yet.
+    fn take<S: Sink>(
+        &mut self,
+        rest: &mut Input<'_>,
+        input: &[u8],
+        sink: &mut S,
+    ) -> Result<Progress, Error<S::Error>> {
+        loop {
+            // Whatever leaves this function early leaves the reader failed.
+            match mem::replace(&mut self.state, State::Failed(None)) {
+                State::Head(stage) => match stage.take(rest, &self.policy, &self.verifier)? {
+                    Step::Wait(stage) => return self.wait(State::Head(stage), input),
+                    Step::Next(next) => self.state = State::Signatures(next),
+                },
+                State::Signatures(stage) => match stage.take(rest, &self.verifier)? {
+                    Step::Wait(stage) => return self.wait(State::Signatures(stage), input),
+                    Step::Next(next) => self.state = State::Index(next),
+                },
+                State::Index(stage) => match stage.take(rest, &self.policy, sink)? {
+                    Step::Wait(stage) => return self.wait(State::Index(stage), input),
+                    Step::Next(next) => self.state = State::Members(next),
+                },
+                State::Members(stage) => match stage.take(rest, sink)? {
+                    Step::Wait(stage) => return self.wait(State::Members(stage), input),
+                    Step::Next(package) => {
+                        self.suffix.archive(&input[..input.len() - rest.len()]);
+                        sink.end().map_err(Error::Sink)?;
+                        self.state = State::Complete(package);
+                    }
+                },
+                State::Complete(package) => {
+                    let trailing = rest.take_all();
+                    self.suffix
+                        .push(trailing)
+                        .map_err(|_| Refusal::TrailingBytes { offset: package.head.total_length })?;
+                    self.state = State::Complete(package);
+                    return Ok(Progress::Complete);
+                }
+                State::Failed(refusal) => {
+                    self.state = State::Failed(refusal);
+                    return Err(Error::Failed);
+                }
+            }
+        }
+    }
+
+    /// All of `input` belonged to the archive, and `state` needs more.
+    fn wait<E>(&mut self, state: State, input: &[u8]) -> Result<Progress, Error<E>> {
+        self.suffix.archive(input);
+        self.state = state;
+        Ok(Progress::More)
+    }
+}
+
+impl<V> Reader<V> {
+    /// How far the reader is.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match &self.state {
+            State::Head(_) => Phase::Head,
+            State::Signatures(_) => Phase::Signatures,
+            State::Index(_) => Phase::Index,
+            State::Members(_) => Phase::Members,
+            State::Complete(_) => Phase::Complete,
+            State::Failed(_) => Phase::Failed,
+        }
+    }
+
+    /// Bytes taken so far, a DFU suffix included.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Length of the archive in bytes, as the verified head says it.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        self.head().map(|head| head.total_length)
+    }
+
+    /// The same as soon as there is a head that follows the format, verified or not: a hint to show progress by, nothing more.
+    #[must_use]
+    pub fn announced_total(&self) -> Option<u64> {
+        match &self.state {
+            State::Signatures(stage) => Some(stage.unverified_total()),
+            State::Head(_) | State::Index(_) | State::Members(_) | State::Complete(_) | State::Failed(_) => {
+                self.total()
+            }
+        }
+    }
+
+    /// The head, once it is verified; gone after a failure.
+    #[must_use]
+    pub fn head(&self) -> Option<&Head> {
+        match &self.state {
+            State::Head(_) | State::Signatures(_) | State::Failed(_) => None,
+            State::Index(stage) => Some(stage.head()),
+            State::Members(stage) => Some(&stage.package().head),
+            State::Complete(package) => Some(&package.head),
+        }
+    }
+
+    /// The index, once it is verified and the sink has begun; gone after a failure.
+    #[must_use]
+    pub fn index(&self) -> Option<&Index> {
+        match &self.state {
+            State::Head(_) | State::Signatures(_) | State::Index(_) | State::Failed(_) => None,
+            State::Members(stage) => Some(&stage.package().index),
+            State::Complete(package) => Some(&package.index),
+        }
+    }
+}

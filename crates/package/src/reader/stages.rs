@@ -1,0 +1,356 @@
+//! The four stages of reading, one type each: what a stage does not have yet, it cannot use.
+//!
+//! Each `take` consumes input as far as it can and returns itself to wait for more, or the next stage.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::archive::{Gather, Input, Zeros, check_header};
+use super::{Error, Sink};
+use crate::digest::{Digest, sha256};
+use crate::head::{self, Head, HeadError, SignedHead};
+use crate::index::{self, Index, IndexError, Member};
+use crate::policy::Policy;
+use crate::refusal::{ArchivePart, Refusal};
+use crate::signature::Verifier;
+use crate::tar::{self, Block};
+
+/// What a stage made of its input.
+pub(super) enum Step<This, Next> {
+    /// The input is used up, the stage is not complete.
+    Wait(This),
+    /// The stage is complete.
+    Next(Next),
+}
+
+/// Which part of a member is being taken.
+#[derive(Debug)]
+enum Part {
+    Header(Gather),
+    Content,
+    Padding(Zeros),
+}
+
+impl Part {
+    fn start() -> Self {
+        Self::Header(Gather::new())
+    }
+
+    const fn padding(length: u64) -> Self {
+        Self::Padding(Zeros::new(tar::padding(length)))
+    }
+}
+
+/// Waits for the head.
+#[derive(Debug)]
+pub(super) struct HeadStage {
+    /// The head's tar header once it is there. Its mtime can be checked only when the head is.
+    header: Option<Box<Block>>,
+    gather: Gather,
+}
+
+impl Default for HeadStage {
+    fn default() -> Self {
+        Self { header: None, gather: Gather::new() }
+    }
+}
+
+impl HeadStage {
+    pub(super) fn take(
+        mut self,
+        input: &mut Input<'_>,
+        policy: &Policy,
+        verifier: &impl Verifier,
+    ) -> Result<Step<Self, SignatureStage>, Refusal> {
+        loop {
+            let Some(block) = self.gather.take(input) else { return Ok(Step::Wait(self)) };
+            match self.header {
+                None => {
+                    check_first_header(&block)?;
+                    self = Self { header: Some(Box::new(block)), gather: Gather::new() };
+                }
+                Some(header) => {
+                    let head = Head::parse(&block)?;
+                    let expected = tar::header(head::MEMBER_NAME, head::LENGTH as u64, head.mtime);
+                    if expected.as_ref() != Some(&*header) {
+                        return Err(bad_first_header());
+                    }
+                    policy.check_head(&head)?;
+                    verifier.accepts(&head)?;
+                    return Ok(Step::Next(SignatureStage::new(head, block)));
+                }
+            }
+        }
+    }
+}
+
+/// Checks what can be checked of the first header before the head is there.
+fn check_first_header(found: &Block) -> Result<(), Refusal> {
+    let Some(expected) = tar::header(head::MEMBER_NAME, head::LENGTH as u64, 0) else {
+        return Err(bad_first_header());
+    };
+    if found[tar::NAME] != expected[tar::NAME] {
+        // Any other file, or a firmware tar of another kind: say so, rather than name a field.
+        return Err(HeadError::NotAPackage.into());
+    }
+    if !tar::equal_but_mtime(found, &expected) {
+        return Err(bad_first_header());
+    }
+    Ok(())
+}
+
+fn bad_first_header() -> Refusal {
+    Refusal::BadArchive { part: ArchivePart::Header(head::MEMBER_NAME.to_string()), offset: 0 }
+}
+
+/// Waits for signatures. The head is not authentic: nothing but the lengths of its table is used.
+#[derive(Debug)]
+pub(super) struct SignatureStage {
+    head: Head,
+    bytes: Box<SignedHead>,
+    complete: Vec<Vec<u8>>,
+    current: Vec<u8>,
+    part: Part,
+}
+
+impl SignatureStage {
+    fn new(head: Head, bytes: SignedHead) -> Self {
+        let bytes = Box::new(bytes);
+        Self { head, bytes, complete: Vec::new(), current: Vec::new(), part: Part::start() }
+    }
+
+    pub(super) const fn unverified_total(&self) -> u64 {
+        self.head.total_length
+    }
+
+    pub(super) fn take(
+        mut self,
+        input: &mut Input<'_>,
+        verifier: &impl Verifier,
+    ) -> Result<Step<Self, IndexStage>, Refusal> {
+        loop {
+            let number = match self.part {
+                Part::Header(_) | Part::Content => self.complete.len(),
+                // While its padding comes, a signature is complete already.
+                Part::Padding(_) => self.complete.len().saturating_sub(1),
+            };
+            let Some(entry) = self.head.signatures.get(number).copied() else {
+                return Ok(Step::Next(IndexStage::new(self.head, head::digest(&self.bytes))));
+            };
+            match &mut self.part {
+                Part::Header(gather) => {
+                    let Some(block) = gather.take(input) else { return Ok(Step::Wait(self)) };
+                    check_header(
+                        &block,
+                        input,
+                        entry.kind.member_name(),
+                        entry.length.into(),
+                        self.head.mtime,
+                    )?;
+                    self.part = Part::Content;
+                }
+                Part::Content => {
+                    // Grows with what arrives, never ahead of it: the length is not authentic.
+                    let length = usize::from(entry.length);
+                    self.current.extend_from_slice(input.take(length - self.current.len()));
+                    if self.current.len() < length {
+                        return Ok(Step::Wait(self));
+                    }
+                    self.part = Part::padding(entry.length.into());
+                    self.complete.push(core::mem::take(&mut self.current));
+                    if self.complete.len() == self.head.signatures.len() {
+                        verifier.verify(&self.head, &self.bytes, &self.complete)?;
+                    }
+                }
+                Part::Padding(zeros) => {
+                    if !zeros.take(input, || ArchivePart::Padding(entry.kind.member_name().to_string()))? {
+                        return Ok(Step::Wait(self));
+                    }
+                    self.part = Part::start();
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the index. The head is authentic.
+#[derive(Debug)]
+pub(super) struct IndexStage {
+    head: Head,
+    head_digest: Digest,
+    bytes: Vec<u8>,
+    part: IndexPart,
+}
+
+#[derive(Debug)]
+enum IndexPart {
+    Header(Gather),
+    Content,
+    Padding(Zeros, Index),
+}
+
+impl IndexStage {
+    fn new(head: Head, head_digest: Digest) -> Self {
+        Self { head, head_digest, bytes: Vec::new(), part: IndexPart::Header(Gather::new()) }
+    }
+
+    pub(super) const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(super) fn take<S: Sink>(
+        mut self,
+        input: &mut Input<'_>,
+        policy: &Policy,
+        sink: &mut S,
+    ) -> Result<Step<Self, MemberStage>, Error<S::Error>> {
+        let length = self.head.index_length as usize;
+        loop {
+            match self.part {
+                IndexPart::Header(mut gather) => {
+                    let Some(block) = gather.take(input) else {
+                        self.part = IndexPart::Header(gather);
+                        return Ok(Step::Wait(self));
+                    };
+                    check_header(&block, input, index::MEMBER_NAME, length as u64, self.head.mtime)?;
+                    // This length is authentic, and the format bounds it.
+                    self.bytes.reserve_exact(length);
+                    self.part = IndexPart::Content;
+                }
+                IndexPart::Content => {
+                    self.bytes.extend_from_slice(input.take(length - self.bytes.len()));
+                    if self.bytes.len() < length {
+                        return Ok(Step::Wait(self));
+                    }
+                    let index = check_index(&self.head, &self.bytes, policy)?;
+                    self.part = IndexPart::Padding(Zeros::new(tar::padding(length as u64)), index);
+                }
+                IndexPart::Padding(mut zeros, index) => {
+                    if !zeros.take(input, || ArchivePart::Padding(index::MEMBER_NAME.to_string()))? {
+                        self.part = IndexPart::Padding(zeros, index);
+                        return Ok(Step::Wait(self));
+                    }
+                    sink.begin(&self.head, &self.head_digest, &index, &self.bytes).map_err(Error::Sink)?;
+                    return Ok(Step::Next(MemberStage::new(Authentic { head: self.head, index })));
+                }
+            }
+        }
+    }
+}
+
+/// The index, if it is the one that the head means, follows the format and suits the policy.
+fn check_index(head: &Head, bytes: &[u8], policy: &Policy) -> Result<Index, Refusal> {
+    if sha256(bytes) != head.index_digest {
+        return Err(IndexError::Digest.into());
+    }
+    let index = Index::parse(bytes)?;
+    index.check_against(head)?;
+    policy.check_index(&index)?;
+    Ok(index)
+}
+
+/// Head and index, verified and accepted by the sink.
+#[derive(Debug)]
+pub(super) struct Authentic {
+    pub(super) head: Head,
+    pub(super) index: Index,
+}
+
+/// Takes members and the end of the archive.
+#[derive(Debug)]
+pub(super) struct MemberStage {
+    package: Authentic,
+    /// The chunk that is coming in portions.
+    chunk: Vec<u8>,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    Header { member: usize, gather: Gather },
+    Chunk { member: usize, chunk: usize, offset: u64 },
+    Padding { member: usize, zeros: Zeros },
+    End(Zeros),
+}
+
+impl At {
+    /// The beginning of the member with this number, or the end if there is none.
+    fn start(member: usize, index: &Index) -> Self {
+        if member < index.members.len() {
+            Self::Header { member, gather: Gather::new() }
+        } else {
+            Self::End(Zeros::new(tar::END_LENGTH))
+        }
+    }
+}
+
+impl MemberStage {
+    fn new(package: Authentic) -> Self {
+        let chunks = package.index.members.iter().flat_map(|member| &member.chunks);
+        let longest = chunks.map(|chunk| chunk.length).max().unwrap_or(0);
+        let at = At::start(0, &package.index);
+        Self { package, chunk: Vec::with_capacity(longest as usize), at }
+    }
+
+    pub(super) const fn package(&self) -> &Authentic {
+        &self.package
+    }
+
+    pub(super) fn take<S: Sink>(
+        mut self,
+        input: &mut Input<'_>,
+        sink: &mut S,
+    ) -> Result<Step<Self, Authentic>, Error<S::Error>> {
+        loop {
+            let Authentic { head, index } = &self.package;
+            match &mut self.at {
+                At::Header { member, gather } => {
+                    let Some(block) = gather.take(input) else { return Ok(Step::Wait(self)) };
+                    let Member { name, length, .. } = &index.members[*member];
+                    check_header(&block, input, name, *length, head.mtime)?;
+                    self.at = At::Chunk { member: *member, chunk: 0, offset: 0 };
+                }
+                At::Chunk { member, chunk, offset } => {
+                    let Member { name, length, chunks, .. } = &index.members[*member];
+                    let Some(expected) = chunks.get(*chunk) else {
+                        self.at = At::Padding { member: *member, zeros: Zeros::new(tar::padding(*length)) };
+                        continue;
+                    };
+                    let Some(data) = whole(&mut self.chunk, input, expected.length as usize) else {
+                        return Ok(Step::Wait(self));
+                    };
+                    if sha256(data) != expected.digest {
+                        return Err(Refusal::BadChunk { member: name.clone(), offset: *offset }.into());
+                    }
+                    sink.chunk(*member, *offset, data).map_err(Error::Sink)?;
+                    self.chunk.clear();
+                    *chunk += 1;
+                    *offset = offset.saturating_add(expected.length.into());
+                }
+                At::Padding { member, zeros } => {
+                    let name = &index.members[*member].name;
+                    if !zeros.take(input, || ArchivePart::Padding(name.clone()))? {
+                        return Ok(Step::Wait(self));
+                    }
+                    self.at = At::start(*member + 1, index);
+                }
+                At::End(zeros) => {
+                    if !zeros.take(input, || ArchivePart::End)? {
+                        return Ok(Step::Wait(self));
+                    }
+                    return Ok(Step::Next(self.package));
+                }
+            }
+        }
+    }
+}
+
+/// The next `length` bytes, once all are there: from the input if it has them all, else gathered in `buffer`.
+fn whole<'a, 'i: 'a>(buffer: &'a mut Vec<u8>, input: &mut Input<'i>, length: usize) -> Option<&'a [u8]> {
+    if buffer.is_empty() && input.len() >= length {
+        return Some(input.take(length));
+    }
+    buffer.extend_from_slice(input.take(length - buffer.len()));
+    (buffer.len() == length).then_some(buffer)
+}

@@ -1,0 +1,167 @@
+//! Why a package was refused.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::digest::Hex;
+use crate::head::HeadError;
+use crate::index::IndexError;
+use crate::key::KeyId;
+use crate::signature::Kind;
+
+/// Why a package was refused. One variant for each result 16 to 27 of docs/spec/results.md, in that order, with what
+/// a person needs to find the fault. Texts never hold bytes that the format does not allow, so they are safe to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// 16 `bad-archive`: a tar header, padding or the end is not as docs/spec/package.md says.
+    #[error("{part} at offset {offset} is not as a package has it")]
+    BadArchive {
+        /// What stands there.
+        part: ArchivePart,
+        /// Where in the archive, in bytes: of a header its first, of zeros the first that is not.
+        offset: u64,
+    },
+    /// 17 `bad-head`: not a package, or of a format this reader does not know.
+    #[error("bad head: {0}")]
+    BadHead(HeadError),
+    /// 18 `bad-index`: the index does not match the head, or breaks its own rules.
+    #[error("bad index: {0}")]
+    BadIndex(IndexError),
+    /// 19 `bad-signature`: a signature does not verify.
+    #[error("the {kind} signature does not verify")]
+    BadSignature {
+        /// Kind of the signature.
+        kind: Kind,
+    },
+    /// 20 `unknown-key`: the signature table does not fit what this BMC accepts.
+    #[error("{0}")]
+    UnknownKey(KeyFault),
+    /// 21 `wrong-machine`: made for another board.
+    #[error("made for {found}, this is {expected}")]
+    WrongMachine {
+        /// This machine.
+        expected: String,
+        /// The machine in the head.
+        found: String,
+    },
+    /// 22 `old-security-version`: below the BMC's floor.
+    #[error("security version {found} is below {floor}, the lowest allowed here")]
+    OldSecurityVersion {
+        /// Lowest security version accepted.
+        floor: u32,
+        /// The package's.
+        found: u32,
+    },
+    /// 23 `bad-chunk`: bytes that do not match their signed hash.
+    #[error("the chunk at offset {offset} of {member} does not match its hash")]
+    BadChunk {
+        /// Name of the member.
+        member: String,
+        /// Offset of the chunk in the member, in bytes.
+        offset: u64,
+    },
+    /// 24 `too-large`: larger than the BMC, its slot or a region can take. The reader itself compares the package's total;
+    /// a sink refuses members with it.
+    #[error("{} of {length} bytes is too large: {limit} is the most here", Subject(member.as_deref()))]
+    TooLarge {
+        /// The member; `None` for the whole package.
+        member: Option<String>,
+        /// Its length in bytes.
+        length: u64,
+        /// The most that fits, in bytes.
+        limit: u64,
+    },
+    /// 25 `unmapped-member`: an image without a region. Only a sink knows regions; the reader never makes this one.
+    #[error("there is no region for {member} here")]
+    UnmappedMember {
+        /// Name of the member.
+        member: String,
+    },
+    /// 26 `truncated`: ended before its announced length.
+    #[error("ended after {received} bytes{}", OfTotal(*total))]
+    Truncated {
+        /// Bytes received.
+        received: u64,
+        /// Bytes that the verified head announced; `None` if it did not get that far.
+        total: Option<u64>,
+    },
+    /// 27 `trailing-bytes`: something else than one valid DFU suffix behind the end.
+    #[error("there are bytes behind the end of the package at offset {offset}")]
+    TrailingBytes {
+        /// Where the archive ends, in bytes.
+        offset: u64,
+    },
+}
+
+impl From<HeadError> for Refusal {
+    fn from(fault: HeadError) -> Self {
+        Self::BadHead(fault)
+    }
+}
+
+impl From<IndexError> for Refusal {
+    fn from(fault: IndexError) -> Self {
+        Self::BadIndex(fault)
+    }
+}
+
+/// A part of an archive that carries no signed content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArchivePart {
+    /// The tar header that must stand before this member.
+    Header(String),
+    /// The zeros behind this member.
+    Padding(String),
+    /// The zeros at the end.
+    End,
+}
+
+impl fmt::Display for ArchivePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(member) => write!(f, "the tar header of {member}"),
+            Self::Padding(member) => write!(f, "the padding of {member}"),
+            Self::End => f.write_str("the end of the archive"),
+        }
+    }
+}
+
+/// Why a signature table is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// A signature of a kind that this BMC does not ask for.
+    #[error("{0} signatures are not accepted here")]
+    NotRequired(Kind),
+    /// A required kind that the package does not have.
+    #[error("a required {0} signature is missing")]
+    Missing(Kind),
+    /// A signature by a key that is none of this BMC's.
+    #[error("the {kind} key {} is not known here", Hex(id))]
+    NotKnown {
+        /// Kind of the signature.
+        kind: Kind,
+        /// The key that the package names.
+        id: KeyId,
+    },
+}
+
+/// A member by its name, or the package.
+struct Subject<'a>(Option<&'a str>);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.unwrap_or("a package"))
+    }
+}
+
+/// "of N", if N is known.
+struct OfTotal(Option<u64>);
+
+impl fmt::Display for OfTotal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(total) => write!(f, " of {total}"),
+            None => f.write_str(", before its length was known"),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Making, signing, checking and inspecting.
+
+use std::io::{Cursor, Write};
+
+use inband_package::head::{HeadError, SignatureEntry};
+use inband_package::index::{IndexError, MemberKind};
+use inband_package::key::{KeyError, KeyHalf};
+use inband_package::maker::{
+    Input, MakeError, PackOptions, PrivateKey, Source, attach, inspect, pack, sign, signed_bytes_of, verify,
+};
+use inband_package::{Kind, PublicKey, Refusal};
+
+use crate::common::{image, key, keys, noise, options, package_of, policy, small_package};
+
+/// Packs without signing.
+fn packed(options: &PackOptions, inputs: &[Input]) -> Result<Vec<u8>, MakeError> {
+    let mut file = Vec::new();
+    pack(options, inputs, &mut file).map(|_| file)
+}
+
+fn unsigned() -> Cursor<Vec<u8>> {
+    Cursor::new(packed(&options(), &[image("image-bmc", noise(100_000, 6))]).unwrap())
+}
+
+#[test]
+fn packing_the_same_gives_the_same() {
+    assert_eq!(small_package(), small_package());
+}
+
+#[test]
+fn files_and_memory_pack_the_same() {
+    let bytes = noise(200_000, 7);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&bytes).unwrap();
+    let from_memory = image("image-bmc", bytes);
+    let from_file = Input { source: Source::File(file.path().into()), ..from_memory.clone() };
+    assert_eq!(package_of(&options(), &[from_file]), package_of(&options(), &[from_memory]));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let input = Input { source: Source::File("/nowhere/image".into()), ..image("image-bmc", vec![]) };
+    let error = packed(&options(), &[input]).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /nowhere/image");
+}
+
+/// A file that has other content each time it is opened for reading.
+#[cfg(unix)]
+#[test]
+fn a_file_that_changes_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    for (first, second) in [("one", "two"), ("one", "on"), ("one", "onee"), ("one", ""), ("", "x")] {
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                // Opening a pipe waits for its reader; so each reading gets the next content.
+                std::fs::write(&path, first).unwrap();
+                std::fs::write(&path, second).unwrap();
+            }
+        });
+        let input = Input { source: Source::File(path.clone()), ..image("image-bmc", vec![]) };
+        let error = packed(&options(), &[input]).unwrap_err();
+        writer.join().unwrap();
+        assert_eq!(error.to_string(), "image-bmc changed while it was being packed", "{first} then {second}");
+    }
+}
+
+#[test]
+fn options_that_break_the_format_are_refused() {
+    let refused = |change: fn(&mut PackOptions)| {
+        let mut options = options();
+        change(&mut options);
+        packed(&options, &[image("image-bmc", vec![1])]).unwrap_err()
+    };
+    assert!(matches!(
+        refused(|options| options.bcd_device = 0x000A),
+        MakeError::Index(IndexError::BcdDevice(10))
+    ));
+    assert!(matches!(refused(|options| options.version = "1 0".into()), MakeError::Index(_)));
+    assert!(matches!(refused(|options| options.targets.clear()), MakeError::Index(_)));
+    assert!(matches!(refused(|options| options.mtime = 1 << 33), MakeError::Head(HeadError::Mtime(_))));
+    assert!(matches!(
+        refused(|options| options.signers.clear()),
+        MakeError::Head(HeadError::SignatureCount(0))
+    ));
+    let no_inputs = packed(&options(), &[]).unwrap_err();
+    assert!(matches!(no_inputs, MakeError::Index(IndexError::Count(..))));
+    let same_name = packed(&options(), &[image("a", vec![]), image("a", vec![])]).unwrap_err();
+    assert!(matches!(same_name, MakeError::Index(IndexError::MemberTwice(1))));
+}
+
+#[test]
+fn a_package_is_signed_in_place() {
+    let mut file = unsigned();
+    let before = file.get_ref().clone();
+    sign(&mut file, &key()).unwrap();
+    let after = file.into_inner();
+    assert_eq!(after[..1536], before[..1536]);
+    assert_eq!(after[1600..], before[1600..]);
+    let verified = verify(&mut after.as_slice(), &keys(), policy()).unwrap();
+    assert_eq!(verified.index.members[0].name, "image-bmc");
+    assert_eq!(verified.head.total_length, after.len() as u64);
+}
+
+#[test]
+fn only_the_signers_it_was_packed_for_can_sign() {
+    let stranger = PrivateKey::from_seed(&[8; 32]);
+    let error = sign(&mut unsigned(), &stranger).unwrap_err();
+    let id = *stranger.public().unwrap().id();
+    assert!(matches!(error, MakeError::NotASigner { kind: Kind::Ed25519, id: found } if found == id));
+}
+
+#[test]
+fn signatures_made_elsewhere_are_checked_and_attached() {
+    let mut file = unsigned();
+    let bytes = signed_bytes_of(&mut file).unwrap();
+    let public = key().public().unwrap();
+    let good = key().sign(&bytes);
+    let mut wrong = good;
+    wrong[0] ^= 1;
+    for wrong in [&wrong[..], &good[..63], &[&good[..], &[0]].concat(), &[]] {
+        let before = file.get_ref().clone();
+        let error = attach(&mut file, &public, wrong).unwrap_err();
+        assert!(matches!(error, MakeError::WrongSignature { .. }));
+        assert_eq!(*file.get_ref(), before);
+    }
+    attach(&mut file, &public, &good).unwrap();
+    let mut signed = unsigned();
+    sign(&mut signed, &key()).unwrap();
+    assert_eq!(file, {
+        signed.set_position(file.position());
+        signed
+    });
+}
+
+#[test]
+fn a_signature_behind_others_finds_its_place() {
+    let mut options = options();
+    options.signers.insert(0, SignatureEntry { kind: Kind::Rsa, length: 512, key_id: [1; 32] });
+    let package = package_of(&options, &[image("image-bmc", vec![1])]);
+    let inspection = inspect(&mut package.as_slice()).unwrap();
+    assert_eq!(inspection.fault, None);
+    assert_eq!(
+        (inspection.is_signed(0), inspection.is_signed(1), inspection.is_signed(2)),
+        (false, true, false)
+    );
+    let bytes = signed_bytes_of(&mut package.as_slice()).unwrap();
+    assert_eq!(inspection.signatures[1], key().sign(&bytes));
+}
+
+#[test]
+fn what_is_no_package_cannot_be_signed_or_inspected() {
+    let mut bad_header = small_package();
+    bad_header[100] ^= 1;
+    for file in [vec![], vec![0; 1023], vec![0; 4096], small_package()[..1023].to_vec(), bad_header] {
+        let error = inspect(&mut file.as_slice()).unwrap_err();
+        assert!(matches!(error, MakeError::Refused(Refusal::BadHead(_) | Refusal::BadArchive { .. })));
+        assert!(matches!(sign(&mut Cursor::new(file), &key()), Err(MakeError::Refused(_))));
+    }
+}
+
+#[test]
+fn inspection_shows_what_is_there_and_what_is_wrong() {
+    let package = small_package();
+    let good = inspect(&mut package.as_slice()).unwrap();
+    assert_eq!(good.fault, None);
+    assert_eq!(good.head.machine, "evb-ast2600");
+    assert_eq!(good.index.as_ref().unwrap().members[3].kind, MemberKind::Metadata);
+
+    let mut other_signature = package.clone();
+    other_signature[1536] ^= 1;
+    assert_eq!(inspect(&mut other_signature.as_slice()).unwrap().fault, None);
+
+    let cut = inspect(&mut &package[..1200]).unwrap();
+    assert_eq!((cut.signatures.len(), cut.index), (0, None));
+    assert!(matches!(cut.fault, Some(Refusal::Truncated { received: 1200, .. })));
+
+    let mut changed = package.clone();
+    let last = package.len() - 2048;
+    changed[last] ^= 1;
+    let changed = inspect(&mut changed.as_slice()).unwrap();
+    assert!(changed.fault.is_some());
+    assert_eq!(changed.index, good.index);
+}
+
+#[test]
+fn verification_refuses_as_a_bmc_would() {
+    let mut package = small_package();
+    package[1536] ^= 1;
+    let error = verify(&mut package.as_slice(), &keys(), policy()).unwrap_err();
+    assert!(matches!(error, MakeError::Refused(Refusal::BadSignature { .. })));
+    let error = verify(&mut &small_package()[..3000], &keys(), policy()).unwrap_err();
+    assert!(matches!(error, MakeError::Refused(Refusal::Truncated { received: 3000, .. })));
+    let error = verify(&mut [].as_slice(), &keys(), policy()).unwrap_err();
+    assert!(matches!(error, MakeError::Refused(Refusal::Truncated { received: 0, total: None })));
+}
+
+#[test]
+fn keys_read_back() {
+    let private = key();
+    let public = private.public().unwrap();
+    let read = PrivateKey::from_pem(&private.to_pem().unwrap()).unwrap();
+    assert_eq!(read.public().unwrap(), public);
+    assert_eq!(PublicKey::from_pem(&public.to_pem().unwrap()).unwrap(), public);
+}
+
+#[test]
+fn one_half_of_a_key_is_not_the_other() {
+    let public = key().public().unwrap().to_pem().unwrap();
+    let private = key().to_pem().unwrap();
+    assert_eq!(PublicKey::from_pem(&private), Err(KeyError::Pem(KeyHalf::Public)));
+    assert_eq!(PrivateKey::from_pem(&public).unwrap_err(), KeyError::Pem(KeyHalf::Private));
+    for junk in ["", "-----BEGIN PUBLIC KEY-----", &public[..60]] {
+        assert_eq!(PublicKey::from_pem(junk), Err(KeyError::Pem(KeyHalf::Public)));
+    }
+}
+
+#[test]
+fn a_private_key_is_not_shown() {
+    assert_eq!(format!("{:?}", key()), "PrivateKey");
+}

@@ -1,0 +1,107 @@
+//! Audit lines: what happened at the doors, one line each, for the log.
+
+use core::fmt;
+
+use inband_package::Hex;
+use inband_store::Slot;
+use inband_store::text::Text;
+
+use crate::door::Door;
+use crate::result::ResultCode;
+use crate::state::SessionState;
+
+/// Something that belongs in the log. Shown as one line of words `key=value`, the first of which is the event; no value
+/// holds a space or a control character, whatever a host sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// Somebody on the BMC armed a door.
+    DoorArmed {
+        /// The door.
+        door: Door,
+    },
+    /// Somebody on the BMC took that back.
+    DoorShut {
+        /// The door.
+        door: Door,
+    },
+    /// The host knocked and the door is open.
+    DoorOpened {
+        /// The door.
+        door: Door,
+    },
+    /// The door was left.
+    DoorLeft {
+        /// The door.
+        door: Door,
+    },
+    /// The host wanted something that it does not get now.
+    Refused {
+        /// The door.
+        door: Door,
+        /// Why.
+        result: ResultCode,
+        /// How often in a row; repeats are told together.
+        times: u32,
+    },
+    /// A session has begun.
+    Began {
+        /// Session id.
+        id: u32,
+        /// The door.
+        door: Door,
+        /// The slot it is to write.
+        target: Slot,
+    },
+    /// The session's package is authentic and has been accepted for the slot.
+    Accepted {
+        /// Session id.
+        id: u32,
+        /// First 16 bytes of the SHA-256 of the head.
+        head: [u8; 16],
+        /// Version of the package.
+        version: Text<40>,
+        /// Bytes that its head announces.
+        announced: u64,
+    },
+    /// The session is in another state.
+    Changed {
+        /// Session id.
+        id: u32,
+        /// The new state.
+        state: SessionState,
+        /// Its result.
+        result: ResultCode,
+        /// Bytes received.
+        received: u64,
+    },
+}
+
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DoorArmed { door } => write!(f, "event=door-armed door={door}"),
+            Self::DoorShut { door } => write!(f, "event=door-shut door={door}"),
+            Self::DoorOpened { door } => write!(f, "event=door-opened door={door}"),
+            Self::DoorLeft { door } => write!(f, "event=door-left door={door}"),
+            Self::Refused { door, result, times } => {
+                write!(f, "event=refused door={door} result={result} times={times}")
+            }
+            Self::Began { id, door, target } => {
+                write!(f, "event=session-began session={id} door={door} slot={}", target.name())
+            }
+            Self::Accepted { id, head, version, announced } => {
+                let head = Hex(head);
+                write!(
+                    f,
+                    "event=package-accepted session={id} head={head} version={version} bytes={announced}"
+                )
+            }
+            Self::Changed { id, state, result, received } => {
+                write!(
+                    f,
+                    "event=session-state session={id} state={state} result={result} received={received}"
+                )
+            }
+        }
+    }
+}

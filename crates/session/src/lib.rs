@@ -1,0 +1,28 @@
+//! One update session: its states and transitions, its results, the doors it comes through, the status it shows, and the
+//! way of its bytes from the package reader to the store. The words and tables are those of `docs/spec/session.md`
+//! and `docs/spec/results.md`.
+//!
+//! [`Session`] is what a daemon's main loop owns: it does no I/O and knows no clock. [`Pipeline`] is what the daemon's
+//! worker thread owns: it blocks while it reads and writes the store. The two never call each other; the daemon carries
+//! bytes, results and [`StoreView`]s between them.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod audit;
+pub mod door;
+pub mod pipeline;
+pub mod result;
+mod session;
+pub mod start;
+pub mod state;
+pub mod status;
+
+pub use audit::Audit;
+pub use door::{Door, DoorPolicy, DoorState};
+pub use pipeline::{Pipeline, Progress};
+pub use result::ResultCode;
+pub use session::{Config, HostEnd, Limits, Session, StoreView};
+pub use state::{Event, Refusal, SessionState};

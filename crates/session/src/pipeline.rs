@@ -1,0 +1,256 @@
+//! The way of a package's bytes into the store: what the daemon's worker thread owns.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+
+use inband_package::{self as package, Digest, Head, Index, Policy, Reader, Sink, Verifier};
+use inband_store::medium::Medium;
+use inband_store::{Identity, Slot, Store, StoreError};
+
+use crate::door::Door;
+use crate::result::ResultCode;
+use crate::session::StoreView;
+use crate::start::{self, ending};
+use crate::state::SessionState;
+
+#[cfg(test)]
+mod tests;
+
+/// What the pipeline has done with the bytes so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes taken, a DFU suffix included.
+    pub received: u64,
+    /// Length of the package as its head says it, verified or not; `None` while unknown.
+    pub announced: Option<u64>,
+    /// What names the package, as soon as it is authentic and accepted.
+    pub accepted: Option<Identity>,
+    /// The last announced byte is in and every check passed: [`Pipeline::finish`] is due.
+    pub complete: bool,
+}
+
+/// Package reader and store in one: bytes go in, a staged slot comes out, or a result. The calls block while the store works.
+///
+/// A session goes [`begin`](Self::begin), any number of [`push`](Self::push), [`finish`](Self::finish);
+/// [`abort`](Self::abort) ends it at any point before. After an error the session is over, and the record says so
+/// as far as it could be written; [`last_error`](Self::last_error) has the details for the log.
+#[derive(Debug)]
+pub struct Pipeline<M, V> {
+    store: Store<M>,
+    verifier: V,
+    machine: String,
+    max_total_length: u64,
+    work: Work<V>,
+    last_error: Option<String>,
+}
+
+#[derive(Debug)]
+enum Work<V> {
+    /// There is no session.
+    Idle,
+    /// A session takes bytes.
+    Reading { reader: Box<Reader<V>>, accepted: Option<Identity> },
+    /// The session's package is staged; what follows it can be a DFU suffix only.
+    Staged { reader: Box<Reader<V>>, accepted: Option<Identity> },
+}
+
+impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
+    /// A pipeline into this store, for packages of this machine that are at most `max_total_length` bytes long. The store
+    /// should have been through [`start::recover`].
+    #[must_use]
+    pub const fn new(store: Store<M>, verifier: V, machine: String, max_total_length: u64) -> Self {
+        Self { store, verifier, machine, max_total_length, work: Work::Idle, last_error: None }
+    }
+
+    /// Begins the session of this id at this door.
+    ///
+    /// # Errors
+    /// [`ResultCode::OnTrial`]; [`ResultCode::StoreFailed`] or [`ResultCode::NoSpace`] if the record cannot be written;
+    /// [`ResultCode::Internal`] while another session is open. No session has begun then.
+    pub fn begin(&mut self, id: u32, door: Door) -> Result<(), ResultCode> {
+        self.last_error = None;
+        if let Err(error) = self.store.begin(id, door.number(), SessionState::Receiving.number()) {
+            return Err(self.note(&error));
+        }
+        let policy = Policy {
+            machine: self.machine.clone(),
+            security_floor: self.store.record().floor,
+            max_total_length: self.max_total_length,
+        };
+        let reader = Box::new(Reader::new(self.verifier.clone(), policy));
+        self.work = Work::Reading { reader, accepted: None };
+        Ok(())
+    }
+
+    /// Takes the next bytes of the package. Behind a package that is complete or staged only a DFU suffix is taken.
+    ///
+    /// # Errors
+    /// Why the package was refused or the store failed; the session is over, except where the package is staged already:
+    /// there it stays staged.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, ResultCode> {
+        let result = match &mut self.work {
+            Work::Idle => {
+                self.last_error = Some("bytes without a session".to_string());
+                return Err(ResultCode::Internal);
+            }
+            Work::Reading { reader, accepted } | Work::Staged { reader, accepted } => reader
+                .push(bytes, &mut Intake { store: &mut self.store, accepted })
+                .map(|progress| Progress {
+                    received: reader.received(),
+                    announced: reader.announced_total(),
+                    accepted: *accepted,
+                    complete: progress == package::Progress::Complete,
+                }),
+        };
+        result.map_err(|error| {
+            self.last_error = Some(error.to_string());
+            let result = ResultCode::from(&error);
+            self.end(result);
+            result
+        })
+    }
+
+    /// Reads the slot back and stages it, if the package is complete. Takes as long as reading the slot.
+    ///
+    /// # Errors
+    /// [`ResultCode::Truncated`] if the package is not complete; [`ResultCode::ReadbackMismatch`] and others of the
+    /// store. The session is over.
+    pub fn finish(&mut self) -> Result<(), ResultCode> {
+        match core::mem::replace(&mut self.work, Work::Idle) {
+            Work::Reading { reader, accepted } => {
+                let complete = reader.phase() == package::reader::Phase::Complete;
+                let refusal = if complete { None } else { reader.finish().err() };
+                self.work = Work::Reading { reader, accepted };
+                if let Some(refusal) = refusal {
+                    let result = self.note(&refusal);
+                    self.end(result);
+                    return Err(result);
+                }
+            }
+            staged @ Work::Staged { .. } => {
+                self.work = staged;
+                return Ok(());
+            }
+            Work::Idle => {
+                self.last_error = Some("nothing to finish".to_string());
+                return Err(ResultCode::Internal);
+            }
+        }
+        if let Err(error) = self.store.finish(ending(SessionState::Staged, ResultCode::Ok)) {
+            let result = self.note(&error);
+            self.end(result);
+            return Err(result);
+        }
+        if let Work::Reading { reader, accepted } = core::mem::replace(&mut self.work, Work::Idle) {
+            self.work = Work::Staged { reader, accepted };
+        }
+        Ok(())
+    }
+
+    /// Ends the session, if there is one that takes bytes, with this result.
+    pub fn abort(&mut self, result: ResultCode) {
+        self.end(result);
+    }
+
+    /// Confirms the running firmware.
+    ///
+    /// # Errors
+    /// [`ResultCode::Internal`] if it is not on trial; those of the store.
+    pub fn confirm(&mut self) -> Result<(), ResultCode> {
+        self.last_error = None;
+        self.store.confirm(ending(SessionState::Done, ResultCode::Ok)).map_err(|error| self.note(&error))
+    }
+
+    /// Starts the machine: what the boot loader does, then what the daemon does at its start.
+    ///
+    /// # Errors
+    /// [`ResultCode::StoreFailed`] if nothing can be booted; those of the store.
+    pub fn boot(&mut self) -> Result<Slot, ResultCode> {
+        self.last_error = None;
+        self.work = Work::Idle;
+        let booted = self.store.boot().and_then(|slot| start::recover(&mut self.store).map(|()| slot));
+        booted.map_err(|error| self.note(&error))
+    }
+
+    /// The store as it is now, for [`Session::update`](crate::Session::update).
+    #[must_use]
+    pub fn view(&self) -> StoreView {
+        StoreView::of(&self.store)
+    }
+
+    /// The store, to read from.
+    #[must_use]
+    pub const fn store(&self) -> &Store<M> {
+        &self.store
+    }
+
+    /// Gives the store back.
+    #[must_use]
+    pub fn into_store(self) -> Store<M> {
+        self.store
+    }
+
+    /// What a person can read about the last error; `None` if nothing failed since the session, or what else was asked
+    /// for, began.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Ends a session that takes bytes. A staged one stays.
+    fn end(&mut self, result: ResultCode) {
+        let accepted = match core::mem::replace(&mut self.work, Work::Idle) {
+            Work::Idle | Work::Staged { .. } => return,
+            Work::Reading { accepted, .. } => accepted,
+        };
+        let state = match result {
+            ResultCode::Aborted => SessionState::Aborted,
+            _ => SessionState::Failed,
+        };
+        // The session's own result counts; that the record does not have it is for the log.
+        if let Err(error) = self.store.abandon(ending(state, result), accepted.as_ref()) {
+            let first = self.last_error.take().unwrap_or_else(|| result.meaning().to_string());
+            self.last_error = Some(alloc::format!("{first}; and the end could not be recorded: {error}"));
+        }
+    }
+
+    /// Keeps the text of an error and returns its result.
+    fn note<E: ToString>(&mut self, error: &E) -> ResultCode
+    where
+        for<'a> ResultCode: From<&'a E>,
+    {
+        self.last_error = Some(error.to_string());
+        ResultCode::from(error)
+    }
+}
+
+/// Passes on to the store what the reader has checked.
+struct Intake<'a, M> {
+    store: &'a mut Store<M>,
+    accepted: &'a mut Option<Identity>,
+}
+
+impl<M: Medium> Sink for Intake<'_, M> {
+    type Error = StoreError;
+
+    fn begin(
+        &mut self,
+        _head: &Head,
+        head_digest: &Digest,
+        index: &Index,
+        index_bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        // Known from here on, whether the store takes it or not.
+        *self.accepted = Some(Identity::new(index, head_digest));
+        self.store.prepare(index, index_bytes, head_digest)
+    }
+
+    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        self.store.write(member, offset, data)
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        // The verdict is `Pipeline::finish`'s, once the door has given the bytes up.
+        Ok(())
+    }
+}

@@ -1,0 +1,528 @@
+//! Results (docs/spec/results.md): one number for the log, the status, DFU, JSON and exit codes.
+
+use core::fmt;
+
+use inband_package::{Refusal, reader};
+use inband_store::StoreError;
+use inband_store::medium::{MediumError, MediumErrorKind};
+
+/// How a session ended, or why something was refused. The numbers are wire format: a number never changes its meaning and
+/// is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum ResultCode {
+    /// `none`: no session has ended yet.
+    None = 0,
+    /// `ok`: staged, or running and confirmed.
+    Ok = 1,
+    /// `bad-archive`: a tar header, its padding or its end is not as docs/spec/package.md says.
+    BadArchive = 16,
+    /// `bad-head`: not an Inband package, or of a format this BMC does not know.
+    BadHead = 17,
+    /// `bad-index`: the index does not match the head, or breaks its own rules.
+    BadIndex = 18,
+    /// `bad-signature`: a signature does not verify.
+    BadSignature = 19,
+    /// `unknown-key`: a signature of a key or kind this BMC does not accept, or a required one is missing.
+    UnknownKey = 20,
+    /// `wrong-machine`: made for another board.
+    WrongMachine = 21,
+    /// `old-security-version`: below the BMC's security floor.
+    OldSecurityVersion = 22,
+    /// `bad-chunk`: bytes that do not match their signed hash.
+    BadChunk = 23,
+    /// `too-large`: larger than the BMC, its slot or a region can take.
+    TooLarge = 24,
+    /// `unmapped-member`: an image the BMC has no region for.
+    UnmappedMember = 25,
+    /// `truncated`: ended before its announced length.
+    Truncated = 26,
+    /// `trailing-bytes`: bytes behind the announced end.
+    TrailingBytes = 27,
+    /// `door-shut`: the door is off or not armed.
+    DoorShut = 32,
+    /// `busy`: another session owns the BMC.
+    Busy = 33,
+    /// `on-trial`: the running firmware is not confirmed yet; the other slot is the one that saves.
+    OnTrial = 34,
+    /// `aborted`: the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH).
+    Aborted = 48,
+    /// `disconnected`: unplug or bus reset in the middle.
+    Disconnected = 49,
+    /// `timeout`: no progress for too long, or past the session's deadline.
+    Timeout = 50,
+    /// `interrupted`: the daemon or the BMC restarted in the middle.
+    Interrupted = 51,
+    /// `sequence`: blocks missing, repeated or out of order.
+    Sequence = 52,
+    /// `write-failed`: the slot could not be written.
+    WriteFailed = 64,
+    /// `readback-mismatch`: the slot does not hold what was written to it.
+    ReadbackMismatch = 65,
+    /// `store-failed`: the store's own record could not be read or written.
+    StoreFailed = 66,
+    /// `no-space`: no room to take the package.
+    NoSpace = 67,
+    /// `rolled-back`: the new firmware never became healthy; the old one runs.
+    RolledBack = 80,
+    /// `internal`: a fault of inbandd's own; its log says more.
+    Internal = 96,
+}
+
+/// bStatus values (DFU 1.1, 6.1.2).
+mod b_status {
+    pub(super) const OK: u8 = 0x00;
+    pub(super) const ERR_TARGET: u8 = 0x01;
+    pub(super) const ERR_FILE: u8 = 0x02;
+    pub(super) const ERR_WRITE: u8 = 0x03;
+    pub(super) const ERR_VERIFY: u8 = 0x07;
+    pub(super) const ERR_ADDRESS: u8 = 0x08;
+    pub(super) const ERR_NOTDONE: u8 = 0x09;
+    pub(super) const ERR_FIRMWARE: u8 = 0x0a;
+    pub(super) const ERR_VENDOR: u8 = 0x0b;
+    pub(super) const ERR_USBR: u8 = 0x0c;
+    pub(super) const ERR_POR: u8 = 0x0d;
+    pub(super) const ERR_UNKNOWN: u8 = 0x0e;
+}
+
+/// A row of the table of results.
+struct Row {
+    name: &'static str,
+    b_status: u8,
+    exit: u8,
+    meaning: &'static str,
+    advice: &'static str,
+}
+
+/// Writes a row in one line.
+const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, advice: &'static str) -> Row {
+    Row { name, b_status, exit, meaning, advice }
+}
+
+impl ResultCode {
+    /// All results, in the order of their numbers.
+    pub const ALL: [Self; 28] = [
+        Self::None,
+        Self::Ok,
+        Self::BadArchive,
+        Self::BadHead,
+        Self::BadIndex,
+        Self::BadSignature,
+        Self::UnknownKey,
+        Self::WrongMachine,
+        Self::OldSecurityVersion,
+        Self::BadChunk,
+        Self::TooLarge,
+        Self::UnmappedMember,
+        Self::Truncated,
+        Self::TrailingBytes,
+        Self::DoorShut,
+        Self::Busy,
+        Self::OnTrial,
+        Self::Aborted,
+        Self::Disconnected,
+        Self::Timeout,
+        Self::Interrupted,
+        Self::Sequence,
+        Self::WriteFailed,
+        Self::ReadbackMismatch,
+        Self::StoreFailed,
+        Self::NoSpace,
+        Self::RolledBack,
+        Self::Internal,
+    ];
+
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The result with that number; `None` for one that this version does not know.
+    #[must_use]
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|result| result.code() == code)
+    }
+
+    /// The name, as in logs and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// bStatus that tells a DFU host (DFU 1.1, 6.1.2).
+    #[must_use]
+    pub const fn b_status(self) -> u8 {
+        self.row().b_status
+    }
+
+    /// Exit code of `inband update` on this result.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        self.row().exit
+    }
+
+    /// What it means, in one line without a full stop.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        self.row().meaning
+    }
+
+    /// What to do next, in one line without a full stop.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        self.row().advice
+    }
+
+    /// Whether a session with this result took no harm: the number is below 16.
+    #[must_use]
+    pub const fn is_ok(self) -> bool {
+        self.code() < 16
+    }
+
+    const fn row(self) -> Row {
+        use b_status::*;
+        match self {
+            Self::None => {
+                row("none", OK, 0, "no session has ended yet", "send a package with `inband update`")
+            }
+            Self::Ok => row(
+                "ok",
+                OK,
+                0,
+                "staged, or running and confirmed",
+                "restart the BMC to run it, if it does not do so by itself; then confirm it",
+            ),
+            Self::BadArchive => row(
+                "bad-archive",
+                ERR_FILE,
+                6,
+                "a tar header, its padding or its end is not as docs/spec/package.md says",
+                "send the file exactly as `inband pack` made it; check it with `inband verify`",
+            ),
+            Self::BadHead => row(
+                "bad-head",
+                ERR_FILE,
+                6,
+                "not an Inband package, or of a format this BMC does not know",
+                "send a package made by `inband pack`, with a version that this BMC knows",
+            ),
+            Self::BadIndex => row(
+                "bad-index",
+                ERR_FILE,
+                6,
+                "the index does not match the head, or breaks its own rules",
+                "send the file exactly as it was made; check it with `inband verify`",
+            ),
+            Self::BadSignature => row(
+                "bad-signature",
+                ERR_VERIFY,
+                6,
+                "a signature does not verify",
+                "get the package anew from its maker; check it with `inband verify`",
+            ),
+            Self::UnknownKey => row(
+                "unknown-key",
+                ERR_VERIFY,
+                6,
+                "a signature of a key or kind this BMC does not accept, or a required one is missing",
+                "sign with the keys this BMC accepts, or install the maker's public key on the BMC",
+            ),
+            Self::WrongMachine => row(
+                "wrong-machine",
+                ERR_TARGET,
+                6,
+                "made for another board",
+                "get the package for this board; `inband list` shows its name",
+            ),
+            Self::OldSecurityVersion => row(
+                "old-security-version",
+                ERR_FILE,
+                6,
+                "below the BMC's security floor",
+                "use a newer package; this BMC does not go back",
+            ),
+            Self::BadChunk => row(
+                "bad-chunk",
+                ERR_VERIFY,
+                6,
+                "bytes that do not match their signed hash",
+                "send it again; if it happens again, get the package anew",
+            ),
+            Self::TooLarge => row(
+                "too-large",
+                ERR_ADDRESS,
+                6,
+                "larger than the BMC, its slot or a region can take",
+                "use a package that fits, or give the slot more room in the layout",
+            ),
+            Self::UnmappedMember => row(
+                "unmapped-member",
+                ERR_FILE,
+                6,
+                "an image the BMC has no region for",
+                "leave the image out of the package, or give it a region in the BMC's layout",
+            ),
+            Self::Truncated => row(
+                "truncated",
+                ERR_NOTDONE,
+                6,
+                "ended before its announced length",
+                "send it again, the whole file",
+            ),
+            Self::TrailingBytes => row(
+                "trailing-bytes",
+                ERR_FILE,
+                6,
+                "bytes behind the announced end",
+                "send the file exactly as it was made, with nothing behind it",
+            ),
+            Self::DoorShut => row(
+                "door-shut",
+                ERR_VENDOR,
+                8,
+                "the door is off or not armed",
+                "open the door on the BMC, or have its operator do so",
+            ),
+            Self::Busy => row(
+                "busy",
+                ERR_VENDOR,
+                9,
+                "another session owns the BMC",
+                "wait until the other session has ended; `inband status` shows it",
+            ),
+            Self::OnTrial => row(
+                "on-trial",
+                ERR_VENDOR,
+                9,
+                "the running firmware is not confirmed yet; the other slot is the one that saves",
+                "confirm the running firmware, or restart the BMC to let it roll back",
+            ),
+            Self::Aborted => row(
+                "aborted",
+                OK,
+                14,
+                "the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH)",
+                "send it again when ready",
+            ),
+            Self::Disconnected => row(
+                "disconnected",
+                ERR_USBR,
+                10,
+                "unplug or bus reset in the middle",
+                "check the cable and the USB port, then send it again",
+            ),
+            Self::Timeout => row(
+                "timeout",
+                ERR_NOTDONE,
+                10,
+                "no progress for too long, or past the session's deadline",
+                "send it again without a pause; if it is always too slow, look at the USB link",
+            ),
+            Self::Interrupted => row(
+                "interrupted",
+                ERR_POR,
+                10,
+                "the daemon or the BMC restarted in the middle",
+                "send it again",
+            ),
+            Self::Sequence => row(
+                "sequence",
+                ERR_ADDRESS,
+                11,
+                "blocks missing, repeated or out of order",
+                "send it again; if it happens again, use another host tool",
+            ),
+            Self::WriteFailed => row(
+                "write-failed",
+                ERR_WRITE,
+                15,
+                "the slot could not be written",
+                "look at the BMC's log; its flash or disk may be failing",
+            ),
+            Self::ReadbackMismatch => row(
+                "readback-mismatch",
+                ERR_VERIFY,
+                15,
+                "the slot does not hold what was written to it",
+                "send it again; if it happens again, the BMC's flash is failing",
+            ),
+            Self::StoreFailed => row(
+                "store-failed",
+                ERR_WRITE,
+                15,
+                "the store's own record could not be read or written",
+                "look at the BMC's log; its store may be damaged or not writable",
+            ),
+            Self::NoSpace => row(
+                "no-space",
+                ERR_VENDOR,
+                15,
+                "no room to take the package",
+                "make room on the BMC, then send it again",
+            ),
+            Self::RolledBack => row(
+                "rolled-back",
+                ERR_FIRMWARE,
+                13,
+                "the new firmware never became healthy; the old one runs",
+                "the old firmware runs; find out from the BMC why the new one did not become healthy",
+            ),
+            Self::Internal => row(
+                "internal",
+                ERR_UNKNOWN,
+                1,
+                "a fault of inbandd's own; its log says more",
+                "look at the BMC's log and report it",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for ResultCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl From<&Refusal> for ResultCode {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::BadArchive { .. } => Self::BadArchive,
+            Refusal::BadHead(_) => Self::BadHead,
+            Refusal::BadIndex(_) => Self::BadIndex,
+            Refusal::BadSignature { .. } => Self::BadSignature,
+            Refusal::UnknownKey(_) => Self::UnknownKey,
+            Refusal::WrongMachine { .. } => Self::WrongMachine,
+            Refusal::OldSecurityVersion { .. } => Self::OldSecurityVersion,
+            Refusal::BadChunk { .. } => Self::BadChunk,
+            Refusal::TooLarge { .. } => Self::TooLarge,
+            Refusal::UnmappedMember { .. } => Self::UnmappedMember,
+            Refusal::Truncated { .. } => Self::Truncated,
+            Refusal::TrailingBytes { .. } => Self::TrailingBytes,
+        }
+    }
+}
+
+impl From<&StoreError> for ResultCode {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unusable(_)
+            | StoreError::Exists
+            | StoreError::SlotLength { .. }
+            | StoreError::NothingBootable(_) => Self::StoreFailed,
+            StoreError::Record(medium) => of_medium(medium, Self::StoreFailed),
+            StoreError::Write(medium) | StoreError::Read(medium) => of_medium(medium, Self::WriteFailed),
+            StoreError::Refused(refusal) => Self::from(refusal),
+            StoreError::Mismatch { .. } => Self::ReadbackMismatch,
+            StoreError::OnTrial => Self::OnTrial,
+            StoreError::NotOnTrial | StoreError::Order(_) => Self::Internal,
+        }
+    }
+}
+
+impl From<&reader::Error<StoreError>> for ResultCode {
+    fn from(error: &reader::Error<StoreError>) -> Self {
+        match error {
+            reader::Error::Refused(refusal) => Self::from(refusal),
+            reader::Error::Sink(error) => Self::from(error),
+            reader::Error::Failed => Self::Internal,
+        }
+    }
+}
+
+/// What an error of the medium means where `usual` is what one means in general.
+const fn of_medium(error: &MediumError, usual: ResultCode) -> ResultCode {
+    match error.kind {
+        MediumErrorKind::NoSpace => ResultCode::NoSpace,
+        MediumErrorKind::OutOfRange => ResultCode::Internal,
+        MediumErrorKind::InUse
+        | MediumErrorKind::NotAStore
+        | MediumErrorKind::Exists
+        | MediumErrorKind::Io => usual,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// The rows of the table in the specification, cell by cell.
+    fn specified() -> Vec<Vec<&'static str>> {
+        include_str!("../../../docs/spec/results.md")
+            .lines()
+            .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>())
+            .filter(|cells| cells.len() == 7 && cells[1].parse::<u16>().is_ok())
+            .collect()
+    }
+
+    #[test]
+    fn the_table_is_that_of_the_specification() {
+        let rows = specified();
+        assert_eq!(rows.len(), ResultCode::ALL.len());
+        for (cells, result) in rows.iter().zip(ResultCode::ALL) {
+            assert_eq!(cells[1].parse(), Ok(result.code()));
+            assert_eq!(cells[2].trim_matches('`'), result.name());
+            assert_eq!(status_named(cells[3]), result.b_status(), "{result}");
+            assert_eq!(cells[4].parse(), Ok(result.exit_code()), "{result}");
+            assert_eq!(cells[5], result.meaning());
+        }
+    }
+
+    /// DFU 1.1, 6.1.2.
+    fn status_named(name: &str) -> u8 {
+        let names = [
+            "OK",
+            "errTARGET",
+            "errFILE",
+            "errWRITE",
+            "errERASE",
+            "errCHECK_ERASED",
+            "errPROG",
+            "errVERIFY",
+            "errADDRESS",
+            "errNOTDONE",
+            "errFIRMWARE",
+            "errVENDOR",
+            "errUSBR",
+            "errPOR",
+            "errUNKNOWN",
+            "errSTALLEDPKT",
+        ];
+        names.iter().position(|known| *known == name).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn every_number_finds_its_result_and_no_other_does() {
+        let known = (0..=u16::MAX).filter_map(ResultCode::from_code).collect::<Vec<_>>();
+        assert_eq!(known, ResultCode::ALL);
+        for result in ResultCode::ALL {
+            assert_eq!(ResultCode::from_code(result.code()), Some(result));
+        }
+    }
+
+    #[test]
+    fn texts_are_one_line_and_say_something() {
+        for result in ResultCode::ALL {
+            for text in [result.meaning(), result.advice()] {
+                assert!(
+                    text.len() > 8 && text.is_ascii() && !text.contains('\n') && !text.ends_with('.'),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_medium_is_told_from_a_failing_one() {
+        let error = |kind| MediumError::new(kind, "");
+        let full = StoreError::Record(error(MediumErrorKind::NoSpace));
+        assert_eq!(ResultCode::from(&full), ResultCode::NoSpace);
+        let failing = StoreError::Record(error(MediumErrorKind::Io));
+        assert_eq!(ResultCode::from(&failing), ResultCode::StoreFailed);
+        let failing = StoreError::Write(error(MediumErrorKind::Io));
+        assert_eq!(ResultCode::from(&failing), ResultCode::WriteFailed);
+    }
+}

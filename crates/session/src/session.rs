@@ -1,0 +1,524 @@
+//! The session as the daemon's main loop owns it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use inband_store::medium::Medium;
+use inband_store::text::Text;
+use inband_store::{Identity, Record, Slot, SlotState, Store};
+
+use crate::audit::Audit;
+use crate::door::{Door, DoorPolicy, DoorState};
+use crate::result::ResultCode;
+use crate::state::{Event, Refusal, SessionState};
+use crate::status::{self, FirmwarePage, LogPage, MachinePage, StatusPage};
+
+#[cfg(test)]
+mod tests;
+
+/// Audit lines kept until they are fetched; more are dropped, oldest first.
+const AUDIT_LIMIT: usize = 64;
+
+/// What is configured about sessions.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the board, as packages have it.
+    pub machine: Text<48>,
+    /// Policies of the doors, in the order of [`Door::ALL`].
+    pub doors: [DoorPolicy; 4],
+    /// How long a session may take.
+    pub limits: Limits,
+}
+
+/// How long a session may take (docs/spec/session.md, 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that count as progress.
+    pub progress: u64,
+    /// The time in which that many bytes must come.
+    pub progress_time: Duration,
+    /// The time in which all must have come.
+    pub total_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            progress: 64 * 1024,
+            progress_time: Duration::from_secs(60),
+            total_time: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// What the store says, as of the last report of whoever owns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreView {
+    /// The record.
+    pub record: Record,
+    /// The slot whose firmware runs.
+    pub running: Slot,
+}
+
+impl StoreView {
+    /// Of a store, as it is now.
+    #[must_use]
+    pub fn of<M: Medium>(store: &Store<M>) -> Self {
+        Self { record: store.record().clone(), running: store.running() }
+    }
+}
+
+/// How a host ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostEnd {
+    /// It says so: DFU_ABORT, DFU_CLRSTATUS, DFU_DETACH.
+    Aborted,
+    /// Bus reset or unplug.
+    Disconnected,
+}
+
+/// When the session runs out of time.
+#[derive(Clone, Copy, Debug)]
+struct Deadlines {
+    total: Duration,
+    progress: Duration,
+    /// Bytes received at which the time for progress begins anew.
+    next: u64,
+}
+
+/// Doors and the one session, seen from the main loop. Sans-IO: times are since any fixed moment and never go back.
+///
+/// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`activate`](Self::activate).
+/// * Inputs from a door: [`knock`](Self::knock), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
+///   [`progress`](Self::progress), [`host_ended`](Self::host_ended).
+/// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`accepted`](Self::accepted),
+///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed).
+/// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due.
+/// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
+///
+/// A session goes [`first_byte`](Self::first_byte), [`progress`](Self::progress) with each portion,
+/// [`handover`](Self::handover) when the pipeline says that the package is complete, [`verdict`](Self::verdict). The
+/// pipeline must not finish before `handover` has said `Ok`: until then the host can still end the session.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    store: StoreView,
+    doors: [DoorState; 4],
+    state: SessionState,
+    id: u32,
+    /// The highest id given so far; the store may not have heard of it yet.
+    last_id: u32,
+    door: Option<Door>,
+    result: ResultCode,
+    head: [u8; 16],
+    received: u64,
+    announced: u64,
+    deadlines: Option<Deadlines>,
+    audit: VecDeque<Audit>,
+    /// The refusal that was told last, and how often it was repeated since.
+    repeats: Option<(Door, ResultCode, u32)>,
+}
+
+impl Session {
+    /// As the store has it. Call [`start::recover`](crate::start::recover) on the store before, so that it tells the truth.
+    #[must_use]
+    pub fn new(config: Config, store: StoreView) -> Self {
+        let doors = config.doors.map(DoorPolicy::at_rest);
+        let mut session = Self {
+            config,
+            doors,
+            state: SessionState::Idle,
+            id: 0,
+            last_id: store.record.last_id,
+            door: None,
+            result: ResultCode::None,
+            head: [0; 16],
+            received: 0,
+            announced: 0,
+            deadlines: None,
+            audit: VecDeque::new(),
+            repeats: None,
+            store,
+        };
+        session.restore();
+        session
+    }
+
+    /// The machine has started anew: what went on before is over.
+    pub fn restarted(&mut self, store: StoreView) {
+        self.last_id = self.last_id.max(store.record.last_id);
+        self.store = store;
+        self.doors = self.config.doors.map(DoorPolicy::at_rest);
+        self.restore();
+    }
+
+    /// Takes the last session of the record for the current one.
+    fn restore(&mut self) {
+        let last = &self.store.record.session;
+        self.state = SessionState::from_number(last.state).unwrap_or_default();
+        self.id = last.id;
+        self.door = Door::from_number(last.door);
+        self.result = ResultCode::from_code(last.result).unwrap_or(ResultCode::Internal);
+        self.head = last.head;
+        self.received = 0;
+        self.announced = 0;
+        self.deadlines = None;
+        self.tell_change();
+    }
+
+    // Getters.
+
+    /// How the session stands.
+    #[must_use]
+    pub const fn state(&self) -> SessionState {
+        self.state
+    }
+
+    /// Session id; 0 is none.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The session's result; [`ResultCode::None`] until it has one.
+    #[must_use]
+    pub const fn result(&self) -> ResultCode {
+        self.result
+    }
+
+    /// The door that owns the session.
+    #[must_use]
+    pub const fn owner(&self) -> Option<Door> {
+        self.door
+    }
+
+    /// How a door stands.
+    #[must_use]
+    pub const fn door(&self, door: Door) -> DoorState {
+        self.doors[door.index()]
+    }
+
+    /// What the store said last.
+    #[must_use]
+    pub const fn store(&self) -> &StoreView {
+        &self.store
+    }
+
+    /// The status page.
+    #[must_use]
+    pub fn status(&self) -> StatusPage {
+        let StoreView { record, running } = &self.store;
+        StatusPage {
+            state: self.state,
+            door: self.door,
+            result_code: self.result.code(),
+            doors: self.doors,
+            on_trial: self.is_on_trial(),
+            other_boots_next: record.choice != *running,
+            session: self.id,
+            received: u32::try_from(self.received).unwrap_or(u32::MAX),
+            announced: u32::try_from(self.announced).unwrap_or(u32::MAX),
+            running: *running,
+            boots_next: record.choice,
+            slots: Slot::ALL.map(|slot| record.slot(slot).state),
+            bcd_device: Slot::ALL.map(|slot| record.slot(slot).bcd_device),
+            security_version: record.slot(*running).security_version,
+            floor: record.floor,
+            log_records: u16::try_from(record.log.len()).unwrap_or(u16::MAX),
+            head: self.head,
+        }
+    }
+
+    /// The bytes of a page of the vendor request; `None` for a page that does not exist.
+    #[must_use]
+    pub fn page(&self, number: u16) -> Option<Vec<u8>> {
+        match number {
+            status::STATUS_PAGE => Some(self.status().encode()),
+            status::SLOT_A_PAGE => Some(self.firmware(Slot::A).encode()),
+            status::SLOT_B_PAGE => Some(self.firmware(Slot::B).encode()),
+            status::MACHINE_PAGE => Some(MachinePage { machine: self.config.machine }.encode()),
+            _ => {
+                let age = usize::from(number.checked_sub(status::FIRST_LOG_PAGE)?);
+                let record = self.store.record.log.iter().rev().nth(age)?;
+                Some(LogPage::new(record).encode())
+            }
+        }
+    }
+
+    fn firmware(&self, slot: Slot) -> FirmwarePage {
+        let firmware = self.store.record.slot(slot);
+        FirmwarePage {
+            state: firmware.state,
+            slot,
+            security_version: firmware.security_version,
+            bcd_device: firmware.bcd_device,
+            version: firmware.version,
+        }
+    }
+
+    fn is_on_trial(&self) -> bool {
+        self.store.record.slot(self.store.running).state != SlotState::Good
+    }
+
+    // Doors.
+
+    /// Lets a door open at the host's next knock.
+    ///
+    /// # Errors
+    /// [`ResultCode::DoorShut`] if the door's policy is `off`.
+    pub fn arm(&mut self, door: Door) -> Result<(), ResultCode> {
+        match self.config.doors[door.index()] {
+            DoorPolicy::Off => return Err(ResultCode::DoorShut),
+            DoorPolicy::Always | DoorPolicy::Armed => {}
+        }
+        if self.door(door) == DoorState::Shut {
+            self.doors[door.index()] = DoorState::Armed;
+            self.tell(Audit::DoorArmed { door });
+        }
+        Ok(())
+    }
+
+    /// Takes [`Session::arm`] back. An open door stays open until it is left.
+    pub fn disarm(&mut self, door: Door) {
+        let at_rest = self.config.doors[door.index()].at_rest();
+        if self.door(door) == DoorState::Armed && at_rest == DoorState::Shut {
+            self.doors[door.index()] = DoorState::Shut;
+            self.tell(Audit::DoorShut { door });
+        }
+    }
+
+    /// The host wants a door opened: for `dfu`, may DETACH be honoured? If so, the door is open.
+    ///
+    /// # Errors
+    /// [`ResultCode::DoorShut`] if it is shut; [`ResultCode::Busy`] while a session is at work or the BMC restarts. A
+    /// trial is no reason to refuse here: the host learns of it from its first byte's result.
+    pub fn knock(&mut self, door: Door) -> Result<(), ResultCode> {
+        self.may_knock(door).map_err(|result| self.refused(door, result))?;
+        if self.door(door) != DoorState::Open {
+            self.doors[door.index()] = DoorState::Open;
+            self.tell(Audit::DoorOpened { door });
+        }
+        Ok(())
+    }
+
+    /// What [`knock`](Self::knock) would answer now.
+    ///
+    /// # Errors
+    /// Those of `knock`.
+    pub fn may_knock(&self, door: Door) -> Result<(), ResultCode> {
+        match self.door(door) {
+            DoorState::Shut => Err(ResultCode::DoorShut),
+            DoorState::Open => Ok(()),
+            DoorState::Armed if self.state.is_at_work() || self.state == SessionState::Activating => {
+                Err(ResultCode::Busy)
+            }
+            DoorState::Armed => Ok(()),
+        }
+    }
+
+    /// The door is not open to the host any more; it stands as its policy has it at rest.
+    pub fn leave(&mut self, door: Door) {
+        if self.door(door) == DoorState::Open {
+            self.doors[door.index()] = self.config.doors[door.index()].at_rest();
+            self.tell(Audit::DoorLeft { door });
+        }
+    }
+
+    // The session.
+
+    /// The first payload byte came in at a door: begins a session and returns its id, for the pipeline.
+    ///
+    /// # Errors
+    /// [`ResultCode::DoorShut`], [`ResultCode::Busy`], [`ResultCode::OnTrial`]; nothing has changed then.
+    pub fn first_byte(&mut self, door: Door, now: Duration) -> Result<u32, ResultCode> {
+        self.may_begin(door).map_err(|result| self.refused(door, result))?;
+        // 0 stands for no session.
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        self.id = self.last_id;
+        self.door = Some(door);
+        self.head = [0; 16];
+        self.received = 0;
+        self.announced = 0;
+        let limits = &self.config.limits;
+        self.deadlines = Some(Deadlines {
+            total: now.saturating_add(limits.total_time),
+            progress: now.saturating_add(limits.progress_time),
+            next: limits.progress,
+        });
+        self.tell(Audit::Began { id: self.id, door, target: self.store.running.other() });
+        self.on(Event::FirstByte).map_err(Refusal::result)?;
+        Ok(self.id)
+    }
+
+    /// What [`first_byte`](Self::first_byte) would answer now.
+    ///
+    /// # Errors
+    /// Those of `first_byte`.
+    pub fn may_begin(&self, door: Door) -> Result<(), ResultCode> {
+        match self.door(door) {
+            DoorState::Open => {}
+            DoorState::Shut | DoorState::Armed => return Err(ResultCode::DoorShut),
+        }
+        self.state.on(Event::FirstByte).map_err(Refusal::result)?;
+        if self.is_on_trial() { Err(ResultCode::OnTrial) } else { Ok(()) }
+    }
+
+    /// Payload bytes came in, the first ones included.
+    pub fn progress(&mut self, bytes: u64, now: Duration) {
+        self.received = self.received.saturating_add(bytes);
+        let limits = &self.config.limits;
+        if let Some(deadlines) = self.deadlines.as_mut().filter(|deadlines| self.received >= deadlines.next) {
+            deadlines.progress = now.saturating_add(limits.progress_time);
+            deadlines.next = self.received.saturating_add(limits.progress);
+        }
+    }
+
+    /// The pipeline knows how long the package says it is.
+    pub fn announced(&mut self, bytes: u64) {
+        self.announced = bytes;
+    }
+
+    /// The pipeline found the package authentic and fit for the slot.
+    pub fn accepted(&mut self, identity: &Identity) {
+        if self.state.is_at_work() {
+            self.head = identity.head;
+            let Identity { head, version } = *identity;
+            self.tell(Audit::Accepted { id: self.id, head, version, announced: self.announced });
+        }
+    }
+
+    /// The host ended the session, or is gone. Returns whether that counts: then the pipeline is to be told. From the
+    /// handover on it does not: the bytes are the BMC's.
+    pub fn host_ended(&mut self, end: HostEnd) -> bool {
+        let event = match end {
+            HostEnd::Aborted => Event::HostEnded,
+            HostEnd::Disconnected => Event::Disconnected,
+        };
+        self.on(event).is_ok()
+    }
+
+    /// The package is complete and the door has given it up: the BMC alone decides from here on, and the pipeline may
+    /// finish.
+    ///
+    /// # Errors
+    /// [`Refusal::NotNow`] if the session is not receiving any more.
+    pub fn handover(&mut self) -> Result<(), Refusal> {
+        self.on(Event::LastByte)?;
+        self.on(Event::GivenUp)
+    }
+
+    /// The pipeline's verdict: the package is staged, or a check or the store failed.
+    ///
+    /// # Errors
+    /// [`Refusal::NotNow`] if the session is not one that waits for that.
+    pub fn verdict(&mut self, verdict: Result<(), ResultCode>) -> Result<(), Refusal> {
+        self.on(match verdict {
+            Ok(()) => Event::Verified,
+            Err(result) => Event::CheckFailed(result),
+        })
+    }
+
+    /// Somebody wants the staged firmware to run. The daemon then restarts the BMC.
+    ///
+    /// # Errors
+    /// [`Refusal::NotNow`] if nothing is staged.
+    pub fn activate(&mut self) -> Result<(), Refusal> {
+        self.on(Event::ActivationAsked)
+    }
+
+    /// The running firmware was confirmed, and the store has it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotNow`] if it was not on trial.
+    pub fn confirmed(&mut self) -> Result<(), Refusal> {
+        self.on(Event::Confirmed)
+    }
+
+    /// The store changed.
+    pub fn update(&mut self, store: StoreView) {
+        self.store = store;
+    }
+
+    // Time.
+
+    /// When [`Session::handle_timeout`] is due next; `None` if no time is running.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.deadlines.map(|deadlines| deadlines.total.min(deadlines.progress))
+    }
+
+    /// Ends the session if it is out of time; returns whether it did: then the pipeline is to be told.
+    pub fn handle_timeout(&mut self, now: Duration) -> bool {
+        match self.poll_timeout() {
+            Some(due) if due <= now => self.on(Event::TimedOut).is_ok(),
+            Some(_) | None => false,
+        }
+    }
+
+    // Audit.
+
+    /// The next line for the log.
+    pub fn poll_audit(&mut self) -> Option<Audit> {
+        self.audit.pop_front()
+    }
+
+    /// Lets an event have its effect by the table of transitions: the one place where the state changes.
+    fn on(&mut self, event: Event) -> Result<(), Refusal> {
+        self.state = self.state.on(event)?;
+        if let Some(result) = event.result() {
+            self.result = result;
+        }
+        if self.state != SessionState::Receiving {
+            // From the handover on no time runs: the host cannot delay anything any more.
+            self.deadlines = None;
+        }
+        self.tell_change();
+        Ok(())
+    }
+
+    fn tell_change(&mut self) {
+        let Self { id, state, result, received, .. } = *self;
+        self.tell(Audit::Changed { id, state, result, received });
+    }
+
+    fn tell(&mut self, line: Audit) {
+        if let Some((door, result, times)) = self.repeats.take().filter(|(.., times)| *times > 0) {
+            self.queue(Audit::Refused { door, result, times });
+        }
+        self.queue(line);
+    }
+
+    /// Tells of a refusal, once for all repeats in a row, and returns it.
+    fn refused(&mut self, door: Door, result: ResultCode) -> ResultCode {
+        match &mut self.repeats {
+            Some((last_door, last_result, times)) if *last_door == door && *last_result == result => {
+                *times = times.saturating_add(1);
+            }
+            Some(_) | None => {
+                self.tell(Audit::Refused { door, result, times: 1 });
+                self.repeats = Some((door, result, 0));
+            }
+        }
+        result
+    }
+
+    fn queue(&mut self, line: Audit) {
+        if self.audit.len() == AUDIT_LIMIT {
+            self.audit.pop_front();
+        }
+        self.audit.push_back(line);
+    }
+}
+
+impl Refusal {
+    /// The result that tells a host of it.
+    #[must_use]
+    pub const fn result(self) -> ResultCode {
+        match self {
+            Self::Busy => ResultCode::Busy,
+            Self::OnTrial => ResultCode::OnTrial,
+            Self::NotNow => ResultCode::Sequence,
+        }
+    }
+}

@@ -1,0 +1,446 @@
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use inband_store::{SessionRecord, SlotRecord};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const NOW: Duration = Duration::from_secs(1000);
+
+fn view() -> StoreView {
+    let good = SlotRecord {
+        state: SlotState::Good,
+        bcd_device: 0x0100,
+        security_version: 3,
+        version: Text::cut("1.0"),
+        ..SlotRecord::EMPTY
+    };
+    let record = Record {
+        sequence: 1,
+        choice: Slot::A,
+        boots_left: 0,
+        booted: Slot::A,
+        floor: 2,
+        last_id: 4,
+        slots: [good, SlotRecord::EMPTY],
+        session: SessionRecord::NONE,
+        log: Vec::new(),
+    };
+    StoreView { record, running: Slot::A }
+}
+
+fn config(dfu: DoorPolicy) -> Config {
+    let doors = [dfu, DoorPolicy::Always, DoorPolicy::Off, DoorPolicy::Off];
+    Config { machine: Text::cut("board"), doors, limits: Limits::default() }
+}
+
+fn session() -> Session {
+    let mut session = Session::new(config(DoorPolicy::Always), view());
+    session.knock(Door::Dfu).unwrap();
+    session.knock(Door::Bulk).unwrap();
+    drain(&mut session);
+    session
+}
+
+/// A session that receives, with id 5, begun at [`NOW`].
+fn receiving() -> Session {
+    let mut session = session();
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(5));
+    drain(&mut session);
+    session
+}
+
+fn drain(session: &mut Session) -> Vec<String> {
+    core::iter::from_fn(|| session.poll_audit()).map(|line| line.to_string()).collect()
+}
+
+#[test]
+fn a_whole_session() {
+    let mut session = session();
+    assert_eq!(session.state(), SessionState::Idle);
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(5));
+    session.progress(4096, NOW);
+    session.announced(8192);
+    session.accepted(&Identity { head: [0xab; 16], version: Text::cut("2.0") });
+    session.progress(4096, NOW);
+    assert_eq!(session.handover(), Ok(()));
+    assert_eq!(session.state(), SessionState::Verifying);
+    assert_eq!(session.verdict(Ok(())), Ok(()));
+    assert_eq!((session.state(), session.result()), (SessionState::Staged, ResultCode::Ok));
+    assert_eq!(session.activate(), Ok(()));
+    assert_eq!(session.state(), SessionState::Activating);
+    assert_eq!(
+        drain(&mut session),
+        [
+            "event=session-began session=5 door=dfu slot=b",
+            "event=session-state session=5 state=receiving result=none received=0",
+            "event=package-accepted session=5 head=abababababababababababababababab version=2.0 bytes=8192",
+            "event=session-state session=5 state=handover result=none received=8192",
+            "event=session-state session=5 state=verifying result=none received=8192",
+            "event=session-state session=5 state=staged result=ok received=8192",
+            "event=session-state session=5 state=activating result=ok received=8192",
+        ]
+    );
+    let status = session.status();
+    assert_eq!((status.session, status.received, status.announced), (5, 8192, 8192));
+    assert_eq!((status.door, status.head), (Some(Door::Dfu), [0xab; 16]));
+}
+
+#[test]
+fn a_shut_door_is_opened_by_nobody_but_an_arm_and_a_knock() {
+    let mut session = Session::new(config(DoorPolicy::Armed), view());
+    assert_eq!(session.door(Door::Dfu), DoorState::Shut);
+    assert_eq!(session.knock(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::DoorShut));
+    assert_eq!(session.arm(Door::Dfu), Ok(()));
+    assert_eq!(session.door(Door::Dfu), DoorState::Armed);
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::DoorShut), "armed is not open");
+    assert_eq!(session.knock(Door::Dfu), Ok(()));
+    assert_eq!(session.door(Door::Dfu), DoorState::Open);
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(5));
+    // Armed for one time.
+    session.leave(Door::Dfu);
+    assert_eq!(session.knock(Door::Dfu), Err(ResultCode::DoorShut));
+}
+
+#[test]
+fn arming_can_be_taken_back_until_the_host_knocks() {
+    let mut session = Session::new(config(DoorPolicy::Armed), view());
+    session.arm(Door::Dfu).unwrap();
+    session.disarm(Door::Dfu);
+    assert_eq!(session.door(Door::Dfu), DoorState::Shut);
+    session.arm(Door::Dfu).unwrap();
+    session.knock(Door::Dfu).unwrap();
+    session.disarm(Door::Dfu);
+    assert_eq!(session.door(Door::Dfu), DoorState::Open);
+}
+
+#[test]
+fn a_door_with_policy_always_is_never_shut() {
+    let mut session = Session::new(config(DoorPolicy::Always), view());
+    assert_eq!(session.door(Door::Dfu), DoorState::Armed);
+    session.disarm(Door::Dfu);
+    assert_eq!(session.door(Door::Dfu), DoorState::Armed);
+    session.knock(Door::Dfu).unwrap();
+    session.leave(Door::Dfu);
+    assert_eq!(session.door(Door::Dfu), DoorState::Armed);
+}
+
+#[test]
+fn a_door_that_is_off_cannot_be_armed() {
+    let mut session = Session::new(config(DoorPolicy::Off), view());
+    assert_eq!(session.arm(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.knock(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.door(Door::Dfu), DoorState::Shut);
+}
+
+#[test]
+fn one_session_at_a_time() {
+    let mut session = receiving();
+    assert_eq!(session.first_byte(Door::Bulk, NOW), Err(ResultCode::Busy));
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
+    assert_eq!(session.owner(), Some(Door::Dfu));
+    session.leave(Door::Bulk);
+    assert_eq!(session.knock(Door::Bulk), Err(ResultCode::Busy));
+    session.handover().unwrap();
+    assert_eq!(session.first_byte(Door::Bulk, NOW), Err(ResultCode::DoorShut));
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
+    session.verdict(Ok(())).unwrap();
+    session.activate().unwrap();
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
+    assert_eq!(session.knock(Door::Bulk), Err(ResultCode::Busy));
+    assert_eq!(session.id(), 5);
+}
+
+#[test]
+fn on_trial_no_session_begins() {
+    let mut store = view();
+    store.record.slot_mut(Slot::A).state = SlotState::Trial;
+    // Whatever the last session is said to be.
+    for state in [SessionState::PendingConfirm, SessionState::Failed, SessionState::Idle] {
+        store.record.session.state = state.number();
+        let mut session = Session::new(config(DoorPolicy::Always), store.clone());
+        session.knock(Door::Dfu).unwrap();
+        assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::OnTrial));
+        assert_eq!(session.state(), state);
+        assert!(session.status().on_trial);
+    }
+}
+
+#[test]
+fn the_host_can_end_a_session_only_while_it_receives() {
+    let mut session = receiving();
+    assert!(session.host_ended(HostEnd::Aborted));
+    assert_eq!((session.state(), session.result()), (SessionState::Aborted, ResultCode::Aborted));
+    assert!(!session.host_ended(HostEnd::Disconnected), "it is over already");
+    assert_eq!(session.result(), ResultCode::Aborted);
+
+    let mut session = receiving();
+    assert!(session.host_ended(HostEnd::Disconnected));
+    assert_eq!((session.state(), session.result()), (SessionState::Failed, ResultCode::Disconnected));
+
+    let mut session = receiving();
+    session.handover().unwrap();
+    assert!(!session.host_ended(HostEnd::Aborted));
+    assert!(!session.host_ended(HostEnd::Disconnected));
+    assert_eq!(session.state(), SessionState::Verifying);
+    assert_eq!(session.verdict(Ok(())), Ok(()));
+}
+
+#[test]
+fn an_ended_session_takes_neither_handover_nor_verdict() {
+    let mut session = receiving();
+    session.host_ended(HostEnd::Aborted);
+    assert_eq!(session.handover(), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(Ok(())), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(Err(ResultCode::BadChunk)), Err(Refusal::NotNow));
+    assert_eq!((session.state(), session.result()), (SessionState::Aborted, ResultCode::Aborted));
+}
+
+#[test]
+fn a_failed_check_ends_the_session_and_the_next_begins_anew() {
+    let mut session = receiving();
+    session.progress(70_000, NOW);
+    session.announced(90_000);
+    assert_eq!(session.verdict(Err(ResultCode::BadChunk)), Ok(()));
+    assert_eq!((session.state(), session.result()), (SessionState::Failed, ResultCode::BadChunk));
+    assert_eq!(session.poll_timeout(), None);
+    assert_eq!(session.first_byte(Door::Bulk, NOW), Ok(6));
+    let status = session.status();
+    assert_eq!((status.result(), status.received, status.announced), (Some(ResultCode::None), 0, 0));
+    assert_eq!(status.door, Some(Door::Bulk));
+}
+
+#[test]
+fn without_progress_the_session_ends() {
+    let mut session = receiving();
+    assert_eq!(session.poll_timeout(), Some(NOW + 60 * SECOND));
+    // A byte short of what counts.
+    session.progress(65_535, NOW + 59 * SECOND);
+    assert_eq!(session.poll_timeout(), Some(NOW + 60 * SECOND));
+    session.progress(1, NOW + 59 * SECOND);
+    assert_eq!(session.poll_timeout(), Some(NOW + 119 * SECOND));
+    // What came too much does not count for the next minute.
+    session.progress(100_000, NOW + 60 * SECOND);
+    assert_eq!(session.poll_timeout(), Some(NOW + 120 * SECOND));
+    session.progress(65_535, NOW + 61 * SECOND);
+    assert!(!session.handle_timeout(NOW + 120 * SECOND - Duration::from_nanos(1)));
+    assert_eq!(session.state(), SessionState::Receiving);
+    assert!(session.handle_timeout(NOW + 120 * SECOND));
+    assert_eq!((session.state(), session.result()), (SessionState::Failed, ResultCode::Timeout));
+    assert_eq!(session.poll_timeout(), None);
+    assert!(!session.handle_timeout(NOW + 500 * SECOND));
+}
+
+#[test]
+fn with_all_progress_there_is_still_an_end() {
+    let mut session = receiving();
+    for second in 0..3600 {
+        session.progress(65_536, NOW + second * SECOND);
+        assert!(!session.handle_timeout(NOW + second * SECOND), "after {second} s");
+    }
+    assert_eq!(session.poll_timeout(), Some(NOW + 3600 * SECOND));
+    assert!(session.handle_timeout(NOW + 3600 * SECOND));
+    assert_eq!(session.result(), ResultCode::Timeout);
+}
+
+#[test]
+fn no_time_runs_once_the_bytes_are_the_bmc_s() {
+    let mut session = receiving();
+    session.handover().unwrap();
+    assert_eq!(session.poll_timeout(), None);
+    assert!(!session.handle_timeout(Duration::MAX));
+    assert_eq!(session.state(), SessionState::Verifying);
+}
+
+#[test]
+fn times_at_the_end_of_the_clock_do_not_overflow() {
+    let mut session = session();
+    session.first_byte(Door::Dfu, Duration::MAX).unwrap();
+    session.progress(u64::MAX, Duration::MAX);
+    session.progress(u64::MAX, Duration::MAX);
+    assert_eq!(session.status().received, u32::MAX);
+    assert!(session.handle_timeout(Duration::MAX));
+}
+
+#[test]
+fn nothing_else_than_a_staged_session_is_activated() {
+    let mut session = receiving();
+    assert_eq!(session.activate(), Err(Refusal::NotNow));
+    session.verdict(Err(ResultCode::BadHead)).unwrap();
+    assert_eq!(session.activate(), Err(Refusal::NotNow));
+    assert_eq!(session.confirmed(), Err(Refusal::NotNow));
+}
+
+#[test]
+fn a_restart_shows_what_the_store_says() {
+    let mut session = receiving();
+    session.handover().unwrap();
+    session.verdict(Ok(())).unwrap();
+    session.activate().unwrap();
+    let mut store = view();
+    store.running = Slot::B;
+    store.record.choice = Slot::B;
+    *store.record.slot_mut(Slot::B) = SlotRecord { state: SlotState::Trial, ..*store.record.slot(Slot::A) };
+    store.record.last_id = 5;
+    store.record.session = SessionRecord {
+        id: 5,
+        state: SessionState::PendingConfirm.number(),
+        result: ResultCode::Ok.code(),
+        door: Door::Dfu.number(),
+        target: Slot::B,
+        head: [3; 16],
+        version: Text::cut("2.0"),
+    };
+    session.restarted(store.clone());
+    assert_eq!((session.state(), session.id()), (SessionState::PendingConfirm, 5));
+    assert_eq!(session.door(Door::Dfu), DoorState::Armed, "nobody is in any more");
+    let status = session.status();
+    assert!(status.on_trial && !status.other_boots_next);
+    assert_eq!((status.running, status.head), (Slot::B, [3; 16]));
+    assert_eq!(session.confirmed(), Ok(()));
+    store.record.slot_mut(Slot::B).state = SlotState::Good;
+    session.update(store);
+    assert_eq!((session.state(), session.status().on_trial), (SessionState::Done, false));
+    session.knock(Door::Dfu).unwrap();
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(6));
+}
+
+#[test]
+fn session_ids_are_never_0() {
+    let mut store = view();
+    store.record.last_id = u32::MAX;
+    let mut session = Session::new(config(DoorPolicy::Always), store);
+    session.knock(Door::Dfu).unwrap();
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(1));
+}
+
+#[test]
+fn repeated_refusals_are_told_together() {
+    let mut session = receiving();
+    for _ in 0..1000 {
+        assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
+    }
+    assert_eq!(drain(&mut session), ["event=refused door=dfu result=busy times=1"]);
+    session.host_ended(HostEnd::Aborted);
+    assert_eq!(
+        drain(&mut session),
+        [
+            "event=refused door=dfu result=busy times=999",
+            "event=session-state session=5 state=aborted result=aborted received=0",
+        ]
+    );
+    // Another reason is another line.
+    session.leave(Door::Dfu);
+    let _ = session.first_byte(Door::Dfu, NOW);
+    let _ = session.first_byte(Door::Ipmi, NOW);
+    let _ = session.knock(Door::Ipmi);
+    assert_eq!(
+        drain(&mut session),
+        [
+            "event=door-left door=dfu",
+            "event=refused door=dfu result=door-shut times=1",
+            "event=refused door=ipmi result=door-shut times=1",
+        ]
+    );
+}
+
+#[test]
+fn audit_lines_that_nobody_fetches_do_not_pile_up() {
+    let mut session = session();
+    for _ in 0..1000 {
+        session.leave(Door::Dfu);
+        session.knock(Door::Dfu).unwrap();
+    }
+    assert_eq!(drain(&mut session).len(), AUDIT_LIMIT);
+}
+
+#[test]
+fn every_page_of_the_request() {
+    let mut session = receiving();
+    let entry = |id| SessionRecord {
+        id,
+        result: ResultCode::Timeout.code(),
+        state: 9,
+        door: 1,
+        ..SessionRecord::NONE
+    };
+    let mut store = view();
+    store.record.log = vec![entry(2), entry(3), entry(4)];
+    session.update(store);
+    assert_eq!(StatusPage::decode(&session.page(0).unwrap()), Ok(session.status()));
+    assert_eq!(session.status().log_records, 3);
+    let a = FirmwarePage::decode(&session.page(1).unwrap()).unwrap();
+    assert_eq!(
+        (a.slot, a.state, a.version.as_str(), a.security_version),
+        (Slot::A, SlotState::Good, "1.0", 3)
+    );
+    let b = FirmwarePage::decode(&session.page(2).unwrap()).unwrap();
+    assert_eq!((b.slot, b.state, b.version.as_str()), (Slot::B, SlotState::Empty, ""));
+    let machine = MachinePage::decode(&session.page(3).unwrap()).unwrap();
+    assert_eq!(machine.machine.as_str(), "board");
+    // Newest first.
+    let log = [16, 17, 18].map(|page| LogPage::decode(&session.page(page).unwrap()).unwrap());
+    assert_eq!(log.map(|page| page.session), [4, 3, 2]);
+    assert_eq!(log[0].result(), Some(ResultCode::Timeout));
+    for number in (4..16).chain(19..40).chain([255, 256, u16::MAX]) {
+        assert_eq!(session.page(number), None, "page {number}");
+    }
+}
+
+/// Every mix of what a door, a worker, an operator and the clock can do, at random: one session at a time, ids that
+/// only rise, results where states say so.
+#[test]
+fn any_order_of_inputs_keeps_the_promises() {
+    use proptest::prelude::*;
+    proptest!(|(steps in proptest::collection::vec((0..13u8, 0..200u64), 0..200))| {
+        let mut session = Session::new(config(DoorPolicy::Armed), view());
+        let mut now = NOW;
+        let mut last_id = 4;
+        for (step, amount) in steps {
+            let before = session.state();
+            match step {
+                0 => drop(session.arm(Door::Dfu)),
+                1 => session.disarm(Door::Dfu),
+                2 => drop(session.knock(Door::Dfu)),
+                3 => drop(session.knock(Door::Bulk)),
+                4 => session.leave(Door::Dfu),
+                5 | 6 => {
+                    let door = if step == 5 { Door::Dfu } else { Door::Bulk };
+                    if let Ok(id) = session.first_byte(door, now) {
+                        prop_assert!(!before.is_at_work());
+                        prop_assert_eq!(session.owner(), Some(door));
+                        prop_assert!(id > last_id);
+                        last_id = id;
+                    }
+                }
+                7 => session.progress(amount * 1024, now),
+                8 => {
+                    let ended = session.host_ended(HostEnd::Disconnected);
+                    prop_assert_eq!(ended, before == SessionState::Receiving);
+                }
+                9 => drop(session.handover()),
+                10 => drop(session.verdict(if amount % 2 == 0 { Ok(()) } else { Err(ResultCode::BadChunk) })),
+                11 => drop(session.activate()),
+                _ => {
+                    now += Duration::from_secs(amount);
+                    let timed_out = session.handle_timeout(now);
+                    prop_assert!(!timed_out || before == SessionState::Receiving);
+                }
+            }
+            prop_assert_eq!(session.poll_timeout().is_some(), session.state() == SessionState::Receiving);
+            match session.state() {
+                SessionState::Idle | SessionState::Receiving | SessionState::Handover | SessionState::Verifying => {
+                    prop_assert_eq!(session.result(), ResultCode::None);
+                }
+                SessionState::Staged | SessionState::Activating => prop_assert_eq!(session.result(), ResultCode::Ok),
+                SessionState::Failed => prop_assert!(!session.result().is_ok()),
+                other => prop_assert!(false, "nothing here leads to {}", other),
+            }
+            let page = session.page(0).unwrap();
+            prop_assert_eq!(StatusPage::decode(&page), Ok(session.status()));
+        }
+    });
+}

@@ -1,0 +1,195 @@
+use alloc::string::ToString;
+use alloc::vec;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::*;
+use crate::layout::{Layout, Region};
+use crate::record::PairError;
+use crate::store::{Firmware, Options, Store, StoreError};
+use crate::text::Text;
+
+const SLOT: u64 = 1 << 20;
+
+fn directory() -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("store");
+    (parent, path)
+}
+
+fn create(path: &Path) -> FileMedium {
+    let mut medium = FileMedium::create(path, SLOT).unwrap();
+    let firmware = Firmware { version: Text::cut("1.0"), bcd_device: 0x0100, security_version: 1 };
+    Store::create(&mut medium, &firmware).unwrap();
+    medium
+}
+
+fn layout() -> Layout {
+    let (target, member) = ("bmc".to_string(), "image".to_string());
+    Layout::new(SLOT, vec![Region { target, member, offset: 0, length: SLOT }]).unwrap()
+}
+
+#[test]
+fn a_new_store_takes_no_space_and_opens() {
+    let (_parent, path) = directory();
+    drop(create(&path));
+    for name in ["slot-a.img", "slot-b.img"] {
+        let metadata = fs::metadata(path.join(name)).unwrap();
+        assert_eq!((metadata.len(), metadata.blocks()), (SLOT, 0), "{name}");
+    }
+    let medium = FileMedium::open(&path, SLOT).unwrap();
+    let store = Store::open(medium, layout(), Options::default()).unwrap();
+    assert_eq!(store.running(), Slot::A);
+    assert_eq!(store.record().slot(Slot::A).version.as_str(), "1.0");
+}
+
+#[test]
+fn bytes_come_back_and_stay_inside_the_slot() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    medium.write(Slot::B, SLOT - 3, b"end").unwrap();
+    medium.sync(Slot::B).unwrap();
+    let mut there = [0; 4];
+    medium.read(Slot::B, SLOT - 4, &mut there).unwrap();
+    assert_eq!(&there, b"\0end");
+    medium.read(Slot::A, SLOT - 4, &mut there).unwrap();
+    assert_eq!(there, [0; 4]);
+    for offset in [SLOT - 3, SLOT, u64::MAX] {
+        assert_eq!(medium.read(Slot::A, offset, &mut there).unwrap_err().kind, MediumErrorKind::OutOfRange);
+        assert_eq!(medium.write(Slot::A, offset, b"four").unwrap_err().kind, MediumErrorKind::OutOfRange);
+    }
+    assert_eq!(fs::metadata(path.join("slot-a.img")).unwrap().len(), SLOT);
+}
+
+#[test]
+fn records_and_indexes_are_replaced_whole() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    assert_eq!(medium.load_record(Place::Second), Ok(None));
+    medium.save_record(Place::Second, b"a longer one").unwrap();
+    medium.save_record(Place::Second, b"short").unwrap();
+    assert_eq!(medium.load_record(Place::Second), Ok(Some(b"short".to_vec())));
+    assert_eq!(medium.load_index(Slot::B), Ok(None));
+    medium.save_index(Slot::B, b"index").unwrap();
+    assert_eq!(medium.load_index(Slot::B), Ok(Some(b"index".to_vec())));
+    assert_eq!(medium.load_index(Slot::A), Ok(None));
+    let left_over = fs::read_dir(&path).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".new")
+    });
+    assert_eq!(left_over.count(), 0);
+}
+
+#[test]
+fn an_endless_record_is_not_read_to_its_end() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    File::create(path.join("record.1")).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(medium.load_record(Place::Second).unwrap().map(|bytes| bytes.len()), Some(MAX_LENGTH + 1));
+}
+
+#[test]
+fn one_inbandd_at_a_time() {
+    let (_parent, path) = directory();
+    let medium = create(&path);
+    for error in [FileMedium::open(&path, SLOT).unwrap_err(), FileMedium::create(&path, SLOT).unwrap_err()] {
+        assert_eq!(error.kind, MediumErrorKind::InUse);
+        assert!(error.message.ends_with("is in use by another inbandd; stop that one first"), "{error}");
+    }
+    drop(medium);
+    FileMedium::open(&path, SLOT).unwrap();
+}
+
+#[test]
+fn a_store_is_not_initialised_twice() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    let firmware = Firmware { version: Text::cut("9"), bcd_device: 0, security_version: 0 };
+    assert_eq!(Store::create(&mut medium, &firmware), Err(StoreError::Exists));
+    // Not either when what is there cannot be read any more.
+    fs::write(path.join("record.0"), b"rubbish").unwrap();
+    assert_eq!(Store::create(&mut medium, &firmware), Err(StoreError::Exists));
+}
+
+#[test]
+fn no_store_says_how_to_make_one() {
+    let (_parent, path) = directory();
+    let error = FileMedium::open(&path, SLOT).unwrap_err();
+    assert_eq!(error.kind, MediumErrorKind::NotAStore);
+    assert_eq!(error.message, format!("no store at {}; make one with `inbandd init`", path.display()));
+    drop(create(&path));
+    fs::remove_file(path.join("slot-b.img")).unwrap();
+    let error = FileMedium::open(&path, SLOT).unwrap_err();
+    assert_eq!(error.kind, MediumErrorKind::NotAStore);
+    assert!(error.message.contains("slot-b.img is missing; make a store with `inbandd init`"), "{error}");
+}
+
+#[test]
+fn a_slot_of_another_size_is_not_touched() {
+    let (_parent, path) = directory();
+    drop(create(&path));
+    for attempt in [FileMedium::open(&path, SLOT * 2), FileMedium::create(&path, SLOT * 2)] {
+        let error = attempt.unwrap_err();
+        assert_eq!(error.kind, MediumErrorKind::NotAStore);
+        assert!(error.message.contains("has 1048576 bytes, the configured slot size is 2097152"), "{error}");
+    }
+    assert_eq!(fs::metadata(path.join("slot-a.img")).unwrap().len(), SLOT);
+}
+
+#[test]
+fn a_corrupt_store_says_so() {
+    let (_parent, path) = directory();
+    drop(create(&path));
+    fs::write(path.join("record.0"), b"rubbish").unwrap();
+    let medium = FileMedium::open(&path, SLOT).unwrap();
+    let error = Store::open(medium, layout(), Options::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Unusable(PairError::Corrupt { .. })), "{error}");
+}
+
+#[test]
+fn what_the_system_refuses_names_the_path() {
+    let (parent, path) = directory();
+    // A file where the directory should be: refused to root as well.
+    fs::write(parent.path().join("file"), b"").unwrap();
+    let error = FileMedium::create(&parent.path().join("file/store"), SLOT).unwrap_err();
+    assert_eq!(error.kind, MediumErrorKind::Io);
+    assert!(error.message.contains("file/store"), "{error}");
+    assert!(error.message.ends_with("choose a directory that this user may write to"), "{error}");
+
+    let mut medium = create(&path);
+    fs::create_dir(path.join("record.1.new")).unwrap();
+    let error = medium.save_record(Place::Second, b"").unwrap_err();
+    assert_eq!(error.kind, MediumErrorKind::Io);
+    assert!(error.message.contains("record.1.new"), "{error}");
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_broken_one() {
+    let error = |errno: rustix::io::Errno| io_error("cannot write", Path::new("/x"), &errno.into(), "look");
+    for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT, rustix::io::Errno::FBIG] {
+        assert_eq!(error(errno).kind, MediumErrorKind::NoSpace);
+        assert!(error(errno).message.ends_with("make room there"));
+    }
+    assert_eq!(error(rustix::io::Errno::IO).kind, MediumErrorKind::Io);
+    assert!(error(rustix::io::Errno::IO).message.ends_with("look"));
+}
+
+#[test]
+fn a_device_without_room_is_a_full_disk() {
+    // Whatever is written to /dev/full fails as on a full disk.
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    let writable = |file: &str| OpenOptions::new().read(true).write(true).open(file);
+    medium.slots[1] = writable("/dev/full").unwrap();
+    assert_eq!(medium.write(Slot::B, 0, b"x").unwrap_err().kind, MediumErrorKind::NoSpace);
+    std::os::unix::fs::symlink("/dev/full", path.join("record.1.new")).unwrap();
+    assert_eq!(medium.save_record(Place::Second, b"x").unwrap_err().kind, MediumErrorKind::NoSpace);
+}
+
+#[test]
+fn the_directory_s_permissions_are_left_alone() {
+    let (_parent, path) = directory();
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    drop(create(&path));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}

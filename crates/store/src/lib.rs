@@ -1,0 +1,28 @@
+//! The store: two firmware slots, one durable record that says what they hold and which of them boots, and the rules
+//! that keep one of them bootable at every moment. The formats and rules are those of `docs/spec/store.md`.
+//!
+//! The core is `no_std`, does no I/O of its own and is generic over a [`Medium`]. The `std` feature adds the file
+//! backend ([`file::FileMedium`]), `testing` a medium in memory that loses power and bytes on request.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod boot;
+#[cfg(feature = "std")]
+pub mod file;
+pub mod layout;
+pub mod medium;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+pub mod record;
+mod store;
+pub mod text;
+
+pub use layout::{Layout, Region};
+pub use medium::{Medium, MediumError};
+pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState};
+pub use store::{Ending, Firmware, Identity, Options, Store, StoreError};

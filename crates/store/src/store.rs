@@ -1,0 +1,461 @@
+//! The store itself: the record, the slots, and the rules of docs/spec/store.md, 1.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use inband_package::{Digest, Index, Refusal};
+
+use crate::boot::{self, NothingBootable};
+use crate::layout::Layout;
+use crate::medium::{Medium, MediumError};
+use crate::record::{self, PairError, Place, Record, SessionRecord, Slot, SlotRecord, SlotState};
+use crate::text::Text;
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use plan::Plan;
+
+/// Bytes compared, filled and read back at a time: 64 KiB.
+const PIECE: usize = 64 * 1024;
+
+/// What can be chosen about a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How often a staged slot is booted before it is given up; at least 1.
+    pub boots: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { boots: 3 }
+    }
+}
+
+/// The firmware that a new store begins with, in slot a.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firmware {
+    /// Its version, for people.
+    pub version: Text<48>,
+    /// Its bcdDevice.
+    pub bcd_device: u16,
+    /// Its security version, which is the floor from the beginning.
+    pub security_version: u32,
+}
+
+/// How a session stands: the numbers of docs/spec/session.md, 3, and docs/spec/results.md. The store keeps and does not read
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Number of the session state.
+    pub state: u8,
+    /// Number of the result.
+    pub result: u16,
+}
+
+/// What names a package in the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// First 16 bytes of the SHA-256 of the head.
+    pub head: [u8; 16],
+    /// Version, cut to 40 bytes.
+    pub version: Text<40>,
+}
+
+impl Identity {
+    /// Of the package with this index, and this SHA-256 of its head.
+    #[must_use]
+    pub fn new(index: &Index, head: &Digest) -> Self {
+        Self { head: plan::short(head), version: Text::cut(&index.version) }
+    }
+}
+
+/// How far the session is that the store serves.
+#[derive(Debug)]
+enum Phase {
+    /// There is none.
+    Idle,
+    /// It has begun; nothing but the record has been written for it.
+    Begun,
+    /// Its index is authentic and fits; the other slot is being written.
+    Writing(Box<Plan>),
+}
+
+/// Two slots and the record, on a medium.
+///
+/// A session goes [`begin`](Self::begin), [`prepare`](Self::prepare), any number of [`write`](Self::write),
+/// [`finish`](Self::finish); [`abandon`](Self::abandon) ends it at any point, also after one of the others failed. Each
+/// method refuses the wrong order and then changes nothing. A session writes the record three times at most.
+///
+/// The slot written to is always the one that is not running; no method takes a slot to write.
+#[derive(Debug)]
+pub struct Store<M> {
+    medium: M,
+    layout: Layout,
+    options: Options,
+    record: Record,
+    /// Where `record` stands; the next one goes to the other place.
+    place: Place,
+    running: Slot,
+    phase: Phase,
+    piece: Vec<u8>,
+}
+
+impl<M: Medium> Store<M> {
+    /// Initialises a medium: slot a holds this firmware, confirmed, and slot b nothing. Slot bytes are left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if there is a record already, valid or not; else those of the medium.
+    pub fn create(medium: &mut M, firmware: &Firmware) -> Result<(), StoreError> {
+        match load(medium) {
+            Err(StoreError::Unusable(PairError::Missing)) => {}
+            Ok(_) | Err(StoreError::Unusable(PairError::Corrupt { .. })) => return Err(StoreError::Exists),
+            Err(error) => return Err(error),
+        }
+        let good = SlotRecord {
+            state: SlotState::Good,
+            bcd_device: firmware.bcd_device,
+            security_version: firmware.security_version,
+            version: firmware.version,
+            ..SlotRecord::EMPTY
+        };
+        let record = Record {
+            sequence: 1,
+            choice: Slot::A,
+            boots_left: 0,
+            booted: Slot::A,
+            floor: firmware.security_version,
+            last_id: 0,
+            slots: [good, SlotRecord::EMPTY],
+            session: SessionRecord::NONE,
+            log: Vec::new(),
+        };
+        medium.save_record(Place::First, &record.encode()).map_err(StoreError::Record)
+    }
+
+    /// Opens a store. The slot that booted last is taken for the running one: right after a restart of the daemon;
+    /// after a start of the machine call [`Store::boot`].
+    ///
+    /// # Errors
+    /// [`StoreError::SlotLength`] if the layout is not for slots of this length; [`StoreError::Unusable`] if no record is
+    /// valid; those of the medium.
+    pub fn open(mut medium: M, layout: Layout, options: Options) -> Result<Self, StoreError> {
+        if layout.slot_length() != medium.slot_length() {
+            return Err(StoreError::SlotLength {
+                layout: layout.slot_length(),
+                medium: medium.slot_length(),
+            });
+        }
+        let (record, place) = load(&mut medium)?;
+        let running = record.booted;
+        let piece = vec![0; PIECE];
+        Ok(Self { medium, layout, options, record, place, running, phase: Phase::Idle, piece })
+    }
+
+    /// Does what the boot loader does when the machine starts, and returns the slot that it boots. Any session is over.
+    ///
+    /// # Errors
+    /// [`StoreError::NothingBootable`]; those of the medium, and then nothing is booted.
+    pub fn boot(&mut self) -> Result<Slot, StoreError> {
+        let after = boot::decide(&self.record)?;
+        if after != self.record {
+            self.save(after)?;
+        }
+        self.phase = Phase::Idle;
+        self.running = self.record.booted;
+        Ok(self.running)
+    }
+
+    /// The record as it was last written or read.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The slot whose firmware runs.
+    #[must_use]
+    pub const fn running(&self) -> Slot {
+        self.running
+    }
+
+    /// The regions of a slot.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Whether the running slot is not confirmed, so that no session may begin.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.record.slot(self.running).state != SlotState::Good
+    }
+
+    /// The medium, to read from.
+    #[must_use]
+    pub const fn medium(&self) -> &M {
+        &self.medium
+    }
+
+    /// Gives the medium back.
+    #[must_use]
+    pub fn into_medium(self) -> M {
+        self.medium
+    }
+
+    /// Begins a session: from now on the record says so. `state` is the number of the session state to be found
+    /// if the session is cut off. No slot changes, and a staged slot stays chosen.
+    ///
+    /// # Errors
+    /// [`StoreError::OnTrial`] while the running slot is not confirmed (rule 2); [`StoreError::Order`] while another
+    /// session is open; those of the medium.
+    pub fn begin(&mut self, id: u32, door: u8, state: u8) -> Result<(), StoreError> {
+        match self.phase {
+            Phase::Idle => {}
+            Phase::Begun | Phase::Writing(_) => return Err(StoreError::Order("a session is open")),
+        }
+        if self.is_on_trial() {
+            return Err(StoreError::OnTrial);
+        }
+        let mut record = self.record.clone();
+        record.last_id = id;
+        record.session =
+            SessionRecord { id, state, door, target: self.running.other(), ..SessionRecord::NONE };
+        self.save(record)?;
+        self.phase = Phase::Begun;
+        Ok(())
+    }
+
+    /// Makes the other slot ready for the members of an authentic index: it becomes invalid, and the boot choice the
+    /// running slot, before this returns (rules 3 and 4). `head` is the SHA-256 of the package's head, `index_bytes`
+    /// what the index was parsed from.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if a member has no region or is longer than it, and then nothing changed;
+    /// [`StoreError::Order`] if no session has begun or its index is there already; those of the medium.
+    pub fn prepare(&mut self, index: &Index, index_bytes: &[u8], head: &Digest) -> Result<(), StoreError> {
+        match self.phase {
+            Phase::Begun => {}
+            Phase::Idle => return Err(StoreError::Order("no session has begun")),
+            Phase::Writing(_) => return Err(StoreError::Order("the index is there already")),
+        }
+        let plan = Plan::new(&self.layout, index, head)?;
+        let target = self.running.other();
+        let mut record = self.record.clone();
+        record.choice = self.running;
+        record.boots_left = 0;
+        *record.slot_mut(target) = SlotRecord { state: SlotState::Invalid, ..SlotRecord::EMPTY };
+        record.session.identify(&Identity::new(index, head));
+        self.save(record)?;
+        self.medium.save_index(target, index_bytes).map_err(StoreError::Write)?;
+        self.phase = Phase::Writing(Box::new(plan));
+        Ok(())
+    }
+
+    /// Puts bytes of a member, counted in the order of the index, to where they belong, unless they are there already.
+    /// Bytes of members that are not written are taken and dropped. Order and completeness are not checked here:
+    /// [`Store::finish`] checks the slot itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Order`] before [`Store::prepare`], or for bytes that are not the member's; those of the medium.
+    pub fn write(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        let Phase::Writing(plan) = &self.phase else {
+            return Err(StoreError::Order("the slot is not ready to be written"));
+        };
+        let Some(start) = plan.place(member, offset, data.len())? else { return Ok(()) };
+        let target = self.running.other();
+        let mut at = start;
+        for data in data.chunks(PIECE) {
+            let there = &mut self.piece[..data.len()];
+            self.medium.read(target, at, there).map_err(StoreError::Read)?;
+            if there != data {
+                self.medium.write(target, at, data).map_err(StoreError::Write)?;
+            }
+            at = at.saturating_add(data.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Completes the slot, reads it back against the index (rule 5), and chooses it for the next boot. Takes
+    /// as long as reading the slot.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if the slot does not hold what the index says; [`StoreError::Order`] before
+    /// [`Store::prepare`]; those of the medium. The slot then stays invalid; [`Store::abandon`] is due.
+    pub fn finish(&mut self, ending: Ending) -> Result<(), StoreError> {
+        let Phase::Writing(plan) = &self.phase else {
+            return Err(StoreError::Order("the slot is not ready to be finished"));
+        };
+        let target = self.running.other();
+        plan.fill_tails(&mut self.medium, target, &mut self.piece)?;
+        self.medium.sync(target).map_err(StoreError::Write)?;
+        plan.read_back(&mut self.medium, target, &mut self.piece)?;
+
+        let mut record = self.record.clone();
+        *record.slot_mut(target) = plan.slot_record(record.session.id, record.session.door);
+        record.choice = target;
+        record.boots_left = self.options.boots.max(1);
+        record.session.state = ending.state;
+        record.session.result = ending.result;
+        record.push_log(record.session);
+        self.save(record)?;
+        self.phase = Phase::Idle;
+        Ok(())
+    }
+
+    /// Ends a session that is not to be finished: a slot that was being written stays invalid, everything else as it was.
+    /// `identity` names the package where it came that far.
+    ///
+    /// # Errors
+    /// [`StoreError::Order`] without a session; those of the medium: the record then still says what it said, and
+    /// the session is over all the same.
+    pub fn abandon(&mut self, ending: Ending, identity: Option<&Identity>) -> Result<(), StoreError> {
+        match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Begun | Phase::Writing(_) => {}
+            Phase::Idle => return Err(StoreError::Order("no session has begun")),
+        }
+        let mut session = SessionRecord { state: ending.state, result: ending.result, ..self.record.session };
+        if let Some(identity) = identity {
+            session.identify(identity);
+        }
+        self.close_session(session, None)
+    }
+
+    /// Makes the running slot good and raises the security floor to its security version.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOnTrial`] if the running slot is not on trial; those of the medium.
+    pub fn confirm(&mut self, ending: Ending) -> Result<(), StoreError> {
+        if self.record.slot(self.running).state != SlotState::Trial {
+            return Err(StoreError::NotOnTrial);
+        }
+        let session = self.session_of(self.running, ending);
+        let mut record = self.record.clone();
+        let slot = record.slot_mut(self.running);
+        slot.state = SlotState::Good;
+        slot.pending = 0;
+        let security_version = slot.security_version;
+        record.floor = record.floor.max(security_version);
+        record.choice = self.running;
+        record.boots_left = 0;
+        record.session = session;
+        record.push_log(session);
+        self.save(record)
+    }
+
+    /// The session that a slot's firmware came by.
+    #[must_use]
+    pub fn session_of(&self, slot: Slot, ending: Ending) -> SessionRecord {
+        let firmware = self.record.slot(slot);
+        SessionRecord {
+            id: firmware.pending,
+            result: ending.result,
+            state: ending.state,
+            door: firmware.door,
+            target: slot,
+            head: firmware.head,
+            version: Text::cut(firmware.version.as_str()),
+        }
+    }
+
+    /// Makes this session the last one again, without a log record.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn resume_session(&mut self, session: SessionRecord) -> Result<(), StoreError> {
+        self.save(Record { session, ..self.record.clone() })
+    }
+
+    /// Makes this session, which has ended, the last one, and adds it to the log. `settled` is a slot of which it is now
+    /// known that its firmware did not prove itself.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn close_session(&mut self, session: SessionRecord, settled: Option<Slot>) -> Result<(), StoreError> {
+        let mut record = self.record.clone();
+        if let Some(slot) = settled {
+            record.slot_mut(slot).pending = 0;
+        }
+        record.session = session;
+        record.push_log(session);
+        self.save(record)
+    }
+
+    /// Writes the record to the place that does not hold the newest one.
+    fn save(&mut self, mut record: Record) -> Result<(), StoreError> {
+        record.sequence = self.record.sequence.saturating_add(1);
+        let place = self.place.other();
+        self.medium.save_record(place, &record.encode()).map_err(StoreError::Record)?;
+        self.record = record;
+        self.place = place;
+        Ok(())
+    }
+}
+
+impl SessionRecord {
+    fn identify(&mut self, identity: &Identity) {
+        self.head = identity.head;
+        self.version = identity.version;
+    }
+}
+
+/// Reads both places and picks the newest valid record.
+fn load(medium: &mut impl Medium) -> Result<(Record, Place), StoreError> {
+    let first = medium.load_record(Place::First).map_err(StoreError::Record)?;
+    let second = medium.load_record(Place::Second).map_err(StoreError::Record)?;
+    Ok(record::newest(first.as_deref(), second.as_deref())?)
+}
+
+/// What a store refuses or fails at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no record, or no valid one.
+    #[error(transparent)]
+    Unusable(#[from] PairError),
+    /// The medium holds a store already.
+    #[error("there is a store already; remove it first if it is to be initialised anew")]
+    Exists,
+    /// The layout was made for slots of another length.
+    #[error("the layout is for slots of {layout} bytes, those of the store have {medium}")]
+    SlotLength {
+        /// The layout's, in bytes.
+        layout: u64,
+        /// The medium's, in bytes.
+        medium: u64,
+    },
+    /// There is nothing to boot.
+    #[error(transparent)]
+    NothingBootable(#[from] NothingBootable),
+    /// The record could not be read or written.
+    #[error("the store's record: {0}")]
+    Record(#[source] MediumError),
+    /// A slot, or the index beside it, could not be written.
+    #[error("writing the slot: {0}")]
+    Write(#[source] MediumError),
+    /// A slot could not be read.
+    #[error("reading the slot: {0}")]
+    Read(#[source] MediumError),
+    /// The package does not suit the layout.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A slot does not hold what was written to it.
+    #[error("slot {slot}: {what} at offset {offset} is not what was written", slot = .slot.name())]
+    Mismatch {
+        /// The slot.
+        slot: Slot,
+        /// Offset in the slot, in bytes, of the chunk or tail.
+        offset: u64,
+        /// What should stand there.
+        what: &'static str,
+    },
+    /// The running slot is not confirmed yet.
+    #[error("the running firmware is not confirmed yet")]
+    OnTrial,
+    /// The running slot is not on trial, so there is nothing to confirm.
+    #[error("the running firmware is not on trial")]
+    NotOnTrial,
+    /// A method was called out of order: a fault of the caller's.
+    #[error("out of order: {0}")]
+    Order(&'static str),
+}

@@ -1,0 +1,162 @@
+//! What a target slot has to hold in the end, and whether it does.
+
+use alloc::vec::Vec;
+
+use inband_package::index::{Member, MemberKind};
+use inband_package::{Digest, Index, Refusal};
+use sha2::{Digest as _, Sha256};
+
+use super::StoreError;
+use crate::layout::{Layout, Region};
+use crate::medium::Medium;
+use crate::record::{Slot, SlotRecord, SlotState};
+use crate::text::Text;
+
+/// What a region holds behind its member, as erased flash does.
+const FILL: u8 = 0xff;
+
+/// The first half of a digest, as the record keeps it.
+pub(super) fn short(digest: &Digest) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+/// The members of an index, laid out in a slot.
+#[derive(Debug)]
+pub(super) struct Plan {
+    index: Index,
+    head: [u8; 16],
+    /// The regions, in the order of the layout.
+    regions: Vec<Region>,
+    /// For each member of the index, which of the regions it goes to; `None` for one that is not written.
+    places: Vec<Option<usize>>,
+}
+
+impl Plan {
+    /// Finds a region for each image of the index.
+    pub(super) fn new(layout: &Layout, index: &Index, head: &Digest) -> Result<Self, Refusal> {
+        let place = |member: &Member| match member.kind {
+            MemberKind::Metadata => Ok(None),
+            MemberKind::Image => {
+                let target = index.targets.get(usize::from(member.target));
+                let place = target
+                    .and_then(|target| layout.find(target, &member.name))
+                    .ok_or_else(|| Refusal::UnmappedMember { member: member.name.clone() })?;
+                let limit = layout.regions()[place].length;
+                if member.length > limit {
+                    let member_name = Some(member.name.clone());
+                    return Err(Refusal::TooLarge { member: member_name, length: member.length, limit });
+                }
+                Ok(Some(place))
+            }
+        };
+        let places = index.members.iter().map(place).collect::<Result<_, _>>()?;
+        Ok(Self { index: index.clone(), head: short(head), regions: layout.regions().to_vec(), places })
+    }
+
+    /// What the record is to say of the slot once it is complete.
+    pub(super) fn slot_record(&self, session: u32, door: u8) -> SlotRecord {
+        SlotRecord {
+            state: SlotState::Staged,
+            bcd_device: self.index.bcd_device,
+            security_version: self.index.security_version,
+            head: self.head,
+            version: Text::cut(&self.index.version),
+            door,
+            pending: session,
+        }
+    }
+
+    /// Where in the slot bytes of a member go; `None` if they go nowhere.
+    pub(super) fn place(&self, member: usize, offset: u64, length: usize) -> Result<Option<u64>, StoreError> {
+        let known = self.index.members.get(member).zip(self.places.get(member));
+        let Some((entry, place)) = known else { return Err(StoreError::Order("no such member")) };
+        let end = u64::try_from(length).ok().and_then(|length| offset.checked_add(length));
+        if end.is_none_or(|end| end > entry.length) {
+            return Err(StoreError::Order("bytes behind the end of the member"));
+        }
+        // Neither sum overflows: the member ends inside its region, and that inside the slot.
+        Ok(place.map(|place| self.regions[place].offset + offset))
+    }
+
+    /// Fills what the members leave of their regions, and regions without a member, where they are not filled already.
+    pub(super) fn fill_tails(
+        &self,
+        medium: &mut impl Medium,
+        slot: Slot,
+        piece: &mut [u8],
+    ) -> Result<(), StoreError> {
+        for (region, member) in self.contents() {
+            let start = region.offset + member.map_or(0, |member| member.length);
+            pieces(start, region.end(), piece.len(), |at, length| {
+                let there = &mut piece[..length];
+                medium.read(slot, at, there).map_err(StoreError::Read)?;
+                if there.iter().all(|&byte| byte == FILL) {
+                    return Ok(());
+                }
+                there.fill(FILL);
+                medium.write(slot, at, there).map_err(StoreError::Write)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads all regions and compares them with the index, chunk by chunk, tails included.
+    pub(super) fn read_back(
+        &self,
+        medium: &mut impl Medium,
+        slot: Slot,
+        piece: &mut [u8],
+    ) -> Result<(), StoreError> {
+        for (region, member) in self.contents() {
+            let mut at = region.offset;
+            for chunk in member.map(|member| member.chunks.as_slice()).unwrap_or_default() {
+                let end = at + u64::from(chunk.length);
+                let mut hash = Sha256::new();
+                pieces(at, end, piece.len(), |at, length| {
+                    medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
+                    hash.update(&piece[..length]);
+                    Ok(())
+                })?;
+                if hash.finalize().as_slice() != chunk.digest {
+                    return Err(StoreError::Mismatch { slot, offset: at, what: "the chunk" });
+                }
+                at = end;
+            }
+            pieces(at, region.end(), piece.len(), |at, length| {
+                medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
+                match piece[..length].iter().position(|&byte| byte != FILL) {
+                    Some(inside) => {
+                        Err(StoreError::Mismatch { slot, offset: at + inside as u64, what: "the filling" })
+                    }
+                    None => Ok(()),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The regions, each with the member that goes there. A region without one is to be all filling.
+    fn contents(&self) -> impl Iterator<Item = (&Region, Option<&Member>)> {
+        self.regions.iter().enumerate().map(|(number, region)| {
+            let member = self.places.iter().position(|place| *place == Some(number));
+            (region, member.and_then(|member| self.index.members.get(member)))
+        })
+    }
+}
+
+/// Calls `each` with offset and length of the pieces, none longer than `most`, that make up the bytes from `at` to `end`.
+fn pieces(
+    mut at: u64,
+    end: u64,
+    most: usize,
+    mut each: impl FnMut(u64, usize) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(most).min(most);
+        each(at, length)?;
+        at += length as u64;
+    }
+    Ok(())
+}

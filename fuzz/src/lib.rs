@@ -1,0 +1,28 @@
+//! Fuzz targets as plain functions.
+//!
+//! A target takes any bytes and must not panic, hang, or take memory without bound. It checks what it can besides:
+//! that what was written reads back the same, that two paths to one result agree.
+//!
+//! To add one: a file in this folder with `pub(crate) fn run(input: &[u8])`, its line in [`TARGETS`], and at least one
+//! input in `fuzz/corpus/NAME/` (`cargo xtask fuzz NAME --keep` adds those that reach new code). `tests/replay.rs`
+//! runs every committed input.
+
+// A finding is a panic.
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod dfu_host;
+mod dfu_sequence;
+mod dfu_suffix;
+
+/// A target's name, which is also the name of its corpus folder, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] =
+    &[("dfu_host", dfu_host::run), ("dfu_sequence", dfu_sequence::run), ("dfu_suffix", dfu_suffix::run)];
+
+/// The target of that name.
+#[must_use]
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
+}

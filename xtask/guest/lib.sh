@@ -1,0 +1,117 @@
+# What every suite begins with: `. /guest/lib.sh`.
+#
+# A test has a name without spaces and ends in exactly one result. Everything a command prints is on the console;
+# what the last `run` printed is in $OUT as well, and its exit status in $STATUS.
+#
+#   ok NAME                                 the test passed
+#   fail NAME DETAIL...                     the test failed, and why
+#   check NAME COMMAND...                   passes if the command exits with 0
+#   expect_exit NAME STATUS COMMAND...      passes if the command exits with this status; "bad" is any but 0
+#   expect_text NAME TEXT                   passes if the last command run printed this text
+#   expect_no_text NAME TEXT                passes if it did not
+#   run COMMAND...                          only runs it; for tests that look closer
+#   wait_for SECONDS COMMAND...             tries the command until it exits with 0; fails when the time is up
+#   start NAME COMMAND...                   runs it in the background, its output in /tmp/NAME.log
+#   stop NAME [SIGNAL]                      signals it (TERM) and waits for its end; its exit status in $STATUS
+#   die DETAIL...                           ends the suite: what follows would make no sense
+
+OUT=/tmp/out
+STATUS=0
+
+result() {
+    echo "$*" >/dev/ttyS1
+    echo "---- $*"
+}
+
+ok() {
+    result "TEST $SUITE.$1 ok"
+}
+
+fail() {
+    name=$1
+    shift
+    result "TEST $SUITE.$name FAILED $*"
+}
+
+die() {
+    fail suite "$*"
+    exit 1
+}
+
+run() {
+    echo "---- \$ $*"
+    "$@" >"$OUT" 2>&1
+    STATUS=$?
+    cat "$OUT"
+    echo "---- exit status $STATUS"
+    return "$STATUS"
+}
+
+# The last line a command printed, for a failure's detail.
+last_line() {
+    tail -n 1 "$OUT"
+}
+
+check() {
+    name=$1
+    shift
+    expect_exit "$name" 0 "$@"
+}
+
+expect_exit() {
+    name=$1
+    wanted=$2
+    shift 2
+    run "$@"
+    if [ "$STATUS" = "$wanted" ] || { [ "$wanted" = bad ] && [ "$STATUS" != 0 ]; }; then
+        ok "$name"
+    else
+        fail "$name" "exit status $STATUS, not $wanted, from $*: $(last_line)"
+    fi
+}
+
+expect_text() {
+    if grep -qF -- "$2" "$OUT"; then
+        ok "$1"
+    else
+        fail "$1" "no \"$2\" in the output, which ends: $(last_line)"
+    fi
+}
+
+expect_no_text() {
+    if grep -qF -- "$2" "$OUT"; then
+        fail "$1" "the output has: $(grep -F -m 1 -- "$2" "$OUT")"
+    else
+        ok "$1"
+    fi
+}
+
+wait_for() {
+    # In hundredths of a second of the guest's clock.
+    end=$(($(uptime_hundredths) + $1 * 100))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$(uptime_hundredths)" -lt "$end" ] || return 1
+        usleep 50000
+    done
+}
+
+uptime_hundredths() {
+    sed 's/ .*//; s/\.//; s/^0*//; s/^$/0/' /proc/uptime
+}
+
+start() {
+    name=$1
+    shift
+    echo "---- \$ $* &"
+    "$@" >"/tmp/$name.log" 2>&1 &
+    echo $! >"/tmp/$name.pid"
+}
+
+stop() {
+    kill "-${2:-TERM}" "$(cat "/tmp/$1.pid")"
+    wait "$(cat "/tmp/$1.pid")"
+    STATUS=$?
+    echo "---- $1 ended with $STATUS; its log:"
+    cat "/tmp/$1.log"
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask soak`: the counts that take longer than a test run may. Each task that ended leaves a line in
+//! `docs/soak.md`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::process::Command;
+
+use crate::task::{self, Task};
+use crate::{Outcome, fuzz, layout, program};
+
+const TASKS: &[Task] =
+    &[Task { name: "fuzz", about: "a million inputs to each fuzz target", run: fuzz::every_target }];
+
+/// `cargo xtask soak [--list] [TASK]...`
+pub(crate) fn command(args: lexopt::Parser) -> Outcome {
+    task::command(args, TASKS, log)
+}
+
+/// Adds a line to the log.
+fn log(task: &Task, result: &Outcome) -> Outcome {
+    const HEAD: &str = "\
+# Soak runs
+
+Written by `cargo xtask soak`, one line for each task that ended. A `+` after the commit: with changes on top.
+
+| day | commit | task | result |
+|---|---|---|---|
+";
+    let file = layout::workspace().join("docs/soak.md");
+    let cannot_write = |e: std::io::Error| format!("cannot write {}: {e}", file.display());
+    if !file.exists() {
+        fs::write(&file, HEAD).map_err(cannot_write)?;
+    }
+    let day = program::output(Command::new("date").args(["--utc", "+%F"]))?;
+    let git =
+        |args: &[&str]| program::output(Command::new("git").args(args).current_dir(layout::workspace()));
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = if git(&["status", "--porcelain"])?.is_empty() { "" } else { "+" };
+    let result = match result {
+        Ok(()) => "ok",
+        Err(why) => why,
+    };
+    let line = format!(
+        "| {} | {}{changed} | {}: {} | {} |\n",
+        day.trim(),
+        commit.trim(),
+        task.name,
+        task.about,
+        result.replace(['\n', '|'], " ")
+    );
+    let mut log = OpenOptions::new().append(true).open(&file).map_err(cannot_write)?;
+    log.write_all(line.as_bytes()).map_err(cannot_write)
+}

@@ -1,0 +1,89 @@
+//! The kernel guest: a Debian kernel under QEMU in software emulation, a busybox root, the programs of the
+//! host, and the suites of `xtask/guest`, one boot each. It needs neither root, KVM nor USB hardware.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::program::{self, cargo};
+use crate::{Outcome, Selection, layout};
+
+mod kernel;
+mod modules;
+mod qemu;
+mod report;
+mod root;
+mod suite;
+
+use suite::Suite;
+
+/// `cargo xtask vm [--list] [SUITE]...`
+pub(crate) fn command(args: lexopt::Parser) -> Outcome {
+    let selection = Selection::parse(args)?;
+    let suites = suite::all()?;
+    if selection.list {
+        for suite in &suites {
+            println!("{:<12} {}", suite.name, suite.about);
+        }
+        return Ok(());
+    }
+    run(&selection.pick(&suites, |suite| &suite.name)?)
+}
+
+/// Runs every suite.
+pub(crate) fn all() -> Outcome {
+    run(&suite::all()?.iter().collect::<Vec<_>>())
+}
+
+fn run(suites: &[&Suite]) -> Outcome {
+    let folder = layout::target().join("vm");
+    fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    let kernel = kernel::fetch(&folder)?;
+    let binaries = build(suites)?;
+    let initrd = root::build(&folder, &kernel, &binaries)?;
+
+    let (mut passed, mut failed, mut broken) = (0, 0, Vec::new());
+    for suite in suites {
+        println!("guest {}: {}", suite.name, suite.about);
+        let report = qemu::run(&folder, &kernel, &initrd, suite)?;
+        passed += report.passed();
+        failed += report.failed();
+        if let Err(why) = report.verdict() {
+            // A boot that went wrong without a failed test counts as one.
+            failed += usize::from(report.failed() == 0);
+            broken.push(format!("{}: {why}", suite.name));
+            show_tail(&folder, suite);
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+}
+
+/// Builds our own programs that the suites ask for, and returns where they are.
+fn build(suites: &[&Suite]) -> Outcome<Vec<PathBuf>> {
+    let mut names: Vec<&str> = suites.iter().flat_map(|suite| &suite.binaries).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut command = cargo(&["build", "--release"]);
+    for name in &names {
+        command.args(["--package", name]);
+    }
+    program::run(&mut command)?;
+    Ok(names.iter().map(|name| layout::target().join("release").join(name)).collect())
+}
+
+/// Shows the end of a guest's console: what happened before it went wrong.
+fn show_tail(folder: &Path, suite: &Suite) {
+    const LINES: usize = 60;
+    let file = qemu::console(folder, suite);
+    let text = fs::read(&file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    println!("---- the last lines of {} ----", file.display());
+    for line in &lines[lines.len().saturating_sub(LINES)..] {
+        println!("{}", line.trim_end());
+    }
+    println!("----");
+}

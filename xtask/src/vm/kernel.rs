@@ -1,0 +1,129 @@
+//! The guest's kernel: the newest 6.12 that Debian has for this release, unpacked into a cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Outcome, packages, program};
+
+/// Debian bookworm has 6.12 from its security archive; FunctionFS takes a DFU descriptor since that version.
+const PACKAGES: &str = r"^linux-image-6\.12\..*deb12-amd64$";
+
+/// An unpacked kernel package.
+pub(super) struct Kernel {
+    /// The kernel QEMU loads.
+    pub(super) image: PathBuf,
+    /// What it calls itself, as in `uname -r`.
+    pub(super) release: String,
+    /// `lib/modules/RELEASE` of the package, with the files depmod writes.
+    pub(super) modules: PathBuf,
+}
+
+/// Finds the kernel in `cache`, or brings it there.
+pub(super) fn fetch(cache: &Path) -> Outcome<Kernel> {
+    let package = match newest() {
+        Ok(package) => package,
+        // Without package lists (no network yet, not root) a kernel of an earlier run serves as well.
+        Err(why) => newest_of(cached(cache)).ok_or(why)?,
+    };
+    let folder = cache.join(&package);
+    if !folder.is_dir() {
+        unpack(&package, &folder).map_err(|e| format!("cannot get the guest's kernel: {e}"))?;
+    }
+    open(&folder)
+}
+
+fn open(folder: &Path) -> Outcome<Kernel> {
+    let incomplete = || format!("{} is not a whole kernel: delete it and try again", folder.display());
+    let release = fs::read_dir(folder.join("lib/modules"))
+        .ok()
+        .and_then(|mut entries| entries.next()?.ok()?.file_name().into_string().ok())
+        .ok_or_else(incomplete)?;
+    let image = folder.join(format!("boot/vmlinuz-{release}"));
+    let modules = folder.join("lib/modules").join(&release);
+    if image.is_file() { Ok(Kernel { image, release, modules }) } else { Err(incomplete()) }
+}
+
+/// The name of the newest package there is; asks for new package lists if the machine has none.
+fn newest() -> Outcome<String> {
+    let search = || -> Outcome<Option<String>> {
+        let found = program::output(Command::new("apt-cache").args(["search", "--names-only", PACKAGES]))?;
+        Ok(newest_of(found.lines().filter_map(|line| line.split_whitespace().next()).map(String::from)))
+    };
+    if let Some(package) = search()? {
+        return Ok(package);
+    }
+    packages::update_lists()?;
+    search()?.ok_or_else(|| {
+        format!("no Debian package matches {PACKAGES}: is this Debian 12 with its security archive?")
+    })
+}
+
+/// Kernels of earlier runs.
+fn cached(cache: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(cache).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("linux-image-") && !name.ends_with(PARTIAL))
+}
+
+/// The highest version, comparing the numbers in the names as numbers.
+fn newest_of(names: impl Iterator<Item = String>) -> Option<String> {
+    names.max_by_key(|name| -> Vec<u32> {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    })
+}
+
+/// The ending of a folder that is still being unpacked.
+const PARTIAL: &str = ".partial";
+
+/// Downloads and unpacks a package. The folder appears under its name only when it is whole.
+fn unpack(package: &str, folder: &Path) -> Outcome {
+    let partial = PathBuf::from(format!("{}{PARTIAL}", folder.display()));
+    let io = |e: std::io::Error| format!("{}: {e}", partial.display());
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(io)?;
+    }
+    fs::create_dir_all(&partial).map_err(io)?;
+    // Lists older than the archive name files it no longer has: then one more try with new ones.
+    if download(package, &partial).is_err() {
+        packages::update_lists()?;
+        download(package, &partial)?;
+    }
+    let deb = fs::read_dir(&partial)
+        .map_err(io)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .ok_or("apt-get download left no package")?;
+    program::run(Command::new("dpkg").arg("--extract").arg(&deb).arg(&partial))?;
+    fs::remove_file(&deb).map_err(io)?;
+    // Debian's package leaves modules.dep to its installation scripts.
+    let depmod = program::find("depmod").ok_or("depmod is missing: cargo xtask packages")?;
+    program::run(Command::new(depmod).arg("--basedir").arg(&partial).arg(&open(&partial)?.release))?;
+    fs::rename(&partial, folder).map_err(io)
+}
+
+fn download(package: &str, folder: &Path) -> Outcome {
+    // As root, apt drops its rights for the download and warns where it cannot: the folder may be private.
+    program::run(
+        Command::new("apt-get")
+            .args(["--quiet", "--option", "APT::Sandbox::User=root", "download", package])
+            .current_dir(folder),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_is_by_number() {
+        let names = [
+            "linux-image-6.12.9+deb12-amd64",
+            "linux-image-6.12.117+deb12-amd64",
+            "linux-image-6.12.20+deb12-amd64",
+        ];
+        assert_eq!(newest_of(names.map(String::from).into_iter()).as_deref(), Some(names[1]));
+        assert_eq!(newest_of(std::iter::empty()), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! One boot of the guest.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::kernel::Kernel;
+use super::report::Report;
+use super::suite::Suite;
+use crate::Outcome;
+
+/// The kernel's command line. Mitigations only cost time in emulation, and a panic is to end the boot at once.
+const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
+
+/// The file that keeps everything a suite's guest printed: kernel, programs, daemons.
+pub(super) fn console(folder: &Path, suite: &Suite) -> PathBuf {
+    folder.join(format!("{}.console.log", suite.name))
+}
+
+/// Boots and runs the suite. Once in many boots an emulated kernel panics or hangs before a suite begins: that is
+/// tried once more, and said. A panic later is tried again as well; a suite that fails by itself never is.
+pub(super) fn run(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome<Report> {
+    let report = boot(folder, kernel, initrd, suite)?;
+    let panicked = || {
+        let text = fs::read(console(folder, suite)).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains("Kernel panic")
+    };
+    if report.is_complete() || (report.is_ready() && !panicked()) {
+        return Ok(report);
+    }
+    println!("  the guest's kernel failed, not the suite: once more");
+    boot(folder, kernel, initrd, suite)
+}
+
+fn boot(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome<Report> {
+    let start = Instant::now();
+    // timeout(1) ends the guest in time even if we are no longer there to do it.
+    let mut guest = Command::new("timeout")
+        .args(["--foreground", "--kill-after=5"])
+        .arg(suite.timeout.as_secs().to_string())
+        .arg("qemu-system-x86_64")
+        // One processor: with two, about one boot in sixty panicked.
+        .args(["-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "1024", "-smp", "1"])
+        .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"])
+        .arg("-serial")
+        .arg(format!("file:{}", console(folder, suite).display()))
+        .args(["-serial", "stdio"])
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(initrd)
+        .arg("-append")
+        .arg(format!("{KERNEL_ARGS} inband.suite={}", suite.name))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("cannot start the guest: {e}"))?;
+
+    let mut report = Report::default();
+    if let Some(stdout) = guest.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(|e| format!("cannot read from the guest: {e}"))?;
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim();
+            let came_up = !report.is_ready();
+            report.take(line);
+            if came_up && report.is_ready() {
+                println!("  up after {:.1} s", start.elapsed().as_secs_f64());
+            } else if line.starts_with("TEST ") {
+                println!("  {line}");
+            }
+        }
+    }
+    let status = guest.wait().map_err(|e| format!("cannot wait for the guest: {e}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    if status.success() {
+        println!("  ended after {seconds:.1} s");
+    } else {
+        println!("  stopped after {seconds:.1} s (limit {} s): {status}", suite.timeout.as_secs());
+    }
+    Ok(report)
+}

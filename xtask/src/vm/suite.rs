@@ -1,0 +1,95 @@
+//! The suites of the guest: `xtask/guest/*.suite.sh`, each a shell script with a head that says what it needs.
+//!
+//! ```text
+//! # One line that says what the suite is about.
+//! # timeout: 600
+//! # binaries: inband inbandd
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{Outcome, layout};
+
+/// How long a boot and its suite may take if the script does not say.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The ending by which a script in `xtask/guest` is a suite.
+const ENDING: &str = ".suite.sh";
+
+#[derive(Debug, PartialEq)]
+pub(super) struct Suite {
+    /// The file's name without the ending.
+    pub(super) name: String,
+    /// What it is about.
+    pub(super) about: String,
+    /// How long the boot and the suite may take together.
+    pub(super) timeout: Duration,
+    /// Our own programs that it runs.
+    pub(super) binaries: Vec<String>,
+}
+
+/// The scripts that run in the guest.
+pub(super) fn scripts() -> PathBuf {
+    layout::workspace().join("xtask/guest")
+}
+
+/// All suites, by name.
+pub(super) fn all() -> Outcome<Vec<Suite>> {
+    let folder = scripts();
+    let cannot_read = |e: std::io::Error| format!("cannot read {}: {e}", folder.display());
+    let mut suites = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(cannot_read)? {
+        let entry = entry.map_err(cannot_read)?;
+        if let Some(name) = entry.file_name().to_str().and_then(|file| file.strip_suffix(ENDING)) {
+            let text = fs::read_to_string(entry.path()).map_err(cannot_read)?;
+            suites.push(parse(name, &text)?);
+        }
+    }
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(suites)
+}
+
+/// Reads a suite's head: the comment lines it begins with.
+fn parse(name: &str, text: &str) -> Outcome<Suite> {
+    let mut suite = Suite { name: name.into(), about: String::new(), timeout: TIMEOUT, binaries: Vec::new() };
+    for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
+        if let Some(seconds) = line.strip_prefix("timeout: ") {
+            let seconds = seconds.parse().map_err(|_| format!("{name}{ENDING}: not a number: {line}"))?;
+            suite.timeout = Duration::from_secs(seconds);
+        } else if let Some(names) = line.strip_prefix("binaries: ") {
+            suite.binaries = names.split_whitespace().map(String::from).collect();
+        } else if suite.about.is_empty() {
+            suite.about = line.into();
+        }
+    }
+    Ok(suite)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_says_what_a_suite_needs() {
+        let suite = parse("x", "# About x.\n# timeout: 7\n# binaries: one two\n\n# timeout: 9\n").unwrap();
+        assert_eq!(suite.about, "About x.");
+        assert_eq!(suite.timeout, Duration::from_secs(7));
+        assert_eq!(suite.binaries, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_timeout_that_is_no_number_is_refused() {
+        assert!(parse("x", "# About x.\n# timeout: soon\n").unwrap_err().contains("timeout: soon"));
+    }
+
+    #[test]
+    fn every_suite_of_the_tree_says_what_it_is_about() {
+        let suites = all().unwrap();
+        assert!(!suites.is_empty());
+        for suite in suites {
+            assert!(!suite.about.is_empty(), "{} has no first line", suite.name);
+        }
+    }
+}

@@ -337,21 +337,20 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     fn aborted(&mut self, cause: Cause) -> Result<(), Fault<B::Error>> {
-        let (end, reason) = match cause {
-            Cause::Abort | Cause::NewSession => (HostEnd::Aborted, ResultCode::Aborted),
-            Cause::BusReset => (HostEnd::Disconnected, ResultCode::Disconnected),
-            Cause::Misuse(status) => {
-                let code = match status {
-                    Status::ErrNotDone => ResultCode::Truncated,
-                    _ => ResultCode::Sequence,
-                };
-                if self.session.state() == SessionState::Receiving && self.session.verdict(Err(code)).is_ok() {
-                    self.end_current(code)?;
-                }
-                return Ok(());
-            }
+        let reason = match cause {
+            Cause::Abort | Cause::NewSession => ResultCode::Aborted,
+            Cause::BusReset => ResultCode::Disconnected,
+            Cause::Misuse(Status::ErrNotDone) => ResultCode::Truncated,
+            Cause::Misuse(Status::ErrAddress) => ResultCode::Sequence,
+            // CLRSTATUS and DETACH look the same as garbage from here.
+            Cause::Misuse(_) => ResultCode::Aborted,
         };
-        if self.session.host_ended(end) {
+        let ended = match reason {
+            ResultCode::Aborted => self.session.host_ended(HostEnd::Aborted),
+            ResultCode::Disconnected => self.session.host_ended(HostEnd::Disconnected),
+            code => self.session.state() == SessionState::Receiving && self.session.verdict(Err(code)).is_ok(),
+        };
+        if ended {
             self.end_current(reason)?;
         }
         Ok(())

@@ -155,11 +155,9 @@ fn traffic(host: &mut impl HostDevice, port: &Rc<RefCell<Port>>) {
 }
 
 /// One line for each packet of the recording that passes the filter, with the fields asked for.
-fn tshark(recording: &Path, filter: &str, fields: &[&str]) -> Vec<String> {
+fn tshark(recording: &Path, decoder: &[&str], filter: &str, fields: &[&str]) -> Vec<String> {
     let mut command = Command::new("tshark");
-    // Its DFU decoder knows some devices by their numbers, not the class.
-    command.args(["-d", "usb.product==0x1d6b0104,usbdfu"]);
-    command.arg("-r").arg(recording).args(["-Y", filter, "-T", "fields", "-E", "separator=/s"]);
+    command.args(decoder).arg("-r").arg(recording).args(["-Y", filter, "-T", "fields", "-E", "separator=/s"]);
     for field in fields {
         command.args(["-e", field]);
     }
@@ -171,7 +169,9 @@ fn tshark(recording: &Path, filter: &str, fields: &[&str]) -> Vec<String> {
 fn check(recording: &[u8], name: &str) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.pcap"));
     fs::write(&path, recording).unwrap();
-    let show = |filter, fields: &[&str]| tshark(&path, filter, fields);
+    let show = |filter, fields: &[&str]| tshark(&path, &[], filter, fields);
+    // Its DFU decoder knows some devices by their numbers, not the class, and takes all of a device's traffic for DFU.
+    let show_dfu = |filter, fields: &[&str]| tshark(&path, &["-d", "usb.product==0x1d6b0104,usbdfu"], filter, fields);
 
     assert_eq!(show("_ws.malformed || _ws.expert.severity == error", &["frame.number"]), [""; 0]);
     let descriptors = show("usb.setup.bRequest == 6", &["usb.setup.wLength", "usb.DescriptorIndex"]);
@@ -183,11 +183,11 @@ fn check(recording: &[u8], name: &str) {
     );
 
     assert_eq!(
-        show("usbdfu.command == 1 && usb.urb_type == 'S'", &["usbdfu.block_number", "usbdfu.length", "usb.data_len"]),
+        show_dfu("usbdfu.command == 1 && usb.urb_type == 'S'", &["usbdfu.block_number", "usbdfu.length", "usb.data_len"]),
         ["5 64 64"]
     );
     assert_eq!(
-        show("usbdfu.response == 3", &["usbdfu.status", "usbdfu.poll_timeout", "usbdfu.state", "usb.urb_status"]),
+        show_dfu("usbdfu.response == 3", &["usbdfu.status", "usbdfu.poll_timeout", "usbdfu.state", "usb.urb_status"]),
         ["0x00 10 2 0"]
     );
     assert_eq!(show("usb.urb_status == -32", &["usb.transfer_type", "usb.endpoint_address"]), ["0x02 0x80"]);

@@ -238,9 +238,9 @@ fn what_the_package_reader_refuses_ends_the_session_with_its_result() {
     let unmapped = Package::of("board", "2.0", 2, "u-boot", image(), image()).bytes;
     let large = Package::of("board", "2.0", 2, "kernel", vec![0; KERNEL.1 as usize + 1], image()).bytes;
     let mut trailing = good.bytes.clone();
-    trailing.push(0);
+    trailing.extend_from_slice(&[0; 16]);
     let cases = [
-        (changed(0), ResultCode::BadArchive, false),
+        (changed(0), ResultCode::BadHead, false),
         (changed(512), ResultCode::BadHead, false),
         (unsigned, ResultCode::BadSignature, false),
         (elsewhere, ResultCode::WrongMachine, false),
@@ -397,7 +397,7 @@ fn a_firmware_that_never_became_healthy_is_told_of_once() {
         update(&mut line, 1, &Package::new("2.0", 2)).unwrap();
         if forge {
             line.begin(2, Door::Dfu).unwrap();
-            assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadArchive));
+            assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadHead));
         }
         // The loader starts it, and the daemon on it never runs.
         let mut store = line.into_store();
@@ -524,7 +524,7 @@ fn any_operation_that_fails_ends_the_session_with_its_result_and_no_harm() {
 fn an_end_that_cannot_be_recorded_is_for_the_log() {
     let mut line = with_medium(line(), |medium| medium.fail_at(1, MediumErrorKind::Io));
     line.begin(1, Door::Dfu).unwrap();
-    assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadArchive));
+    assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadHead));
     let text: String = line.last_error().unwrap().to_string();
     assert!(text.contains("; and the end could not be recorded: "), "{text}");
     // What the record then says is true as well.

@@ -1,0 +1,217 @@
+//! Packages on the build machine: the program's commands, their files and their exit codes.
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
+
+use support::{Bench, MACHINE, run};
+
+#[test]
+fn a_new_key_is_secret_and_never_replaces_another() {
+    let bench = Bench::new();
+    let mode = fs::metadata(bench.path("release.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let before = fs::read(bench.path("release.key")).unwrap();
+    for half in ["release.key", "release.pub"] {
+        let refused = run(["keygen", "--out", &bench.arg("release")]).expect(7);
+        assert!(refused.err.contains("release."), "{}", refused.err);
+        assert_eq!(fs::read(bench.path("release.key")).unwrap(), before);
+        // Also if only the other half is there.
+        let aside = bench.path("aside");
+        fs::rename(bench.path(half), &aside).unwrap();
+        run(["keygen", "--out", &bench.arg("release")]).expect(7);
+        assert!(!bench.path(half).exists());
+        fs::rename(&aside, bench.path(half)).unwrap();
+    }
+    bench.keygen("other");
+    assert_ne!(fs::read(bench.path("other.key")).unwrap(), before);
+}
+
+#[test]
+fn openssl_reads_our_keys_and_verifies_our_signature() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    run(["sign", &bench.arg("fw.tar"), "--bytes", &bench.arg("bytes")]).expect(0);
+    let status = Command::new("tar")
+        .args(["-C", &bench.arg(""), "-xf", &bench.arg("fw.tar"), "inband.head.ed25519.sig"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let verified = Command::new("openssl")
+        .args(["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", &bench.arg("release.pub")])
+        .args(["-in", &bench.arg("bytes"), "-sigfile", &bench.arg("inband.head.ed25519.sig")])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(verified.success());
+}
+
+#[test]
+fn a_key_that_is_elsewhere_signs_in_two_steps() {
+    let bench = Bench::new();
+    bench.image("image.bin", 50_000, 1);
+    bench
+        .pack("fw.tar", "image.bin", &["--signer", &bench.arg("release.pub"), "--dfu-suffix", "1d6b:0104"])
+        .expect(0);
+    let package = bench.arg("fw.tar");
+    let public = bench.arg("release.pub");
+    let unsigned = run(["verify", &package, "--key", &public, "--json"]).expect(6);
+    assert_eq!(unsigned.event("error")["result"], "bad-signature");
+    assert_eq!(
+        run(["inspect", &package, "--json"]).expect(0).event("inspected")["signatures"][0]["signed"],
+        false
+    );
+
+    run(["sign", &package, "--bytes", &bench.arg("bytes")]).expect(0);
+    let signed = Command::new("openssl")
+        .args(["pkeyutl", "-sign", "-rawin", "-inkey", &bench.arg("release.key"), "-in", &bench.arg("bytes")])
+        .args(["-out", &bench.arg("signature")])
+        .status()
+        .unwrap();
+    assert!(signed.success());
+    run(["sign", &package, "--signature", &bench.arg("signature"), "--signer", &public]).expect(0);
+    // Verifying includes the DFU suffix, whose checksum covers the signature.
+    run(["verify", &package, "--key", &public]).expect(0);
+    let inspected = run(["inspect", &package, "--json"]).expect(0).event("inspected");
+    assert_eq!(inspected["signatures"][0]["signed"], true);
+    assert_eq!(inspected["dfu_suffix"]["vendor"], "1d6b");
+
+    bench.keygen("other");
+    run(["sign", &package, "--key", &bench.arg("other.key")]).expect(16);
+    fs::write(bench.path("signature"), [0; 64]).unwrap();
+    run(["sign", &package, "--signature", &bench.arg("signature"), "--signer", &public]).expect(16);
+    run(["verify", &package, "--key", &public]).expect(0);
+}
+
+#[test]
+fn verify_tells_what_is_wrong() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 200_000);
+    let package = bench.arg("fw.tar");
+    let public = bench.arg("release.pub");
+    let bytes = fs::read(bench.path("fw.tar")).unwrap();
+
+    let good = run(["verify", &package, "--key", &public]).expect(0);
+    assert!(good.out.contains("signature   verified"), "{}", good.out);
+    let without_key = run(["verify", &package]).expect(0);
+    assert!(without_key.out.contains("NOT CHECKED"), "{}", without_key.out);
+    run(["verify", &package, "--machine", MACHINE]).expect(0);
+    let wrong = run(["verify", &package, "--machine", "other-board", "--json"]).expect(6);
+    assert_eq!(wrong.event("error")["result"], "wrong-machine");
+
+    bench.keygen("other");
+    let unknown = run(["verify", &package, "--key", &bench.arg("other.pub"), "--json"]).expect(6);
+    assert_eq!(unknown.event("error")["result"], "unknown-key");
+
+    let mut changed = bytes.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    fs::write(bench.path("changed.tar"), &changed).unwrap();
+    let changed = run(["verify", &bench.arg("changed.tar"), "--json"]).expect(6);
+    assert_eq!(changed.event("error")["result"], "bad-chunk");
+
+    fs::write(bench.path("cut.tar"), &bytes[..bytes.len() - 1]).unwrap();
+    let cut = run(["verify", &bench.arg("cut.tar"), "--json"]).expect(6);
+    assert_eq!(cut.event("error")["result"], "truncated");
+
+    fs::write(bench.path("long.tar"), [&bytes[..], b"x"].concat()).unwrap();
+    let long = run(["verify", &bench.arg("long.tar"), "--json"]).expect(6);
+    assert_eq!(long.event("error")["result"], "trailing-bytes");
+
+    fs::write(bench.path("text.tar"), "no package at all").unwrap();
+    run(["verify", &bench.arg("text.tar")]).expect(6);
+    run(["verify", &bench.arg("missing.tar")]).expect(7);
+    run(["verify", &package, "--key", &bench.arg("missing.pub")]).expect(16);
+    run(["verify", &package, "--key", &package]).expect(16);
+    run(["verify", &package, "--keys", &bench.arg("")]).expect(0);
+}
+
+#[test]
+fn inspect_shows_what_was_packed() {
+    let bench = Bench::new();
+    bench.image("image.bin", 300_000, 3);
+    fs::write(bench.path("MANIFEST"), "purpose=bmc\n").unwrap();
+    let manifest = format!("MANIFEST={}", bench.arg("MANIFEST"));
+    bench
+        .pack(
+            "fw.tar",
+            "image.bin",
+            &[
+                "--version",
+                "2.4.0-rc1",
+                "--security-version",
+                "9",
+                "--bcd-device",
+                "2.40",
+                "--compatible",
+                "test-board.rev-b",
+                "--metadata",
+                &manifest,
+            ],
+        )
+        .expect(0);
+    let shown = run(["inspect", &bench.arg("fw.tar"), "--json"]).expect(0).event("inspected");
+    assert_eq!(shown["machine"], MACHINE);
+    assert_eq!(shown["version"], "2.4.0-rc1");
+    assert_eq!(shown["security_version"], 9);
+    assert_eq!(shown["bcd_device"], "2.40");
+    assert_eq!(shown["compatible"], serde_json::json!(["test-board.rev-b"]));
+    assert_eq!(shown["members"][0]["name"], "MANIFEST");
+    assert_eq!(shown["members"][0]["kind"], "metadata");
+    assert_eq!(shown["members"][1]["name"], "image-bmc");
+    assert_eq!(shown["members"][1]["length"], 300_000);
+    assert_eq!(shown["fault"], serde_json::Value::Null);
+    let text = run(["inspect", &bench.arg("fw.tar")]).expect(0).out;
+    assert!(text.contains("2.4.0-rc1") && text.contains("image-bmc"), "{text}");
+
+    // A cut package is still shown, with its fault.
+    let bytes = fs::read(bench.path("fw.tar")).unwrap();
+    fs::write(bench.path("cut.tar"), &bytes[..100_000]).unwrap();
+    let cut = run(["inspect", &bench.arg("cut.tar"), "--json"]).expect(0).event("inspected");
+    assert!(cut["fault"].as_str().unwrap().contains("ended"), "{cut}");
+}
+
+#[test]
+fn what_cannot_be_packed_leaves_no_file() {
+    let bench = Bench::new();
+    bench.image("image.bin", 1000, 1);
+    for (more, code) in [
+        (&["--version", "has spaces"][..], 2),
+        (&["--metadata", "inband.head=/dev/null"][..], 2),
+        (&["--metadata", "image-bmc=/dev/null"][..], 2),
+        (&["--metadata", "x=/does/not/exist"][..], 7),
+        (&["--bcd-device", "1.0a"][..], 2),
+        (&["--key", "/does/not/exist"][..], 16),
+    ] {
+        let run = bench.pack("fw.tar", "image.bin", more).expect(code);
+        assert!(!run.err.is_empty());
+        assert!(!bench.path("fw.tar").exists(), "{more:?}");
+    }
+    let left: Vec<_> = fs::read_dir(bench.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".part"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn packing_twice_gives_the_same_bytes() {
+    let bench = Bench::new();
+    bench.package("one.tar", 150_000);
+    bench.package("two.tar", 150_000);
+    assert_eq!(fs::read(bench.path("one.tar")).unwrap(), fs::read(bench.path("two.tar")).unwrap());
+}
+
+#[test]
+fn hostile_names_in_a_file_are_shown_escaped() {
+    let bench = Bench::new();
+    let name = "evil\u{1b}[2J.tar";
+    let missing = run(["verify", &bench.arg(name)]).expect(7);
+    assert!(!missing.err.contains('\u{1b}'), "{:?}", missing.err);
+    assert!(missing.err.contains("\\u{1b}"), "{:?}", missing.err);
+}

@@ -13,13 +13,28 @@
 mod dfu_host;
 mod dfu_sequence;
 mod dfu_suffix;
+mod package_head;
+mod package_index;
+mod package_stream;
+mod package_tar;
+mod status;
+mod store;
+mod usbip_client;
+mod usbip_server;
 
 /// A target's name, which is also the name of its corpus folder, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: &[Target] =
-    &[("dfu_host", dfu_host::run), ("dfu_sequence", dfu_sequence::run), ("dfu_suffix", dfu_suffix::run)];
+pub const TARGETS: &[Target] = &[
+    ("dfu_host", dfu_host::run),
+    ("dfu_sequence", dfu_sequence::run),
+    ("dfu_suffix", dfu_suffix::run),
+    ("usbip_client", usbip_client::run),
+    ("usbip_server", usbip_server::run),
+    ("status_page", status::run),
+    ("store_record", store::run),
+];
 
 /// The target of that name.
 #[must_use]

@@ -379,9 +379,9 @@ impl Session {
         self.announced = bytes;
     }
 
-    /// The pipeline found the package authentic and fit for the slot.
+    /// The pipeline found the package authentic and fit for the slot. Saying it again changes nothing.
     pub fn accepted(&mut self, identity: &Identity) {
-        if self.state.is_at_work() {
+        if self.state.is_at_work() && self.head != identity.head {
             self.head = identity.head;
             let Identity { head, version } = *identity;
             self.tell(Audit::Accepted { id: self.id, head, version, announced: self.announced });

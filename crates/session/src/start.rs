@@ -39,17 +39,18 @@ fn interrupted<M: Medium>(store: &mut Store<M>) -> Result<(), StoreError> {
 fn outcome<M: Medium>(store: &mut Store<M>) -> Result<(), StoreError> {
     let record = store.record();
     let (running, other) = (store.running(), store.running().other());
-    if record.slot(running).pending != 0 && record.slot(running).state == SlotState::Trial {
-        if let Ok(state) = last_state(store).on(Event::StartedNew) {
-            let session = store.session_of(running, ending(state, ResultCode::Ok));
-            return store.resume_session(session);
-        }
+    let pending = |slot, state| record.slot(slot).pending != 0 && record.slot(slot).state == state;
+    if pending(running, SlotState::Trial)
+        && let Ok(state) = last_state(store).on(Event::StartedNew)
+    {
+        let session = store.session_of(running, ending(state, ResultCode::Ok));
+        return store.resume_session(session);
     }
-    if record.slot(other).pending != 0 && record.slot(other).state == SlotState::Invalid {
-        if let Ok(state) = last_state(store).on(Event::StartedOld) {
-            let session = store.session_of(other, ending(state, ResultCode::RolledBack));
-            return store.close_session(session, Some(other));
-        }
+    if pending(other, SlotState::Invalid)
+        && let Ok(state) = last_state(store).on(Event::StartedOld)
+    {
+        let session = store.session_of(other, ending(state, ResultCode::RolledBack));
+        return store.close_session(session, Some(other));
     }
     Ok(())
 }

@@ -266,10 +266,10 @@ impl Medium for MemoryMedium {
         check_range(self.slot_length(), slot, offset, to.len())?;
         let start = index(offset);
         to.copy_from_slice(&self.slots[at(slot)][start..start + to.len()]);
-        if let Some((_, cell)) = self.flip.filter(|(broken, _)| *broken == slot) {
-            if let Some(byte) = cell.checked_sub(offset).and_then(|inside| to.get_mut(index(inside))) {
-                *byte ^= 1;
-            }
+        if let Some((_, cell)) = self.flip.filter(|(broken, _)| *broken == slot)
+            && let Some(byte) = cell.checked_sub(offset).and_then(|inside| to.get_mut(index(inside)))
+        {
+            *byte ^= 1;
         }
         Ok(())
     }
@@ -286,7 +286,7 @@ impl Medium for MemoryMedium {
             match change {
                 Pending::Write { slot: written, .. } if written != slot => self.pending.push_back(change),
                 Pending::Write { .. } | Pending::Record { .. } | Pending::Index { .. } => {
-                    self.make_durable(change)
+                    self.make_durable(change);
                 }
             }
         }

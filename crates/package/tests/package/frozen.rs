@@ -120,7 +120,7 @@ fn index() {
 #[test]
 fn whole_package() {
     let package = small_package();
-    assert_eq!(package.len(), 0);
+    assert_eq!(package.len(), 8704);
     assert_eq!(Hex(&sha256(&package)).to_string(), "");
 }
 
@@ -132,6 +132,9 @@ fn chunk_boundaries() {
     let length = u32::from_le_bytes(package[524..528].try_into().unwrap()) as usize;
     let index = Index::parse(&package[2560..2560 + length]).unwrap();
     let lengths = |member: &Member| member.chunks.iter().map(|chunk| chunk.length).collect::<Vec<_>>();
-    assert_eq!(lengths(&index.members[0]), []);
-    assert_eq!(lengths(&index.members[1]), []);
+    assert_eq!(
+        lengths(&index.members[0]),
+        [37_414, 62_305, 36_758, 27_932, 41_770, 83_899, 87_751, 40_744, 31_006, 55_333, 33_245, 61_843,]
+    );
+    assert_eq!(lengths(&index.members[1]), [131_072, 131_072, 37_856]);
 }

@@ -1,0 +1,191 @@
+//! What a reader holds while a package streams through it: bounded, and not by the package's length.
+//!
+//! One test in this file: the allocator counts for the whole process.
+#![allow(unsafe_code)] // An allocator cannot be written without.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use inband_package::digest::Digest;
+use inband_package::head::{Head, MAX_INDEX_LENGTH, MAX_TOTAL_LENGTH, SignatureEntry};
+use inband_package::index::{Index, MAX_CHUNK_LENGTH, MemberKind};
+use inband_package::maker::{Input, PackOptions, PrivateKey, Source, pack, sign};
+use inband_package::reader::Error;
+use inband_package::signature::{Kind, MAX_LENGTH};
+use inband_package::{KeyRing, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
+
+/// The system's allocator, counting what is held and the most that was.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; the counters do not touch memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: `pointer` came from `alloc` above, so from the system, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The most that `work` holds at once beyond what was held before it.
+fn peak_of<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let before = HELD.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let result = work();
+    (PEAK.load(Ordering::Relaxed).saturating_sub(before), result)
+}
+
+/// Lets everything go.
+struct Nothing;
+
+impl Sink for Nothing {
+    type Error = Infallible;
+
+    fn begin(&mut self, _: &Head, _: &Digest, _: &Index, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Refuses every signature, but only after all of them have come.
+struct RefuseLate;
+
+impl Verifier for RefuseLate {
+    fn accepts(&self, _: &Head) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn verify(&self, _: &Head, _: &[u8; 512], _: &[Vec<u8>]) -> Result<(), Refusal> {
+        Err(Refusal::BadSignature { kind: Kind::MlDsa })
+    }
+}
+
+fn policy() -> Policy {
+    Policy { machine: "m".into(), security_floor: 0, max_total_length: MAX_TOTAL_LENGTH }
+}
+
+fn key() -> PrivateKey {
+    PrivateKey::from_seed(&[7; 32])
+}
+
+/// Packs `length` bytes that do not repeat, and gives the file, what packing held at most, and the index's length.
+fn package(length: u64) -> (File, usize, usize) {
+    let mut member = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = BufWriter::new(member.as_file_mut());
+    let mut state: u64 = 1;
+    for _ in 0..length / 8 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        writer.write_all(&state.rotate_left(23).to_le_bytes()).unwrap();
+    }
+    writer.flush().unwrap();
+    drop(writer);
+    let options = PackOptions {
+        machine: "m".into(),
+        compatible: vec![],
+        version: "1".into(),
+        security_version: 0,
+        bcd_device: 0,
+        targets: vec!["bmc".into()],
+        mtime: 0,
+        signers: vec![key().public().unwrap().signature_entry()],
+    };
+    let source = Source::File(member.path().into());
+    let input = Input { name: "image-bmc".into(), kind: MemberKind::Image, target: 0, source };
+    let mut file = tempfile::tempfile().unwrap();
+    let (peak, packed) = peak_of(|| pack(&options, &[input], &mut file).unwrap());
+    sign(&mut file, &key()).unwrap();
+    file.rewind().unwrap();
+    (file, peak, packed.head.index_length as usize)
+}
+
+/// Reads a package in pieces of 4 KiB, as DFU brings it; gives what the reader held at most.
+fn read(mut file: File) -> usize {
+    let keys = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
+    let mut buffer = [0; 4096];
+    let (peak, progress) = peak_of(|| {
+        let mut reader = Reader::new(keys, policy());
+        let mut progress = Progress::More;
+        loop {
+            let count = file.read(&mut buffer).unwrap();
+            if count == 0 {
+                return progress;
+            }
+            progress = reader.push(&buffer[..count], &mut Nothing).unwrap();
+        }
+    });
+    assert_eq!(progress, Progress::Complete);
+    peak
+}
+
+/// Sends the most that can be sent without a valid signature, a byte at a time; gives what the reader held at most.
+fn read_unauthenticated() -> usize {
+    let kinds = [Kind::P384, Kind::Rsa, Kind::MlDsa];
+    let entry = |kind| SignatureEntry { kind, length: MAX_LENGTH, key_id: [0; 32] };
+    let head = Head {
+        index_length: MAX_INDEX_LENGTH,
+        total_length: MAX_TOTAL_LENGTH,
+        mtime: 0,
+        index_digest: [0; 32],
+        signatures: kinds.map(entry).to_vec(),
+        machine: "m".into(),
+    };
+    let mut stream = tar::header("inband.head", 512, 0).unwrap().to_vec();
+    stream.extend_from_slice(&head.encode().unwrap());
+    for kind in kinds {
+        stream.extend_from_slice(&tar::header(kind.member_name(), MAX_LENGTH.into(), 0).unwrap());
+        stream.resize(stream.len() + usize::from(MAX_LENGTH), 1);
+    }
+    let (peak, last) = peak_of(|| {
+        let mut reader = Reader::new(RefuseLate, policy());
+        let mut last = Ok(Progress::More);
+        for byte in &stream {
+            assert_eq!(last, Ok(Progress::More));
+            last = reader.push(&[*byte], &mut Nothing);
+        }
+        last
+    });
+    assert_eq!(last, Err(Error::Refused(Refusal::BadSignature { kind: Kind::MlDsa })));
+    peak
+}
+
+#[test]
+fn nothing_grows_with_the_package() {
+    // Blocks, names, and the heads of lists.
+    let small = 8 * 1024;
+    let chunk = MAX_CHUNK_LENGTH as usize;
+
+    // The signatures as they come, and little else: an index of 512 KiB is announced, but not paid for.
+    let unauthenticated = read_unauthenticated();
+    assert!(unauthenticated < small + 4 * usize::from(MAX_LENGTH), "{unauthenticated} bytes");
+
+    for length in [1 << 20, 48 << 20] {
+        let (file, packing, index) = package(length);
+        // A chunk with the cutter's buffer, and the index: parsed twice, since it checks itself, and written, which may double.
+        assert!(packing < 4 * chunk + 5 * index + small, "packing {length} bytes held {packing}");
+        let reading = read(file);
+        // One chunk, and the index, written and parsed.
+        assert!(reading < chunk + 5 * index / 2 + small, "reading {length} bytes held {reading}");
+    }
+}

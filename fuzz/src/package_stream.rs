@@ -1,0 +1,121 @@
+//! The reader, with a verifier that accepts everything, so that what comes behind the signatures is reached.
+//!
+//! Input: how to cut the stream (1 byte), whether to mend it (1), then the stream. The machine is `m`. Mending makes head and index
+//! agree, so that changes of the index are not all caught by its digest.
+
+use inband_package::digest::{Digest, sha256};
+use inband_package::reader::Error;
+use inband_package::{Head, Index, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
+
+/// Any signature will do.
+pub(crate) struct AcceptAll;
+
+impl Verifier for AcceptAll {
+    fn accepts(&self, _: &Head) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn verify(&self, head: &Head, bytes: &[u8; 512], signatures: &[Vec<u8>]) -> Result<(), Refusal> {
+        assert_eq!(Head::parse(bytes).as_ref(), Ok(head));
+        let lengths: Vec<_> = head.signatures.iter().map(|entry| usize::from(entry.length)).collect();
+        assert_eq!(signatures.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+        Ok(())
+    }
+}
+
+/// Checks what a sink is promised, and keeps the order of calls.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Checks {
+    index: Option<Index>,
+    calls: Vec<(usize, u64, usize)>,
+    ended: bool,
+}
+
+/// This sink never stops the reading.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Never {}
+
+impl Sink for Checks {
+    type Error = Never;
+
+    fn begin(&mut self, head: &Head, _: &Digest, index: &Index, bytes: &[u8]) -> Result<(), Never> {
+        assert_eq!(self.index, None);
+        assert_eq!(sha256(bytes), head.index_digest);
+        assert_eq!(index.machine, "m");
+        self.index = Some(index.clone());
+        Ok(())
+    }
+
+    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Never> {
+        let index = self.index.as_ref().expect("begun before the first chunk");
+        let (_, chunk) = index.members[member]
+            .chunks_with_offsets()
+            .find(|(start, _)| *start == offset)
+            .expect("a chunk of the index");
+        assert_eq!((data.len(), sha256(data)), (chunk.length as usize, chunk.digest));
+        assert!(!self.ended);
+        self.calls.push((member, offset, data.len()));
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Never> {
+        let index = self.index.as_ref().expect("begun before the end");
+        let every = index.members.iter().enumerate().flat_map(|(number, member)| {
+            member.chunks_with_offsets().map(move |(offset, chunk)| (number, offset, chunk.length as usize))
+        });
+        assert!(every.eq(self.calls.iter().copied()));
+        assert!(!self.ended);
+        self.ended = true;
+        Ok(())
+    }
+}
+
+pub(crate) fn run(input: &[u8]) {
+    let Some((&[cut, mend], stream)) = input.split_first_chunk() else { return };
+    let mut stream = stream.to_vec();
+    if mend & 1 == 1 {
+        mend_index(&mut stream);
+    }
+    let whole = read(&[&stream]);
+    let size = usize::from(cut) * 7 + 1;
+    assert_eq!(read(&stream.chunks(size).collect::<Vec<_>>()), whole);
+}
+
+/// Reads `pieces` and gives the calls, the bytes taken and the verdict.
+fn read(pieces: &[&[u8]]) -> (Checks, u64, Result<(), Refusal>) {
+    let policy = Policy { machine: "m".into(), security_floor: 1, max_total_length: 1 << 29 };
+    let mut reader = Reader::new(AcceptAll, policy);
+    let mut checks = Checks::default();
+    for piece in pieces {
+        match reader.push(piece, &mut checks) {
+            Ok(progress) => assert_eq!(progress == Progress::Complete, checks.ended),
+            Err(Error::Refused(refusal)) => {
+                assert!(!refusal.to_string().is_empty());
+                assert_eq!(reader.push(piece, &mut checks), Err(Error::Failed));
+                assert_eq!(reader.finish().as_ref(), Err(&refusal));
+                return (checks, reader.received(), Err(refusal));
+            }
+            Err(Error::Sink(never)) => match never {},
+            Err(Error::Failed) => panic!("failed before a refusal"),
+        }
+    }
+    let verdict = reader.finish();
+    (checks, reader.received(), verdict)
+}
+
+/// Writes the digest of the index that is there, and the total length it adds up to, into the head.
+fn mend_index(stream: &mut [u8]) {
+    let Some(head) = stream.get(512..1024).and_then(|bytes| bytes.try_into().ok()).map(Head::parse) else { return };
+    let Ok(mut head) = head else { return };
+    let signatures = head.signatures.iter().filter_map(|entry| tar::span(entry.length.into()));
+    let start = 1024 + signatures.sum::<u64>() as usize + 512;
+    let Some(bytes) = stream.get(start..start.saturating_add(head.index_length as usize)) else { return };
+    head.index_digest = sha256(bytes);
+    if let Ok(index) = Index::parse(bytes) {
+        let lengths = head.signatures.iter().map(|entry| entry.length);
+        head.total_length = index.archive_length(lengths, head.index_length).unwrap_or(head.total_length);
+    }
+    if let Ok(mended) = head.encode() {
+        stream[512..1024].copy_from_slice(&mended);
+    }
+}

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
-use inband_package::{self as package, Digest, Head, Index, Policy, Reader, Sink, Verifier};
+use inband_package::{Digest, Head, Index, Policy, Reader, Refusal, Sink, Verifier, reader};
 use inband_store::medium::Medium;
 use inband_store::{Identity, Slot, Store, StoreError};
 
@@ -19,6 +19,8 @@ mod tests;
 /// What the pipeline has done with the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
+    /// Session id.
+    pub session: u32,
     /// Bytes taken, a DFU suffix included.
     pub received: u64,
     /// Length of the package as its head says it, verified or not; `None` while unknown.
@@ -49,9 +51,34 @@ enum Work<V> {
     /// There is no session.
     Idle,
     /// A session takes bytes.
-    Reading { reader: Box<Reader<V>>, accepted: Option<Identity> },
+    Reading(Box<Intake<V>>),
     /// The session's package is staged; what follows it can be a DFU suffix only.
-    Staged { reader: Box<Reader<V>>, accepted: Option<Identity> },
+    Staged(Box<Intake<V>>),
+}
+
+/// The way of one session's bytes.
+#[derive(Debug)]
+struct Intake<V> {
+    session: u32,
+    reader: Reader<V>,
+    accepted: Option<Identity>,
+}
+
+impl<V: Verifier> Intake<V> {
+    fn push<M: Medium>(
+        &mut self,
+        bytes: &[u8],
+        store: &mut Store<M>,
+    ) -> Result<Progress, reader::Error<StoreError>> {
+        let progress = self.reader.push(bytes, &mut Target { store, accepted: &mut self.accepted })?;
+        Ok(Progress {
+            session: self.session,
+            received: self.reader.received(),
+            announced: self.reader.announced_total(),
+            accepted: self.accepted,
+            complete: progress == reader::Progress::Complete,
+        })
+    }
 }
 
 impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
@@ -77,8 +104,8 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
             security_floor: self.store.record().floor,
             max_total_length: self.max_total_length,
         };
-        let reader = Box::new(Reader::new(self.verifier.clone(), policy));
-        self.work = Work::Reading { reader, accepted: None };
+        let reader = Reader::new(self.verifier.clone(), policy);
+        self.work = Work::Reading(Box::new(Intake { session: id, reader, accepted: None }));
         Ok(())
     }
 
@@ -89,25 +116,10 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// there it stays staged.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, ResultCode> {
         let result = match &mut self.work {
-            Work::Idle => {
-                self.last_error = Some("bytes without a session".to_string());
-                return Err(ResultCode::Internal);
-            }
-            Work::Reading { reader, accepted } | Work::Staged { reader, accepted } => reader
-                .push(bytes, &mut Intake { store: &mut self.store, accepted })
-                .map(|progress| Progress {
-                    received: reader.received(),
-                    announced: reader.announced_total(),
-                    accepted: *accepted,
-                    complete: progress == package::Progress::Complete,
-                }),
+            Work::Idle => return Err(self.out_of_order("bytes without a session")),
+            Work::Reading(intake) | Work::Staged(intake) => intake.push(bytes, &mut self.store),
         };
-        result.map_err(|error| {
-            self.last_error = Some(error.to_string());
-            let result = ResultCode::from(&error);
-            self.end(result);
-            result
-        })
+        result.map_err(|error| self.fail(&error))
     }
 
     /// Reads the slot back and stages it, if the package is complete. Takes as long as reading the slot.
@@ -116,34 +128,27 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// [`ResultCode::Truncated`] if the package is not complete; [`ResultCode::ReadbackMismatch`] and others of the
     /// store. The session is over.
     pub fn finish(&mut self) -> Result<(), ResultCode> {
-        match core::mem::replace(&mut self.work, Work::Idle) {
-            Work::Reading { reader, accepted } => {
-                let complete = reader.phase() == package::reader::Phase::Complete;
-                let refusal = if complete { None } else { reader.finish().err() };
-                self.work = Work::Reading { reader, accepted };
-                if let Some(refusal) = refusal {
-                    let result = self.note(&refusal);
-                    self.end(result);
-                    return Err(result);
+        match &self.work {
+            Work::Idle => return Err(self.out_of_order("nothing to finish")),
+            Work::Staged(_) => return Ok(()),
+            Work::Reading(intake) => match intake.reader.phase() {
+                reader::Phase::Complete => {}
+                reader::Phase::Head
+                | reader::Phase::Signatures
+                | reader::Phase::Index
+                | reader::Phase::Members
+                | reader::Phase::Failed => {
+                    let (received, total) = (intake.reader.received(), intake.reader.total());
+                    return Err(self.fail(&Refusal::Truncated { received, total }));
                 }
-            }
-            staged @ Work::Staged { .. } => {
-                self.work = staged;
-                return Ok(());
-            }
-            Work::Idle => {
-                self.last_error = Some("nothing to finish".to_string());
-                return Err(ResultCode::Internal);
-            }
+            },
         }
-        if let Err(error) = self.store.finish(ending(SessionState::Staged, ResultCode::Ok)) {
-            let result = self.note(&error);
-            self.end(result);
-            return Err(result);
-        }
-        if let Work::Reading { reader, accepted } = core::mem::replace(&mut self.work, Work::Idle) {
-            self.work = Work::Staged { reader, accepted };
-        }
+        let staged = ending(SessionState::Staged, ResultCode::Ok);
+        self.store.finish(staged).map_err(|error| self.fail(&error))?;
+        self.work = match core::mem::replace(&mut self.work, Work::Idle) {
+            Work::Reading(intake) | Work::Staged(intake) => Work::Staged(intake),
+            Work::Idle => Work::Idle,
+        };
         Ok(())
     }
 
@@ -200,8 +205,12 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// Ends a session that takes bytes. A staged one stays.
     fn end(&mut self, result: ResultCode) {
         let accepted = match core::mem::replace(&mut self.work, Work::Idle) {
-            Work::Idle | Work::Staged { .. } => return,
-            Work::Reading { accepted, .. } => accepted,
+            Work::Idle => return,
+            staged @ Work::Staged(_) => {
+                self.work = staged;
+                return;
+            }
+            Work::Reading(intake) => intake.accepted,
         };
         let state = match result {
             ResultCode::Aborted => SessionState::Aborted,
@@ -212,6 +221,22 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
             let first = self.last_error.take().unwrap_or_else(|| result.meaning().to_string());
             self.last_error = Some(alloc::format!("{first}; and the end could not be recorded: {error}"));
         }
+    }
+
+    /// Ends the session with an error, and returns its result.
+    fn fail<E: ToString>(&mut self, error: &E) -> ResultCode
+    where
+        for<'a> ResultCode: From<&'a E>,
+    {
+        let result = self.note(error);
+        self.end(result);
+        result
+    }
+
+    /// Somebody called what it was not the time for.
+    fn out_of_order(&mut self, what: &str) -> ResultCode {
+        self.last_error = Some(what.to_string());
+        ResultCode::Internal
     }
 
     /// Keeps the text of an error and returns its result.
@@ -225,12 +250,12 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
 }
 
 /// Passes on to the store what the reader has checked.
-struct Intake<'a, M> {
+struct Target<'a, M> {
     store: &'a mut Store<M>,
     accepted: &'a mut Option<Identity>,
 }
 
-impl<M: Medium> Sink for Intake<'_, M> {
+impl<M: Medium> Sink for Target<'_, M> {
     type Error = StoreError;
 
     fn begin(

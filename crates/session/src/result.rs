@@ -436,10 +436,7 @@ const fn of_medium(error: &MediumError, usual: ResultCode) -> ResultCode {
     match error.kind {
         MediumErrorKind::NoSpace => ResultCode::NoSpace,
         MediumErrorKind::OutOfRange => ResultCode::Internal,
-        MediumErrorKind::InUse
-        | MediumErrorKind::NotAStore
-        | MediumErrorKind::Exists
-        | MediumErrorKind::Io => usual,
+        MediumErrorKind::InUse | MediumErrorKind::NotAStore | MediumErrorKind::Io => usual,
     }
 }
 

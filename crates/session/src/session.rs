@@ -10,6 +10,7 @@ use inband_store::{Identity, Record, Slot, SlotState, Store};
 
 use crate::audit::Audit;
 use crate::door::{Door, DoorPolicy, DoorState};
+use crate::pipeline::Progress;
 use crate::result::ResultCode;
 use crate::state::{Event, Refusal, SessionState};
 use crate::status::{self, FirmwarePage, LogPage, MachinePage, StatusPage};
@@ -92,7 +93,7 @@ struct Deadlines {
 /// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`activate`](Self::activate).
 /// * Inputs from a door: [`knock`](Self::knock), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
 ///   [`progress`](Self::progress), [`host_ended`](Self::host_ended).
-/// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`accepted`](Self::accepted),
+/// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
 ///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed).
 /// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due.
 /// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
@@ -374,16 +375,16 @@ impl Session {
         }
     }
 
-    /// The pipeline knows how long the package says it is.
-    pub fn announced(&mut self, bytes: u64) {
-        self.announced = bytes;
-    }
-
-    /// The pipeline found the package authentic and fit for the slot. Saying it again changes nothing.
-    pub fn accepted(&mut self, identity: &Identity) {
-        if self.state.is_at_work() && self.head != identity.head {
-            self.head = identity.head;
-            let Identity { head, version } = *identity;
+    /// What the pipeline says after a push. A report on an earlier session is ignored.
+    pub fn report(&mut self, progress: &Progress) {
+        if progress.session != self.id || !self.state.is_at_work() {
+            return;
+        }
+        self.announced = progress.announced.unwrap_or_default();
+        if let Some(Identity { head, version }) = progress.accepted
+            && self.head != head
+        {
+            self.head = head;
             self.tell(Audit::Accepted { id: self.id, head, version, announced: self.announced });
         }
     }
@@ -398,21 +399,23 @@ impl Session {
         self.on(event).is_ok()
     }
 
-    /// The package is complete and the door has given it up: the BMC alone decides from here on, and the pipeline may
-    /// finish.
+    /// The package of session `id` is complete and the door has given it up: the BMC alone decides from here on, and the
+    /// pipeline may finish.
     ///
     /// # Errors
-    /// [`Refusal::NotNow`] if the session is not receiving any more.
-    pub fn handover(&mut self) -> Result<(), Refusal> {
+    /// [`Refusal::NotNow`] if that session is not the current one, or not receiving any more.
+    pub fn handover(&mut self, id: u32) -> Result<(), Refusal> {
+        self.check_current(id)?;
         self.on(Event::LastByte)?;
         self.on(Event::GivenUp)
     }
 
-    /// The pipeline's verdict: the package is staged, or a check or the store failed.
+    /// The pipeline's verdict on session `id`: the package is staged, or a check or the store failed.
     ///
     /// # Errors
-    /// [`Refusal::NotNow`] if the session is not one that waits for that.
-    pub fn verdict(&mut self, verdict: Result<(), ResultCode>) -> Result<(), Refusal> {
+    /// [`Refusal::NotNow`] if that session is not the current one, or over already.
+    pub fn verdict(&mut self, id: u32, verdict: Result<(), ResultCode>) -> Result<(), Refusal> {
+        self.check_current(id)?;
         self.on(match verdict {
             Ok(()) => Event::Verified,
             Err(result) => Event::CheckFailed(result),
@@ -461,6 +464,11 @@ impl Session {
     /// The next line for the log.
     pub fn poll_audit(&mut self) -> Option<Audit> {
         self.audit.pop_front()
+    }
+
+    /// A worker is behind the main loop: what it says may be on a session that the host has ended since.
+    const fn check_current(&self, id: u32) -> Result<(), Refusal> {
+        if id == self.id { Ok(()) } else { Err(Refusal::NotNow) }
     }
 
     /// Lets an event have its effect by the table of transitions: the one place where the state changes.

@@ -72,8 +72,6 @@ pub enum MediumErrorKind {
     InUse,
     /// There is no store there, or one of another size.
     NotAStore,
-    /// A store is already there.
-    Exists,
     /// Reading or writing failed.
     Io,
     /// The caller asked for bytes outside the slot: a fault of the caller's.

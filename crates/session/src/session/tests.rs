@@ -52,6 +52,10 @@ fn receiving() -> Session {
     session
 }
 
+fn progress(session: u32, announced: u64) -> Progress {
+    Progress { session, received: 0, announced: Some(announced), accepted: None, complete: false }
+}
+
 fn drain(session: &mut Session) -> Vec<String> {
     core::iter::from_fn(|| session.poll_audit()).map(|line| line.to_string()).collect()
 }
@@ -62,12 +66,14 @@ fn a_whole_session() {
     assert_eq!(session.state(), SessionState::Idle);
     assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(5));
     session.progress(4096, NOW);
-    session.announced(8192);
-    session.accepted(&Identity { head: [0xab; 16], version: Text::cut("2.0") });
+    let identity = Identity { head: [0xab; 16], version: Text::cut("2.0") };
+    for _ in 0..3 {
+        session.report(&Progress { accepted: Some(identity), ..progress(5, 8192) });
+    }
     session.progress(4096, NOW);
-    assert_eq!(session.handover(), Ok(()));
+    assert_eq!(session.handover(5), Ok(()));
     assert_eq!(session.state(), SessionState::Verifying);
-    assert_eq!(session.verdict(Ok(())), Ok(()));
+    assert_eq!(session.verdict(5, Ok(())), Ok(()));
     assert_eq!((session.state(), session.result()), (SessionState::Staged, ResultCode::Ok));
     assert_eq!(session.activate(), Ok(()));
     assert_eq!(session.state(), SessionState::Activating);
@@ -144,10 +150,10 @@ fn one_session_at_a_time() {
     assert_eq!(session.owner(), Some(Door::Dfu));
     session.leave(Door::Bulk);
     assert_eq!(session.knock(Door::Bulk), Err(ResultCode::Busy));
-    session.handover().unwrap();
+    session.handover(5).unwrap();
     assert_eq!(session.first_byte(Door::Bulk, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
-    session.verdict(Ok(())).unwrap();
+    session.verdict(5, Ok(())).unwrap();
     session.activate().unwrap();
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
     assert_eq!(session.knock(Door::Bulk), Err(ResultCode::Busy));
@@ -182,29 +188,45 @@ fn the_host_can_end_a_session_only_while_it_receives() {
     assert_eq!((session.state(), session.result()), (SessionState::Failed, ResultCode::Disconnected));
 
     let mut session = receiving();
-    session.handover().unwrap();
+    session.handover(5).unwrap();
     assert!(!session.host_ended(HostEnd::Aborted));
     assert!(!session.host_ended(HostEnd::Disconnected));
     assert_eq!(session.state(), SessionState::Verifying);
-    assert_eq!(session.verdict(Ok(())), Ok(()));
+    assert_eq!(session.verdict(5, Ok(())), Ok(()));
 }
 
 #[test]
 fn an_ended_session_takes_neither_handover_nor_verdict() {
     let mut session = receiving();
     session.host_ended(HostEnd::Aborted);
-    assert_eq!(session.handover(), Err(Refusal::NotNow));
-    assert_eq!(session.verdict(Ok(())), Err(Refusal::NotNow));
-    assert_eq!(session.verdict(Err(ResultCode::BadChunk)), Err(Refusal::NotNow));
+    assert_eq!(session.handover(5), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(5, Ok(())), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk)), Err(Refusal::NotNow));
     assert_eq!((session.state(), session.result()), (SessionState::Aborted, ResultCode::Aborted));
+}
+
+#[test]
+fn what_a_worker_says_of_an_ended_session_does_not_touch_the_next() {
+    let mut session = receiving();
+    session.host_ended(HostEnd::Aborted);
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(6));
+    let identity = Identity { head: [1; 16], version: Text::cut("2.0") };
+    session.report(&Progress { accepted: Some(identity), ..progress(5, 1000) });
+    assert_eq!(session.handover(5), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk)), Err(Refusal::NotNow));
+    let status = session.status();
+    assert_eq!((status.state, status.announced, status.head), (SessionState::Receiving, 0, [0; 16]));
+    assert_eq!(session.handover(6), Ok(()));
+    assert_eq!(session.verdict(5, Ok(())), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(6, Ok(())), Ok(()));
 }
 
 #[test]
 fn a_failed_check_ends_the_session_and_the_next_begins_anew() {
     let mut session = receiving();
     session.progress(70_000, NOW);
-    session.announced(90_000);
-    assert_eq!(session.verdict(Err(ResultCode::BadChunk)), Ok(()));
+    session.report(&progress(5, 90_000));
+    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk)), Ok(()));
     assert_eq!((session.state(), session.result()), (SessionState::Failed, ResultCode::BadChunk));
     assert_eq!(session.poll_timeout(), None);
     assert_eq!(session.first_byte(Door::Bulk, NOW), Ok(6));
@@ -249,7 +271,7 @@ fn with_all_progress_there_is_still_an_end() {
 #[test]
 fn no_time_runs_once_the_bytes_are_the_bmc_s() {
     let mut session = receiving();
-    session.handover().unwrap();
+    session.handover(5).unwrap();
     assert_eq!(session.poll_timeout(), None);
     assert!(!session.handle_timeout(Duration::MAX));
     assert_eq!(session.state(), SessionState::Verifying);
@@ -269,7 +291,7 @@ fn times_at_the_end_of_the_clock_do_not_overflow() {
 fn nothing_else_than_a_staged_session_is_activated() {
     let mut session = receiving();
     assert_eq!(session.activate(), Err(Refusal::NotNow));
-    session.verdict(Err(ResultCode::BadHead)).unwrap();
+    session.verdict(5, Err(ResultCode::BadHead)).unwrap();
     assert_eq!(session.activate(), Err(Refusal::NotNow));
     assert_eq!(session.confirmed(), Err(Refusal::NotNow));
 }
@@ -277,8 +299,8 @@ fn nothing_else_than_a_staged_session_is_activated() {
 #[test]
 fn a_restart_shows_what_the_store_says() {
     let mut session = receiving();
-    session.handover().unwrap();
-    session.verdict(Ok(())).unwrap();
+    session.handover(5).unwrap();
+    session.verdict(5, Ok(())).unwrap();
     session.activate().unwrap();
     let mut store = view();
     store.running = Slot::B;
@@ -404,12 +426,18 @@ fn any_order_of_inputs_keeps_the_promises() {
             match step {
                 0 => drop(session.arm(Door::Dfu)),
                 1 => session.disarm(Door::Dfu),
-                2 => drop(session.knock(Door::Dfu)),
+                2 => {
+                    let asked = session.may_knock(Door::Dfu);
+                    prop_assert_eq!(session.knock(Door::Dfu), asked);
+                }
                 3 => drop(session.knock(Door::Bulk)),
                 4 => session.leave(Door::Dfu),
                 5 | 6 => {
                     let door = if step == 5 { Door::Dfu } else { Door::Bulk };
-                    if let Ok(id) = session.first_byte(door, now) {
+                    let asked = session.may_begin(door);
+                    let begun = session.first_byte(door, now);
+                    prop_assert_eq!(begun.map(drop), asked);
+                    if let Ok(id) = begun {
                         prop_assert!(!before.is_at_work());
                         prop_assert_eq!(session.owner(), Some(door));
                         prop_assert!(id > last_id);
@@ -421,8 +449,8 @@ fn any_order_of_inputs_keeps_the_promises() {
                     let ended = session.host_ended(HostEnd::Disconnected);
                     prop_assert_eq!(ended, before == SessionState::Receiving);
                 }
-                9 => drop(session.handover()),
-                10 => drop(session.verdict(if amount % 2 == 0 { Ok(()) } else { Err(ResultCode::BadChunk) })),
+                9 => drop(session.handover(session.id())),
+                10 => drop(session.verdict(session.id(), if amount % 2 == 0 { Ok(()) } else { Err(ResultCode::BadChunk) })),
                 11 => drop(session.activate()),
                 _ => {
                     now += Duration::from_secs(amount);

@@ -206,7 +206,7 @@ proptest! {
     ) {
         if let (true, [format, length, ..]) = (honest, answer.as_mut_slice()) {
             *format = FORMAT;
-            *length = *length % 64;
+            *length %= 64;
         }
         if let Ok(page) = LogPage::decode(&answer) {
             prop_assert_eq!(LogPage::decode(&page.encode()), Ok(page));

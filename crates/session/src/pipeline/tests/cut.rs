@@ -63,14 +63,14 @@ fn check(line: &Line, packages: &[Package], context: &str) {
 }
 
 /// Starts the machine: loader, then daemon. If the power goes during the operation of number `cut`, returns what is left.
-fn start_machine(mut medium: MemoryMedium, cut: Option<usize>) -> Result<Line, MemoryMedium> {
+fn start_machine(mut medium: MemoryMedium, cut: Option<usize>) -> Result<Line, Box<MemoryMedium>> {
     medium.forget_operations();
     if let Some(operation) = cut {
         medium.cut_power_at(operation);
     }
     let mut store = Store::open(medium, layout(), Options::default()).unwrap();
     if store.boot().is_err() || start::recover(&mut store).is_err() {
-        return Err(store.into_medium());
+        return Err(Box::new(store.into_medium()));
     }
     Ok(start_daemon(store.into_medium()).unwrap())
 }
@@ -99,7 +99,7 @@ fn cut_everywhere(before: &MemoryMedium, action: impl Fn(&mut Line)) -> usize {
                 match start_machine(medium.clone(), Some(nested)) {
                     Err(cut) => {
                         for loss in Loss::ALL {
-                            let mut medium = cut.clone();
+                            let mut medium = MemoryMedium::clone(&cut);
                             medium.power_cycle(loss);
                             let line = start_machine(medium, None).unwrap();
                             check(&line, &packages, &context);

@@ -13,6 +13,7 @@
 mod dfu_host;
 mod dfu_sequence;
 mod dfu_suffix;
+mod host_enumeration;
 mod package_head;
 mod package_index;
 mod package_stream;
@@ -30,6 +31,11 @@ pub const TARGETS: &[Target] = &[
     ("dfu_host", dfu_host::run),
     ("dfu_sequence", dfu_sequence::run),
     ("dfu_suffix", dfu_suffix::run),
+    ("host_enumeration", host_enumeration::run),
+    ("package_head", package_head::run),
+    ("package_index", package_index::run),
+    ("package_stream", package_stream::run),
+    ("package_tar", package_tar::run),
     ("usbip_client", usbip_client::run),
     ("usbip_server", usbip_server::run),
     ("status_page", status::run),

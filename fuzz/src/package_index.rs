@@ -1,4 +1,5 @@
-//! The index: any bytes are refused or are written back the same, and what is read is no larger than what was there.
+//! The index: any bytes are refused or are written back the same, and what is read is no larger than what was
+//! there.
 
 use inband_package::Index;
 use inband_package::head::MAX_INDEX_LENGTH;

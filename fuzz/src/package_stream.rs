@@ -1,7 +1,7 @@
 //! The reader, with a verifier that accepts everything, so that what comes behind the signatures is reached.
 //!
-//! Input: how to cut the stream (1 byte), whether to mend it (1), then the stream. The machine is `m`. Mending makes head and index
-//! agree, so that changes of the index are not all caught by its digest.
+//! Input: how to cut the stream (1 byte), whether to mend it (1), then the stream. The machine is `m`.
+//! Mending makes head and index agree, so that changes of the index are not all caught by its digest.
 
 use inband_package::digest::{Digest, sha256};
 use inband_package::reader::Error;
@@ -105,7 +105,9 @@ fn read(pieces: &[&[u8]]) -> (Checks, u64, Result<(), Refusal>) {
 
 /// Writes the digest of the index that is there, and the total length it adds up to, into the head.
 fn mend_index(stream: &mut [u8]) {
-    let Some(head) = stream.get(512..1024).and_then(|bytes| bytes.try_into().ok()).map(Head::parse) else { return };
+    let Some(head) = stream.get(512..1024).and_then(|bytes| bytes.try_into().ok()).map(Head::parse) else {
+        return;
+    };
     let Ok(mut head) = head else { return };
     let signatures = head.signatures.iter().filter_map(|entry| tar::span(entry.length.into()));
     let start = 1024 + signatures.sum::<u64>() as usize + 512;

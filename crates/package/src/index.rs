@@ -1,4 +1,5 @@
-//! The index: everything that follows it in the archive, chunk by chunk with its hash (docs/spec/package.md, 5).
+//! The index: everything that follows it in the archive, chunk by chunk with its hash (docs/spec/package.md,
+//! 5).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -84,7 +85,8 @@ pub enum MemberKind {
     Metadata = 1,
 }
 
-/// How a chunk's bytes stand in the archive. The numbers are part of the format: never reorder, never reuse one.
+/// How a chunk's bytes stand in the archive. The numbers are part of the format: never reorder, never reuse
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Encoding {
@@ -314,8 +316,8 @@ impl Index {
         Ok(())
     }
 
-    /// Length in bytes of the archive with this index, which is `index_length` bytes long, and signatures of these
-    /// lengths. `None` if a u64 cannot hold it.
+    /// Length in bytes of the archive with this index, which is `index_length` bytes long, and signatures of
+    /// these lengths. `None` if a u64 cannot hold it.
     #[must_use]
     pub fn archive_length(&self, signatures: impl Iterator<Item = u16>, index_length: u32) -> Option<u64> {
         let head = tar::span(crate::head::LENGTH as u64);

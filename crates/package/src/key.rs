@@ -118,8 +118,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The system keys of a BMC and the kinds of signature it requires. Policy is all-of: every signature of a package must be
-/// of a required kind and by one of these keys, and every required kind must be there.
+/// The system keys of a BMC and the kinds of signature it requires. Policy is all-of: every signature of a
+/// package must be of a required kind and by one of these keys, and every required kind must be there.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     required: Vec<Kind>,

@@ -1,12 +1,13 @@
-//! The Inband firmware package, as `docs/spec/package.md` defines it: an ordinary tar whose first members make
-//! every byte verifiable as it streams in.
+//! The Inband firmware package, as `docs/spec/package.md` defines it: an ordinary tar whose first members
+//! make every byte verifiable as it streams in.
 //!
-//! A BMC uses [`reader`]: bytes go in in any portions, and nothing comes out that has not been checked against a
-//! signature. It takes its memory once and not in proportion to the package. The modules below it are the format,
-//! each piece by itself: [`tar`], [`head`], [`signature`], [`index`], [`suffix`]. [`key`] and [`policy`] say what
-//! this BMC accepts, [`refusal`] why something was not.
+//! A BMC uses [`reader`]: bytes go in in any portions, and nothing comes out that has not been checked
+//! against a signature. It takes its memory once and not in proportion to the package. The modules below it
+//! are the format, each piece by itself: [`tar`], [`head`], [`signature`], [`index`], [`suffix`]. [`key`] and
+//! [`policy`] say what this BMC accepts, [`refusal`] why something was not.
 //!
-//! A build machine uses `maker` (cargo feature of the same name, needs std): keys, packing, signing, inspecting.
+//! A build machine uses `maker` (cargo feature of the same name, needs std): keys, packing, signing,
+//! inspecting.
 //!
 //! Everything but `maker` is `no_std` + alloc, does no I/O and knows no time.
 

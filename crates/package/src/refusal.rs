@@ -9,8 +9,9 @@ use crate::index::IndexError;
 use crate::key::KeyId;
 use crate::signature::Kind;
 
-/// Why a package was refused. One variant for each result 16 to 27 of docs/spec/results.md, in that order, with what
-/// a person needs to find the fault. Texts never hold bytes that the format does not allow, so they are safe to show.
+/// Why a package was refused. One variant for each result 16 to 27 of docs/spec/results.md, in that order,
+/// with what a person needs to find the fault. Texts never hold bytes that the format does not allow, so they
+/// are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// 16 `bad-archive`: a tar header, padding or the end is not as docs/spec/package.md says.
@@ -60,8 +61,8 @@ pub enum Refusal {
         /// Offset of the chunk in the member, in bytes.
         offset: u64,
     },
-    /// 24 `too-large`: larger than the BMC, its slot or a region can take. The reader itself compares the package's total;
-    /// a sink refuses members with it.
+    /// 24 `too-large`: larger than the BMC, its slot or a region can take. The reader itself compares the
+    /// package's total; a sink refuses members with it.
     #[error("{} of {length} bytes is too large: {limit} is the most here", Subject(member.as_deref()))]
     TooLarge {
         /// The member; `None` for the whole package.
@@ -71,7 +72,8 @@ pub enum Refusal {
         /// The most that fits, in bytes.
         limit: u64,
     },
-    /// 25 `unmapped-member`: an image without a region. Only a sink knows regions; the reader never makes this one.
+    /// 25 `unmapped-member`: an image without a region. Only a sink knows regions; the reader never makes
+    /// this one.
     #[error("there is no region for {member} here")]
     UnmappedMember {
         /// Name of the member.

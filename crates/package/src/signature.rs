@@ -107,11 +107,12 @@ pub fn signed_bytes(head: &SignedHead) -> [u8; SIGNED_LENGTH] {
     bytes
 }
 
-/// Decides whether a head is authentic. [`KeyRing`](crate::KeyRing) is the one for use; tests and fuzz targets bring
-/// others to get past the signature.
+/// Decides whether a head is authentic. [`KeyRing`](crate::KeyRing) is the one for use; tests and fuzz
+/// targets bring others to get past the signature.
 ///
-/// The reader calls [`accepts`](Self::accepts) once with a head that follows the format and suits this machine, and, if
-/// that is `Ok`, [`verify`](Self::verify) once with the same head when all its signatures are there.
+/// The reader calls [`accepts`](Self::accepts) once with a head that follows the format and suits this
+/// machine, and, if that is `Ok`, [`verify`](Self::verify) once with the same head when all its signatures
+/// are there.
 pub trait Verifier {
     /// Compares the signature table with the policy, before any signature is there.
     ///
@@ -119,8 +120,8 @@ pub trait Verifier {
     /// [`Refusal::UnknownKey`] if a kind or key is not accepted or a required kind is missing.
     fn accepts(&self, head: &Head) -> Result<(), Refusal>;
 
-    /// Verifies all of `signatures`: one for each entry of the head's table, in its order, each with the length
-    /// that the table says. `bytes` is what `head` was parsed from.
+    /// Verifies all of `signatures`: one for each entry of the head's table, in its order, each with the
+    /// length that the table says. `bytes` is what `head` was parsed from.
     ///
     /// # Errors
     /// [`Refusal::BadSignature`] if one does not verify, and those of [`accepts`](Self::accepts).

@@ -10,12 +10,13 @@ const FIXED_OFFSET: usize = 6;
 /// Offset of dwCRC, the one field that dwCRC does not cover.
 const CRC_OFFSET: usize = 12;
 
-/// CRC-32 of a file as dwCRC counts it: the polynomial of ISO 3309 reflected, all ones at the start, not inverted at the end.
+/// CRC-32 of a file as dwCRC counts it: the polynomial of ISO 3309 reflected, all ones at the start, not
+/// inverted at the end.
 #[derive(Clone, Copy, Debug)]
 struct Crc32(u32);
 
-/// `TABLES[k][b]` is what a byte `b`, followed by `k` zero bytes, adds. Eight of them let eight bytes be looked up at once,
-/// which keeps this checksum cheap beside the hashing.
+/// `TABLES[k][b]` is what a byte `b`, followed by `k` zero bytes, adds. Eight of them let eight bytes be
+/// looked up at once, which keeps this checksum cheap beside the hashing.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
@@ -79,7 +80,8 @@ impl Suffix {
         Self { crc: Crc32(u32::MAX), bytes: [0; LENGTH], filled: 0 }
     }
 
-    /// Takes the next bytes of the archive, which dwCRC covers. All of it before the first [`push`](Self::push).
+    /// Takes the next bytes of the archive, which dwCRC covers. All of it before the first
+    /// [`push`](Self::push).
     pub fn archive(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
     }

@@ -74,8 +74,8 @@ pub const fn padding(length: u64) -> u64 {
     length.wrapping_neg() % BLOCK_LENGTH
 }
 
-/// Bytes that a member of `length` bytes takes in the archive: header, content and padding. `None` if that is more
-/// than a u64 holds.
+/// Bytes that a member of `length` bytes takes in the archive: header, content and padding. `None` if that is
+/// more than a u64 holds.
 #[must_use]
 pub const fn span(length: u64) -> Option<u64> {
     match length.checked_add(padding(length)) {

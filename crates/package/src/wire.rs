@@ -71,7 +71,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Appends a *str*. `None` if it is longer than a length byte can say; all other rules are the reader's to check.
+/// Appends a *str*. `None` if it is longer than a length byte can say; all other rules are the reader's to
+/// check.
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) -> Option<()> {
     out.push(u8::try_from(text.len()).ok()?);
     out.extend_from_slice(text.as_bytes());

@@ -2,6 +2,7 @@
 //!
 //! One test in this file: the allocator counts for the whole process.
 #![allow(unsafe_code)] // An allocator cannot be written without.
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
@@ -90,7 +91,8 @@ fn key() -> PrivateKey {
     PrivateKey::from_seed(&[7; 32])
 }
 
-/// Packs `length` bytes that do not repeat, and gives the file, what packing held at most, and the index's length.
+/// Packs `length` bytes that do not repeat, and gives the file, what packing held at most, and the index's
+/// length.
 fn package(length: u64) -> (File, usize, usize) {
     let mut member = tempfile::NamedTempFile::new().unwrap();
     let mut writer = BufWriter::new(member.as_file_mut());
@@ -139,7 +141,8 @@ fn read(mut file: File) -> usize {
     peak
 }
 
-/// Sends the most that can be sent without a valid signature, a byte at a time; gives what the reader held at most.
+/// Sends the most that can be sent without a valid signature, a byte at a time; gives what the reader held at
+/// most.
 fn read_unauthenticated() -> usize {
     let kinds = [Kind::P384, Kind::Rsa, Kind::MlDsa];
     let entry = |kind| SignatureEntry { kind, length: MAX_LENGTH, key_id: [0; 32] };
@@ -182,7 +185,8 @@ fn nothing_grows_with_the_package() {
 
     for length in [1 << 20, 48 << 20] {
         let (file, packing, index) = package(length);
-        // A chunk with the cutter's buffer, and the index: parsed twice, since it checks itself, and written, which may double.
+        // A chunk with the cutter's buffer, and the index: parsed twice, since it checks itself, and written,
+        // which may double.
         assert!(packing < 4 * chunk + 5 * index + small, "packing {length} bytes held {packing}");
         let reading = read(file);
         // One chunk, and the index, written and parsed.

@@ -37,7 +37,8 @@ pub struct Inspection {
     pub head: Head,
     /// SHA-256 of the head.
     pub head_digest: Digest,
-    /// The signatures, one for each entry of the head's table; empty if the file ends or breaks before them all.
+    /// The signatures, one for each entry of the head's table; empty if the file ends or breaks before them
+    /// all.
     pub signatures: Vec<Vec<u8>>,
     /// The index; `None` if the file ends or breaks before it.
     pub index: Option<Index>,
@@ -68,7 +69,8 @@ pub fn verify(package: &mut impl Read, keys: &impl Verifier, policy: Policy) -> 
     }
 }
 
-/// Looks into a package from its beginning. What a file with a readable head has wrong is in the result, not an error.
+/// Looks into a package from its beginning. What a file with a readable head has wrong is in the result, not
+/// an error.
 ///
 /// # Errors
 /// [`MakeError::Refused`] if there is no readable head; [`MakeError::Package`].

@@ -16,8 +16,8 @@ use crate::index::{self, Chunk, Encoding, Index, MAX_CHUNK_LENGTH, Member, Membe
 use crate::refusal::{ArchivePart, Refusal};
 use crate::tar;
 
-/// Shortest chunk that is cut, in bytes, but for a member's last. Like the next two numbers part of how packages
-/// share chunks: another value makes every chunk of a new package differ from the old one's.
+/// Shortest chunk that is cut, in bytes, but for a member's last. Like the next two numbers part of how
+/// packages share chunks: another value makes every chunk of a new package differ from the old one's.
 const MIN_CHUNK_LENGTH: usize = 16 * 1024;
 /// FastCDC's mean length of chunks, in bytes.
 const MEAN_CHUNK_LENGTH: usize = 32 * 1024;
@@ -41,7 +41,8 @@ pub struct PackOptions {
     pub targets: Vec<String>,
     /// Modification time of every member, in seconds since 1970; 0 makes reproducible packages.
     pub mtime: u64,
-    /// Who will sign, in order; [`PublicKey::signature_entry`](crate::PublicKey::signature_entry) makes an entry.
+    /// Who will sign, in order; [`PublicKey::signature_entry`](crate::PublicKey::signature_entry) makes an
+    /// entry.
     pub signers: Vec<SignatureEntry>,
 }
 

@@ -32,8 +32,8 @@ pub fn sign(package: &mut (impl Read + Write + Seek), key: &PrivateKey) -> Resul
 /// Puts a signature, made elsewhere by the private half of `key`, into the package in place.
 ///
 /// # Errors
-/// [`MakeError::WrongSignature`] if it does not verify, [`MakeError::NotASigner`] if the package was packed for other keys; and
-/// those of [`signed_bytes_of`].
+/// [`MakeError::WrongSignature`] if it does not verify, [`MakeError::NotASigner`] if the package was packed
+/// for other keys; and those of [`signed_bytes_of`].
 pub fn attach(
     package: &mut (impl Read + Write + Seek),
     key: &PublicKey,

@@ -34,8 +34,9 @@ impl<'a> Input<'a> {
         taken
     }
 
-    pub(super) fn take_all(&mut self) -> &'a [u8] {
-        self.take(usize::MAX)
+    /// The same bytes without taking them.
+    pub(super) fn peek(&self, most: usize) -> &'a [u8] {
+        &self.bytes[..most.min(self.bytes.len())]
     }
 }
 
@@ -60,7 +61,8 @@ impl Gather {
     }
 }
 
-/// Refuses a header, at the end of which `input` stands, that is not the one that docs/spec/package.md, 2 has for this member.
+/// Refuses a header, at the end of which `input` stands, that is not the one that docs/spec/package.md, 2 has
+/// for this member.
 pub(super) fn check_header(
     found: &Block,
     input: &Input<'_>,
@@ -97,11 +99,15 @@ impl Zeros {
         input: &mut Input<'_>,
         part: impl FnOnce() -> ArchivePart,
     ) -> Result<bool, Refusal> {
-        let start = input.offset();
-        let bytes = input.take(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
-            return Err(Refusal::BadArchive { part: part(), offset: start.saturating_add(at as u64) });
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if let Some(at) = input.peek(most).iter().position(|byte| *byte != 0) {
+            // Nothing behind the fault is taken, however much has come with it.
+            input.take(at);
+            let refusal = Refusal::BadArchive { part: part(), offset: input.offset() };
+            input.take(1);
+            return Err(refusal);
         }
+        let bytes = input.take(most);
         self.left -= bytes.len() as u64;
         Ok(self.left == 0)
     }

@@ -1,8 +1,9 @@
 //! Reads a package as it streams in, and lets nothing through that is not checked.
 //!
-//! The order of checks is that of docs/spec/package.md, 6. What the reader holds is bounded whatever arrives: a few blocks, the signatures
-//! (32 KiB at most), the index (512 KiB at most and about as much again parsed; taken only once the signatures
-//! have verified), and one chunk (128 KiB at most). None of it depends on the length of the package.
+//! The order of checks is that of docs/spec/package.md, 6. What the reader holds is bounded whatever arrives:
+//! a few blocks, the signatures (32 KiB at most), the index (512 KiB at most and about as much again parsed;
+//! taken only once the signatures have verified), and one chunk (128 KiB at most). None of it depends on the
+//! length of the package.
 
 mod archive;
 mod stages;
@@ -22,14 +23,15 @@ use crate::suffix::Suffix;
 
 /// Takes what a [`Reader`] has checked.
 ///
-/// The calls come in this order: [`begin`](Self::begin) once; [`chunk`](Self::chunk) for every chunk of every member, in the
-/// order of the index; [`end`](Self::end) once. After an error, of the sink or of the reader, none follows.
+/// The calls come in this order: [`begin`](Self::begin) once; [`chunk`](Self::chunk) for every chunk of every
+/// member, in the order of the index; [`end`](Self::end) once. After an error, of the sink or of the reader,
+/// none follows.
 pub trait Sink {
     /// Why the sink stops the reading.
     type Error;
 
-    /// Head and index are authentic, follow the format and suit the policy. From here the target may be touched. The sink refuses here what it
-    /// cannot take: an image it has no region for, or one too large.
+    /// Head and index are authentic, follow the format and suit the policy. From here the target may be
+    /// touched. The sink refuses here what it cannot take: an image it has no region for, or one too large.
     ///
     /// `head_digest` is SHA-256 of the 512 bytes of the head; `index_bytes` is what `index` was parsed from.
     ///
@@ -43,14 +45,15 @@ pub trait Sink {
         index_bytes: &[u8],
     ) -> Result<(), Self::Error>;
 
-    /// One whole chunk, whose hash is the index's: `data` stands at `offset` bytes in the member of this number.
+    /// One whole chunk, whose hash is the index's: `data` stands at `offset` bytes in the member of this
+    /// number.
     ///
     /// # Errors
     /// Any: it ends the reading and comes back from [`Reader::push`].
     fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
 
-    /// The last byte that the head announced has come, and all are good. Bytes behind it may still make [`Reader::push`] or
-    /// [`Reader::finish`] refuse the stream.
+    /// The last byte that the head announced has come, and all are good. Bytes behind it may still make
+    /// [`Reader::push`] or [`Reader::finish`] refuse the stream.
     ///
     /// # Errors
     /// Any: it ends the reading and comes back from [`Reader::push`].
@@ -105,7 +108,8 @@ impl<S> From<Refusal> for Error<S> {
 
 /// Reads one package.
 ///
-/// * Input: [`push`](Self::push) with the next bytes, in any portions; [`finish`](Self::finish) when there are no more.
+/// * Input: [`push`](Self::push) with the next bytes, in any portions; [`finish`](Self::finish) when there
+///   are no more.
 /// * Output: the [`Sink`] given to `push`, and the results.
 /// * Getters: the others, at any time.
 #[derive(Debug)]
@@ -141,12 +145,12 @@ impl<V: Verifier> Reader<V> {
         }
     }
 
-    /// Takes the next bytes of the stream: any number of them. How the stream is cut into pushes changes neither the result nor
-    /// the calls to `sink`, as long as each push gets the same one.
+    /// Takes the next bytes of the stream: any number of them. How the stream is cut into pushes changes
+    /// neither the result nor the calls to `sink`, as long as each push gets the same one.
     ///
     /// # Errors
-    /// [`Error::Refused`] and [`Error::Sink`] with the first byte that shows the fault; nothing behind it is looked
-    /// at. [`Error::Failed`] from then on.
+    /// [`Error::Refused`] and [`Error::Sink`] with the first byte that shows the fault; nothing behind it is
+    /// looked at. [`Error::Failed`] from then on.
     pub fn push<S: Sink>(&mut self, input: &[u8], sink: &mut S) -> Result<Progress, Error<S::Error>> {
         let mut rest = Input::new(input, self.received);
         let result = self.take(&mut rest, input, sink);
@@ -164,8 +168,8 @@ impl<V: Verifier> Reader<V> {
     /// The stream has ended.
     ///
     /// # Errors
-    /// [`Refusal::Truncated`] if the package is not complete, [`Refusal::TrailingBytes`] if what follows it is less than a whole
-    /// DFU suffix. After a refusal the same again.
+    /// [`Refusal::Truncated`] if the package is not complete, [`Refusal::TrailingBytes`] if what follows it
+    /// is less than a whole DFU suffix. After a refusal the same again.
     pub fn finish(&self) -> Result<(), Refusal> {
         let truncated = Refusal::Truncated { received: self.received, total: self.total() };
         match &self.state {
@@ -208,10 +212,10 @@ impl<V: Verifier> Reader<V> {
                     }
                 },
                 State::Complete(package) => {
-                    let trailing = rest.take_all();
-                    self.suffix
-                        .push(trailing)
-                        .map_err(|_| Refusal::TrailingBytes { offset: package.head.total_length })?;
+                    while rest.len() > 0 {
+                        let offset = package.head.total_length;
+                        self.suffix.push(rest.take(1)).map_err(|_| Refusal::TrailingBytes { offset })?;
+                    }
                     self.state = State::Complete(package);
                     return Ok(Progress::Complete);
                 }
@@ -245,7 +249,8 @@ impl<V> Reader<V> {
         }
     }
 
-    /// Bytes taken so far, a DFU suffix included.
+    /// Bytes taken so far, a DFU suffix included. After a refusal: up to and with the byte that showed the
+    /// fault.
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received
@@ -257,7 +262,8 @@ impl<V> Reader<V> {
         self.head().map(|head| head.total_length)
     }
 
-    /// The same as soon as there is a head that follows the format, verified or not: a hint to show progress by, nothing more.
+    /// The same as soon as there is a head that follows the format, verified or not: a hint to show progress
+    /// by, nothing more.
     #[must_use]
     pub fn announced_total(&self) -> Option<u64> {
         match &self.state {

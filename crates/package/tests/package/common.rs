@@ -76,9 +76,18 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
 /// A call to the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    Begin(Head, Digest, Index, Vec<u8>),
+    Begin(Box<Begun>),
     Chunk(usize, u64, Vec<u8>),
     End,
+}
+
+/// What the sink is told at the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) head: Head,
+    pub(crate) head_digest: Digest,
+    pub(crate) index: Index,
+    pub(crate) index_bytes: Vec<u8>,
 }
 
 /// Notes the calls, and fails at one if told so.
@@ -107,7 +116,8 @@ impl Sink for Notes {
     type Error = Told;
 
     fn begin(&mut self, head: &Head, digest: &Digest, index: &Index, bytes: &[u8]) -> Result<(), Told> {
-        self.note(Call::Begin(head.clone(), *digest, index.clone(), bytes.to_vec()))
+        let (head, index, index_bytes) = (head.clone(), index.clone(), bytes.to_vec());
+        self.note(Call::Begin(Box::new(Begun { head, head_digest: *digest, index, index_bytes })))
     }
 
     fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Told> {

@@ -1,7 +1,7 @@
 //! The bytes of format version 1.
 //!
-//! DO NOT EDIT. Packages with these bytes are signed and shipped. If one of these tests fails, the format has changed by mistake: revert your
-//! change. A new version of the format gets a file of its own.
+//! DO NOT EDIT. Packages with these bytes are signed and shipped. If one of these tests fails, the format has
+//! changed by mistake: revert your change. A new version of the format gets a file of its own.
 
 use inband_package::Kind;
 use inband_package::digest::{Hex, sha256};
@@ -121,7 +121,10 @@ fn index() {
 fn whole_package() {
     let package = small_package();
     assert_eq!(package.len(), 8704);
-    assert_eq!(Hex(&sha256(&package)).to_string(), "");
+    assert_eq!(
+        Hex(&sha256(&package)).to_string(),
+        "f4ebaee2e52ae6b19871cacdc02edb7e3462899911c1de2e098fc3e5d856524e"
+    );
 }
 
 #[test]

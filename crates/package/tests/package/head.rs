@@ -84,7 +84,7 @@ fn the_machine_s_rules() {
     assert_eq!(message(232, &[0]), "the machine's name has a length that is not allowed");
     assert_eq!(message(232, &[49]), "the machine's name has a length that is not allowed");
     assert_eq!(message(232, &[12]), "the machine's name has a character that is not allowed");
-    assert_eq!(message(235, &[b' ']), "the machine's name has a character that is not allowed");
+    assert_eq!(message(235, b" "), "the machine's name has a character that is not allowed");
     let mut longest = head();
     longest.machine = "m".repeat(48);
     assert_eq!(Head::parse(&longest.encode().unwrap()), Ok(longest));

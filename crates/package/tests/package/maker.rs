@@ -46,7 +46,8 @@ fn a_missing_file_is_named() {
     assert_eq!(error.to_string(), "cannot read /nowhere/image");
 }
 
-/// An output that changes a file as soon as the first byte arrives: packing has hashed it by then, and not copied it.
+/// An output that changes a file as soon as the first byte arrives: packing has hashed it by then, and not
+/// copied it.
 struct Changes<'a> {
     file: &'a Path,
     content: &'a str,

@@ -143,9 +143,9 @@ fn a_package_by_tar_and_openssl_is_accepted() {
     let mut received = vec![Vec::new(); members.len()];
     for call in &notes.calls {
         match call {
-            Call::Begin(head, _, index, _) => {
-                assert_eq!(head.total_length, total);
-                assert_eq!((index.version.as_str(), index.bcd_device), ("foreign", 0x1234));
+            Call::Begin(begun) => {
+                assert_eq!(begun.head.total_length, total);
+                assert_eq!((begun.index.version.as_str(), begun.index.bcd_device), ("foreign", 0x1234));
             }
             Call::Chunk(member, _, data) => received[*member].extend_from_slice(data),
             Call::End => {}

@@ -40,15 +40,14 @@ fn suffix(package: &[u8]) -> [u8; 16] {
 fn a_good_package_comes_through() {
     let (notes, result) = read(&small_package());
     assert_eq!(result, Ok(()));
-    let [Call::Begin(head, digest, index, index_bytes), chunks @ .., Call::End] = notes.calls.as_slice()
-    else {
+    let [Call::Begin(begun), chunks @ .., Call::End] = notes.calls.as_slice() else {
         panic!("{:?}", notes.calls)
     };
     let package = small_package();
-    assert_eq!(head.total_length, package.len() as u64);
-    assert_eq!(*digest, inband_package::digest::sha256(&package[512..1024]));
-    assert_eq!(head.index_digest, inband_package::digest::sha256(index_bytes));
-    assert_eq!(index.version, "2.14.0-rc1");
+    assert_eq!(begun.head.total_length, package.len() as u64);
+    assert_eq!(begun.head_digest, inband_package::digest::sha256(&package[512..1024]));
+    assert_eq!(begun.head.index_digest, inband_package::digest::sha256(&begun.index_bytes));
+    assert_eq!(begun.index.version, "2.14.0-rc1");
     let chunk = |member, data: &[u8]| Call::Chunk(member, 0, data.to_vec());
     assert_eq!(
         chunks,
@@ -280,7 +279,7 @@ fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// What a reader makes of these pieces.
+/// What a reader makes of these pieces: the calls and the verdict.
 fn outcome<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Call>, Result<(), Refusal>) {
     let (notes, result) = read_with(keys(), policy(), pieces);
     (notes.calls, result)

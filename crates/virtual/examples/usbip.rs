@@ -13,8 +13,8 @@
 use std::{env, error::Error, fs::File, task::Poll, time::Duration};
 
 use inband_usb::{
-    Completion, DescriptorSet, DeviceBackend, DeviceEvent, Direction, EndpointAddress, HostDevice, HostTransfer,
-    descriptor::Interface,
+    Completion, DescriptorSet, DeviceBackend, DeviceEvent, Direction, EndpointAddress, HostDevice,
+    HostTransfer, descriptor::Interface,
 };
 use inband_virtual::usbip::{self, BusId, Port, Server};
 
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         #[cfg(target_os = "linux")]
         ["attach", address, busid] => {
-            let port = usbip::attach::attach(*address, &BusId::new(busid).ok_or("no busid")?)?;
+            let port = usbip::attach::attach(*address, &BusId::new(busid).ok_or("no busid")?, None)?;
             println!("on port {port}");
             Ok(())
         }

@@ -72,7 +72,14 @@ impl<W: Write> Recorder<W> {
 
     /// Records that a transfer was submitted at a time counted from any fixed moment, 1970 for the file to show
     /// dates. `length` is what may move; `data` is empty for IN. `setup` is there for control transfers.
-    pub fn submitted(&mut self, at: Duration, urb: Urb, setup: [u8; 8], length: u32, data: &[u8]) -> io::Result<()> {
+    pub fn submitted(
+        &mut self,
+        at: Duration,
+        urb: Urb,
+        setup: [u8; 8],
+        length: u32,
+        data: &[u8],
+    ) -> io::Result<()> {
         let absent = match urb.endpoint.direction() {
             Direction::In => b'<',
             Direction::Out => 0,
@@ -82,7 +89,14 @@ impl<W: Write> Recorder<W> {
 
     /// Records that a transfer ended. `status` is a negative errno number of Linux or 0, `length` is what moved,
     /// `data` is empty for OUT.
-    pub fn completed(&mut self, at: Duration, urb: Urb, status: i32, length: u32, data: &[u8]) -> io::Result<()> {
+    pub fn completed(
+        &mut self,
+        at: Duration,
+        urb: Urb,
+        status: i32,
+        length: u32,
+        data: &[u8],
+    ) -> io::Result<()> {
         let absent = match urb.endpoint.direction() {
             Direction::In => 0,
             Direction::Out => b'>',

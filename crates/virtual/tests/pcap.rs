@@ -1,4 +1,5 @@
 //! Recordings, read by tshark: it has to be installed.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panicking")]
 
 use std::{
     cell::RefCell,
@@ -13,8 +14,8 @@ use std::{
 };
 
 use inband_usb::{
-    DescriptorSet, DeviceBackend, DeviceEvent, Direction, EndpointAddress, HostCompletion, HostDevice, HostTransfer, Setup,
-    descriptor::Interface,
+    DescriptorSet, DeviceBackend, DeviceEvent, Direction, EndpointAddress, HostCompletion, HostDevice,
+    HostTransfer, Setup, descriptor::Interface,
 };
 use inband_virtual::{
     pcap::Tapped,
@@ -171,28 +172,39 @@ fn check(recording: &[u8], name: &str) {
     fs::write(&path, recording).unwrap();
     let show = |filter, fields: &[&str]| tshark(&path, &[], filter, fields);
     // Its DFU decoder knows some devices by their numbers, not the class, and takes all of a device's traffic for DFU.
-    let show_dfu = |filter, fields: &[&str]| tshark(&path, &["-d", "usb.product==0x1d6b0104,usbdfu"], filter, fields);
+    let show_dfu =
+        |filter, fields: &[&str]| tshark(&path, &["-d", "usb.product==0x1d6b0104,usbdfu"], filter, fields);
 
     assert_eq!(show("_ws.malformed || _ws.expert.severity == error", &["frame.number"]), [""; 0]);
     let descriptors = show("usb.setup.bRequest == 6", &["usb.setup.wLength", "usb.DescriptorIndex"]);
     assert!(descriptors.contains(&"18 0x00".to_owned()), "{descriptors:?}");
     assert!(show("usb.idVendor", &["usb.idVendor", "usb.idProduct"]).contains(&"0x1d6b 0x0104".to_owned()));
     assert_eq!(
-        show("usbdfu.descriptor", &["usbdfu.descriptor.wTransferSize", "usbdfu.descriptor.bcdDFUVersion"]).last(),
+        show("usbdfu.descriptor", &["usbdfu.descriptor.wTransferSize", "usbdfu.descriptor.bcdDFUVersion"])
+            .last(),
         Some(&"4096 0x0110".to_owned())
     );
 
     assert_eq!(
-        show_dfu("usbdfu.command == 1 && usb.urb_type == 'S'", &["usbdfu.block_number", "usbdfu.length", "usb.data_len"]),
+        show_dfu(
+            "usbdfu.command == 1 && usb.urb_type == 'S'",
+            &["usbdfu.block_number", "usbdfu.length", "usb.data_len"]
+        ),
         ["5 64 64"]
     );
     assert_eq!(
-        show_dfu("usbdfu.response == 3", &["usbdfu.status", "usbdfu.poll_timeout", "usbdfu.state", "usb.urb_status"]),
+        show_dfu(
+            "usbdfu.response == 3",
+            &["usbdfu.status", "usbdfu.poll_timeout", "usbdfu.state", "usb.urb_status"]
+        ),
         ["0x00 10 2 0"]
     );
     assert_eq!(show("usb.urb_status == -32", &["usb.transfer_type", "usb.endpoint_address"]), ["0x02 0x80"]);
     assert_eq!(
-        show("usb.transfer_type == 3 && usb.data_len > 0", &["usb.urb_type", "usb.endpoint_address", "usb.capdata"]),
+        show(
+            "usb.transfer_type == 3 && usb.data_len > 0",
+            &["usb.urb_type", "usb.endpoint_address", "usb.capdata"]
+        ),
         ["'S' 0x01 746f20616e642066726f", "'C' 0x81 746f20616e642066726f"]
     );
     // Every transfer has its end.

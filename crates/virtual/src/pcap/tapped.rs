@@ -5,9 +5,7 @@ use std::{
     time::Duration,
 };
 
-use inband_usb::{
-    EndpointAddress, HostCompletion, HostDevice, HostError, HostTransfer, Setup, TransferId,
-};
+use inband_usb::{EndpointAddress, HostCompletion, HostDevice, HostError, HostTransfer, Setup, TransferId};
 
 use super::{Recorder, Urb};
 use crate::usbip::wire::errno;
@@ -68,12 +66,9 @@ impl Shape {
         match transfer {
             HostTransfer::ControlOut { setup, data } => control(0x00, setup, data),
             HostTransfer::ControlIn { setup } => control(0x80, setup, &[]),
-            HostTransfer::BulkOut { endpoint, data } => Self {
-                endpoint: *endpoint,
-                setup: [0; 8],
-                length: bounded(data.len()),
-                data: data.clone(),
-            },
+            HostTransfer::BulkOut { endpoint, data } => {
+                Self { endpoint: *endpoint, setup: [0; 8], length: bounded(data.len()), data: data.clone() }
+            }
             HostTransfer::BulkIn { endpoint, length } => {
                 Self { endpoint: *endpoint, setup: [0; 8], length: bounded(*length), data: Vec::new() }
             }
@@ -101,9 +96,9 @@ impl<H: HostDevice, W: Write> HostDevice for Tapped<H, W> {
                 Err(HostError::Cancelled) => errno::ECONNRESET,
                 Err(HostError::Gone) => errno::ENODEV,
                 Err(HostError::Overflow) => errno::EOVERFLOW,
-                Err(
-                    HostError::Busy | HostError::Permission | HostError::Misuse(_) | HostError::Other(_),
-                ) => errno::EPROTO,
+                Err(HostError::Busy | HostError::Permission | HostError::Misuse(_) | HostError::Other(_)) => {
+                    errno::EPROTO
+                }
             };
             let length = u32::try_from(completion.length).unwrap_or(u32::MAX);
             let data: &[u8] = match urb.endpoint.direction() {

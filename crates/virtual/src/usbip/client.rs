@@ -102,7 +102,7 @@ pub fn list(server: impl ToSocketAddrs + fmt::Debug) -> Result<Vec<RemoteDevice>
 /// Imports a device and configures it. Waits for the server, 5 seconds at most.
 pub fn open(server: impl ToSocketAddrs + fmt::Debug, busid: &BusId) -> Result<Client, ClientError> {
     let deadline = Instant::now() + TIMEOUT;
-    let mut opening = Opening::over(connect(server, deadline)?, busid)?;
+    let mut opening = Opening::over(connect(server, deadline)?, busid, deadline)?;
     loop {
         if let Poll::Ready(result) = opening.poll() {
             return result;
@@ -248,13 +248,13 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Connects, which waits for 5 seconds at most, and asks for the device.
+    /// Connects and asks for the device. Connecting waits; all in all there are 5 seconds.
     pub fn new(server: SocketAddr, busid: &BusId) -> Result<Self, ClientError> {
-        Self::over(connect(server, Instant::now() + TIMEOUT)?, busid)
+        let deadline = Instant::now() + TIMEOUT;
+        Self::over(connect(server, deadline)?, busid, deadline)
     }
 
-    fn over(stream: TcpStream, busid: &BusId) -> Result<Self, ClientError> {
-        let deadline = Instant::now() + TIMEOUT;
+    fn over(stream: TcpStream, busid: &BusId, deadline: Instant) -> Result<Self, ClientError> {
         Ok(Self { link: Some(Link::new(stream)?), core: OpeningCore::new(busid), deadline })
     }
 

@@ -33,6 +33,9 @@ use crate::pcap::Recorder;
 const CHUNK: usize = 64 << 10;
 /// Most chunks of one connection before the others have their turn.
 const CHUNKS: usize = 16;
+/// Most connections taken before those that are there have their turn: fewer than may wait with their request, so that one
+/// is not closed for the next before it was read.
+const ACCEPTS: usize = 4;
 /// Time the listener rests after it failed, as it does when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -95,7 +98,7 @@ struct Shared {
 
 struct Inner {
     hub: Hub,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     accept_after: Duration,
     sockets: BTreeMap<ConnectionId, Socket>,
     started: Instant,
@@ -123,7 +126,7 @@ impl Server {
         let waker = Waker::new().map_err(failed)?;
         let inner = Inner {
             hub: Hub::new(),
-            listener,
+            listener: Arc::new(listener),
             accept_after: Duration::ZERO,
             sockets: BTreeMap::new(),
             started: Instant::now(),
@@ -172,15 +175,17 @@ impl Server {
         let now = inner.now();
         let accepting = now >= inner.accept_after;
         let deadline = [inner.hub.deadline(), (!accepting).then_some(inner.accept_after)];
-        let limit = deadline.into_iter().flatten().map(|at| at.saturating_sub(now)).fold(limit, Duration::min);
-        let sockets: Vec<_> = inner.sockets.iter().map(|(id, socket)| (*id, Arc::clone(&socket.stream))).collect();
+        let limit =
+            deadline.into_iter().flatten().map(|at| at.saturating_sub(now)).fold(limit, Duration::min);
+        let sockets: Vec<_> =
+            inner.sockets.iter().map(|(id, socket)| (*id, Arc::clone(&socket.stream))).collect();
         let flags: Vec<_> = sockets.iter().map(|(id, _)| inner.interest(*id)).collect();
-        // Cloned so that the listener can be waited for while other threads use the server.
-        let listener = if accepting { inner.listener.try_clone().ok() } else { None };
+        let listener = accepting.then(|| Arc::clone(&inner.listener));
+        // Other threads may use the server meanwhile.
         drop(inner);
 
         let mut descriptors = vec![PollFd::new(&*self.shared.waker.socket, PollFlags::IN)];
-        descriptors.extend(listener.as_ref().map(|listener| PollFd::new(listener, PollFlags::IN)));
+        descriptors.extend(listener.as_ref().map(|listener| PollFd::new(&**listener, PollFlags::IN)));
         for ((_, stream), flags) in sockets.iter().zip(flags) {
             descriptors.push(PollFd::new(&**stream, flags));
         }
@@ -235,7 +240,7 @@ impl Inner {
         if self.now() < self.accept_after {
             return;
         }
-        loop {
+        for _ in 0..ACCEPTS {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     // Answers are small and waited for.
@@ -246,7 +251,8 @@ impl Inner {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
                     log::warn!("cannot accept a USB/IP connection: {error}");
                     self.accept_after = self.now() + ACCEPT_PAUSE;

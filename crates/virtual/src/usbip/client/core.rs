@@ -181,7 +181,8 @@ impl Core {
             }
             return;
         }
-        let owned = self.pending.iter_mut().find(|(_, pending)| pending.owner == Some(id) && !pending.unlinking);
+        let owned =
+            self.pending.iter_mut().find(|(_, pending)| pending.owner == Some(id) && !pending.unlinking);
         if let Some((&target, pending)) = owned {
             pending.unlinking = true;
             let seqnum = self.seqnum();
@@ -243,7 +244,9 @@ impl Core {
         match transfer {
             HostTransfer::ControlOut { setup, data } => {
                 if data.len() != usize::from(setup.length) {
-                    return Err(HostError::Misuse("the data of a control transfer is not wLength bytes long"));
+                    return Err(HostError::Misuse(
+                        "the data of a control transfer is not wLength bytes long",
+                    ));
                 }
                 if setup.direction() == Direction::In && setup.length > 0 {
                     return Err(HostError::Misuse("data to the device with an IN request"));
@@ -268,7 +271,9 @@ impl Core {
                 }
                 let packet = usize::from(self.endpoint(*endpoint)?.max_packet_size);
                 if packet == 0 || *length == 0 || !length.is_multiple_of(packet) {
-                    return Err(HostError::Misuse("the length of an IN transfer is no multiple of wMaxPacketSize"));
+                    return Err(HostError::Misuse(
+                        "the length of an IN transfer is no multiple of wMaxPacketSize",
+                    ));
                 }
                 Ok(())
             }
@@ -349,11 +354,15 @@ impl Core {
 
     /// Takes one return: the bytes it had, or `None` if it is not whole.
     fn take(&mut self, input: &[u8]) -> Result<Option<usize>, ClientError> {
-        let Some((header, rest)) = input.split_first_chunk::<{ wire::HEADER_SIZE }>() else { return Ok(None) };
+        let Some((header, rest)) = input.split_first_chunk::<{ wire::HEADER_SIZE }>() else {
+            return Ok(None);
+        };
         match Return::from_bytes(header)? {
             Return::Submit { seqnum, status, length } => {
-                let pending =
-                    self.pending.get(&seqnum).ok_or(ClientError::Protocol("a transfer that is not in flight"))?;
+                let pending = self
+                    .pending
+                    .get(&seqnum)
+                    .ok_or(ClientError::Protocol("a transfer that is not in flight"))?;
                 if length > pending.length {
                     return Err(ClientError::Protocol("more data than was asked for"));
                 }
@@ -412,7 +421,12 @@ impl Core {
                 self.completions.push_back(HostCompletion { id, data, length: 0, result: Err(error) });
             }
             Held::Caller(id, HostTransfer::ControlIn { .. } | HostTransfer::BulkIn { .. }) => {
-                self.completions.push_back(HostCompletion { id, data: Vec::new(), length: 0, result: Err(error) });
+                self.completions.push_back(HostCompletion {
+                    id,
+                    data: Vec::new(),
+                    length: 0,
+                    result: Err(error),
+                });
             }
             Held::Own(_) => {}
         }

@@ -42,7 +42,8 @@ impl ListReader {
             let device = wire::Device::from_bytes(device)?;
             let size = usize::from(device.interfaces) * wire::INTERFACE_SIZE;
             let Some(interfaces) = rest.get(..size) else { break };
-            let interfaces = interfaces.chunks_exact(wire::INTERFACE_SIZE).map(|it| [it[0], it[1], it[2]]).collect();
+            let interfaces =
+                interfaces.chunks_exact(wire::INTERFACE_SIZE).map(|it| [it[0], it[1], it[2]]).collect();
             self.devices.push(RemoteDevice { device, interfaces });
             used += wire::DEVICE_SIZE + size;
             remaining -= 1;

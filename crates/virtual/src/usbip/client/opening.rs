@@ -6,8 +6,8 @@ use inband_usb::{
     HostTransfer, Setup, TransferId,
     chapter9::request,
     descriptor::{
-        CONFIGURATION, DEVICE, MAX_CONFIGURATION_LENGTH, ParsedConfiguration, ParsedDevice, parse_configuration,
-        parse_device,
+        CONFIGURATION, DEVICE, MAX_CONFIGURATION_LENGTH, ParsedConfiguration, ParsedDevice,
+        parse_configuration, parse_device,
     },
 };
 
@@ -143,7 +143,9 @@ impl OpeningCore {
             Step::ConfigurationHead(device) => {
                 let length = match completion.data.get(2..4) {
                     Some(&[low, high]) => u16::from_le_bytes([low, high]),
-                    Some(_) | None => return Err(ClientError::Protocol("a configuration descriptor cut short")),
+                    Some(_) | None => {
+                        return Err(ClientError::Protocol("a configuration descriptor cut short"));
+                    }
                 };
                 if usize::from(length) > MAX_CONFIGURATION_LENGTH {
                     return Err(ClientError::Protocol("a configuration of more than 4096 bytes"));

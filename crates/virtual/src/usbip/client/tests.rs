@@ -223,7 +223,10 @@ fn what_is_submitted_later_comes_after_the_clearing_of_a_halt() {
     core.lost();
     assert_eq!(core.poll().unwrap().id, first);
     let completion = core.poll().unwrap();
-    assert_eq!((completion.id, completion.data, completion.result), (third, b"x".to_vec(), Err(HostError::Gone)));
+    assert_eq!(
+        (completion.id, completion.data, completion.result),
+        (third, b"x".to_vec(), Err(HostError::Gone))
+    );
 }
 
 #[test]
@@ -308,7 +311,8 @@ fn opening_refuses_a_hostile_server() {
             assert!(opening.received(&[byte]).unwrap().is_none());
         }
         for answer in answers {
-            let Ok(Command::Submit(submit)) = Command::from_bytes(opening.output().first_chunk().unwrap()) else {
+            let Ok(Command::Submit(submit)) = Command::from_bytes(opening.output().first_chunk().unwrap())
+            else {
                 panic!()
             };
             opening.sent(48);
@@ -358,6 +362,9 @@ fn lists() {
     let refused = |bytes: &[u8]| ListReader::default().received(bytes).unwrap_err();
     let endless = [&wire::device_list_header(Status::Ok)[..], &[0xff; 4]].concat();
     assert!(matches!(refused(&endless), ClientError::Wire(WireError::ListTooLong)));
-    assert!(matches!(refused(&wire::device_list_header(Status::Other(9))), ClientError::Refused(Status::Other(9))));
+    assert!(matches!(
+        refused(&wire::device_list_header(Status::Other(9))),
+        ClientError::Refused(Status::Other(9))
+    ));
     assert!(matches!(refused(b"HTTP/1.1 400"), ClientError::Wire(WireError::Version(_))));
 }

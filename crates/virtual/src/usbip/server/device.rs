@@ -121,7 +121,8 @@ impl Device {
     pub(super) fn record(&self) -> Option<(wire::Device, Vec<[u8; 3]>)> {
         let set = &self.attached.as_ref()?.set;
         // Refused by `attach` if there were more than 250.
-        let interfaces: Vec<_> = set.interfaces.iter().map(|it| [it.class, it.subclass, it.protocol]).collect();
+        let interfaces: Vec<_> =
+            set.interfaces.iter().map(|it| [it.class, it.subclass, it.protocol]).collect();
         let device = wire::Device {
             path: format!("/sys/devices/virtual/inband/usb{BUS}/{}", self.busid),
             busid: self.busid.clone(),
@@ -171,7 +172,9 @@ impl Device {
 
     /// CMD_SUBMIT, with its data if it is OUT.
     pub(super) fn submit_urb(&mut self, submit: Submit, data: Vec<u8>) -> Result<(), TooManyUrbs> {
-        let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer) else { return Ok(()) };
+        let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer) else {
+            return Ok(());
+        };
         if !importer.submitted(&submit, &data) {
             return Err(TooManyUrbs);
         }
@@ -398,7 +401,8 @@ impl Device {
     pub fn control_write(&mut self, data: &[u8]) -> Result<(), ControlError> {
         let control = self.answer()?;
         let setup = control.setup();
-        if setup.length == 0 || setup.direction() == Direction::Out || data.len() > usize::from(setup.length) {
+        if setup.length == 0 || setup.direction() == Direction::Out || data.len() > usize::from(setup.length)
+        {
             return Err(self.misuse(control));
         }
         self.answered(control, |control, importer| control.reply(data, importer));

@@ -280,7 +280,12 @@ impl Hub {
                     self.answer(id, request, now);
                     Ok(used)
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => {
+                    // Anything on the machine may knock here.
+                    log::debug!("USB/IP: connection {} is closed: {error}", id.0);
+                    connection.phase = Phase::Broken;
+                    return None;
+                }
             },
             Phase::Imported(device) => {
                 if !self.devices[device].importer().is_some_and(Importer::takes_commands) {

@@ -35,7 +35,13 @@ pub(super) struct Importer {
 }
 
 impl Importer {
-    pub(super) fn new(connection: ConnectionId, output: VecDeque<u8>, bus: u16, device: u8, tap: Tap) -> Self {
+    pub(super) fn new(
+        connection: ConnectionId,
+        output: VecDeque<u8>,
+        bus: u16,
+        device: u8,
+        tap: Tap,
+    ) -> Self {
         Self { connection, output, bus, device, urbs: 0, held: 0, tap }
     }
 

@@ -31,7 +31,9 @@ impl Urb {
 
     /// OUT: whether its last packet is short, or none of its data is left but a zero-length packet is still to come.
     fn ends_short(&self) -> bool {
-        !self.data.len().is_multiple_of(PACKET) || self.data.is_empty() || self.submit.flags & ZERO_PACKET != 0
+        !self.data.len().is_multiple_of(PACKET)
+            || self.data.is_empty()
+            || self.submit.flags & ZERO_PACKET != 0
     }
 
     fn finish(self, status: i32, importer: &mut Importer) {
@@ -110,7 +112,12 @@ impl Pipe {
     }
 
     /// Moves what can be moved.
-    pub(super) fn pump(&mut self, halted: bool, importer: &mut Importer, completions: &mut VecDeque<Completion>) {
+    pub(super) fn pump(
+        &mut self,
+        halted: bool,
+        importer: &mut Importer,
+        completions: &mut VecDeque<Completion>,
+    ) {
         if halted {
             // Every try of the host's meets a STALL.
             for urb in self.urbs.drain(..) {
@@ -145,7 +152,9 @@ impl Pipe {
         if urb_done && let Some(urb) = self.urbs.pop_front() {
             urb.finish(0, importer);
         }
-        if (full || short) && let Some(transfer) = self.transfers.pop_front() {
+        if (full || short)
+            && let Some(transfer) = self.transfers.pop_front()
+        {
             completions.push_back(self.complete(transfer));
         }
         true
@@ -173,7 +182,8 @@ impl Pipe {
         }
         let short = !transfer.buffer.len().is_multiple_of(PACKET) || transfer.buffer.is_empty();
         let total = urb.data.len() + left.len();
-        let status = if urb.submit.flags & SHORT_NOT_OK != 0 && total < wanted { errno::EREMOTEIO } else { 0 };
+        let status =
+            if urb.submit.flags & SHORT_NOT_OK != 0 && total < wanted { errno::EREMOTEIO } else { 0 };
         if urb.data.is_empty() && (short || total == wanted) {
             // The common case, one transfer for one: without a copy in between.
             let submit = urb.submit;
@@ -181,7 +191,9 @@ impl Pipe {
             self.urbs.pop_front();
         } else {
             urb.data.extend(left);
-            if (short || total == wanted) && let Some(urb) = self.urbs.pop_front() {
+            if (short || total == wanted)
+                && let Some(urb) = self.urbs.pop_front()
+            {
                 urb.finish(status, importer);
             }
         }

@@ -162,7 +162,11 @@ fn device_list() {
     let id = hub.open(T0);
     hub.received(id, &Request::DeviceList.to_bytes(), T0);
     let bytes = drain(&mut hub, id);
-    assert_eq!(bytes[..12], [0x01, 0x11, 0x00, 0x05, 0, 0, 0, 0, 0, 0, 0, 1], "one of two ports has a device");
+    assert_eq!(
+        bytes[..12],
+        [0x01, 0x11, 0x00, 0x05, 0, 0, 0, 0, 0, 0, 0, 1],
+        "one of two ports has a device"
+    );
     let device = wire::Device::from_bytes(bytes[12..324].try_into().unwrap()).unwrap();
     assert_eq!(device.busid.as_str(), "1-1");
     assert_eq!((device.vendor_id, device.product_id, device.device_version), (0x1d6b, 0x0104, 0x0123));
@@ -222,7 +226,9 @@ fn bytes_may_come_in_any_pieces() {
             ..submit(EndpointAddress(0), Direction::In)
         };
         bytes.extend(Command::Submit(get).to_bytes());
-        bytes.extend(Command::Submit(Submit { seqnum: 3, length: 5, ..submit(OUT, Direction::Out) }).to_bytes());
+        bytes.extend(
+            Command::Submit(Submit { seqnum: 3, length: 5, ..submit(OUT, Direction::Out) }).to_bytes(),
+        );
         bytes.extend(b"hello");
         bytes.extend(Command::Unlink { seqnum: 4, devid: DEVID, target: 3 }.to_bytes());
         for piece in bytes.chunks(chunk) {
@@ -292,7 +298,9 @@ fn control_transfers_wait_for_the_one_before() {
     let vendor = session.control([0xc1, 1, 0, 0, 0, 0, 4, 0], Direction::In, &[]);
     let standard = session.control([0x80, 8, 0, 0, 0, 0, 1, 0], Direction::In, &[]);
     session.quiet();
-    assert!(matches!(session.hub.device(0).next_event(), Some(DeviceEvent::Setup(setup)) if setup.request == 1));
+    assert!(
+        matches!(session.hub.device(0).next_event(), Some(DeviceEvent::Setup(setup)) if setup.request == 1)
+    );
     session.hub.device(0).control_write(b"abc").unwrap();
     assert_eq!(session.returned(3), (vendor, 0, 3, b"abc".to_vec()));
     assert_eq!(session.returned(1), (standard, 0, 1, vec![1]));
@@ -310,11 +318,16 @@ fn control_transfers_wait_for_the_one_before() {
 fn control_transfers_that_contradict_themselves() {
     let mut session = Session::configured();
     // wLength is not the buffer's length.
-    let bad = Submit { length: 4, setup: [0xc1, 1, 0, 0, 0, 0, 5, 0], ..submit(EndpointAddress(0), Direction::In) };
+    let bad =
+        Submit { length: 4, setup: [0xc1, 1, 0, 0, 0, 0, 5, 0], ..submit(EndpointAddress(0), Direction::In) };
     let seqnum = session.send(bad, &[]);
     assert_eq!(session.returned(0), (seqnum, errno::EPROTO, 0, vec![]));
     // The direction of the setup packet is not the transfer's.
-    let bad = Submit { length: 1, setup: [0xc1, 1, 0, 0, 0, 0, 1, 0], ..submit(EndpointAddress(0), Direction::Out) };
+    let bad = Submit {
+        length: 1,
+        setup: [0xc1, 1, 0, 0, 0, 0, 1, 0],
+        ..submit(EndpointAddress(0), Direction::Out)
+    };
     let seqnum = session.send(bad, &[7]);
     assert_eq!(session.returned(0), (seqnum, errno::EPROTO, 0, vec![]));
     // Without data the direction means nothing.

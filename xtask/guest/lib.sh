@@ -7,12 +7,18 @@
 #   fail NAME DETAIL...                     the test failed, and why
 #   check NAME COMMAND...                   passes if the command exits with 0
 #   expect_exit NAME STATUS COMMAND...      passes if the command exits with this status; "bad" is any but 0
+#   expect_status NAME STATUS               passes if the last command run did
 #   expect_text NAME TEXT                   passes if the last command run printed this text
 #   expect_no_text NAME TEXT                passes if it did not
 #   run COMMAND...                          only runs it; for tests that look closer
 #   wait_for SECONDS COMMAND...             tries the command until it exits with 0; fails when the time is up
 #   start NAME COMMAND...                   runs it in the background, its output in /tmp/NAME.log
-#   stop NAME [SIGNAL]                      signals it (TERM) and waits for its end; its exit status in $STATUS
+#   wait_for_log NAME REGEX                 waits until it has printed that
+#   signal NAME SIGNAL                      sends it a signal
+#   finish NAME                             waits for its end, after which it is as if it had been `run`
+#   stop NAME [SIGNAL]                      both; the signal is TERM unless said
+#   check_kernel_log NAME [REGEX]           passes if the kernel has logged no warning, and nothing worse, since the suite
+#                                           began; REGEX is for lines that are there on purpose
 #   die DETAIL...                           ends the suite: what follows would make no sense
 
 OUT=/tmp/out
@@ -42,14 +48,19 @@ run() {
     echo "---- \$ $*"
     "$@" >"$OUT" 2>&1
     STATUS=$?
-    cat "$OUT"
+    show "$OUT"
     echo "---- exit status $STATUS"
     return "$STATUS"
 }
 
+# What was printed; of a line that a progress bar wrote again and again only the last form.
+show() {
+    sed 's/.*\r//' "$1"
+}
+
 # The last line a command printed, for a failure's detail.
 last_line() {
-    tail -n 1 "$OUT"
+    show "$OUT" | tail -n 1
 }
 
 check() {
@@ -63,10 +74,14 @@ expect_exit() {
     wanted=$2
     shift 2
     run "$@"
-    if [ "$STATUS" = "$wanted" ] || { [ "$wanted" = bad ] && [ "$STATUS" != 0 ]; }; then
-        ok "$name"
+    expect_status "$name" "$wanted"
+}
+
+expect_status() {
+    if [ "$STATUS" = "$2" ] || { [ "$2" = bad ] && [ "$STATUS" != 0 ]; }; then
+        ok "$1"
     else
-        fail "$name" "exit status $STATUS, not $wanted, from $*: $(last_line)"
+        fail "$1" "exit status $STATUS, not $2; the output ends: $(last_line)"
     fi
 }
 
@@ -108,10 +123,34 @@ start() {
     echo $! >"/tmp/$name.pid"
 }
 
-stop() {
-    kill "-${2:-TERM}" "$(cat "/tmp/$1.pid")"
+wait_for_log() {
+    wait_for 30 grep -q -- "$2" "/tmp/$1.log" || die "$1 did not come to $2: $(tail -n 1 "/tmp/$1.log")"
+}
+
+signal() {
+    kill "-$2" "$(cat "/tmp/$1.pid")"
+}
+
+finish() {
     wait "$(cat "/tmp/$1.pid")"
     STATUS=$?
-    echo "---- $1 ended with $STATUS; its log:"
-    cat "/tmp/$1.log"
+    cp "/tmp/$1.log" "$OUT"
+    echo "---- $1 ended with $STATUS; its output:"
+    show "$OUT"
+    echo "----"
+}
+
+stop() {
+    signal "$1" "${2:-TERM}"
+    finish "$1"
+}
+
+check_kernel_log() {
+    dmesg -r | grep '^<[0-4]>' | grep -v -e "${2:-^$}" >"$OUT"
+    cat "$OUT"
+    if [ -s "$OUT" ]; then
+        fail "$1" "$(wc -l <"$OUT") lines, the last: $(last_line)"
+    else
+        ok "$1"
+    fi
 }

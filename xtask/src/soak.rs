@@ -5,15 +5,25 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::process::Command;
 
+use crate::program::cargo;
 use crate::task::{self, Task};
 use crate::{Outcome, fuzz, layout, program};
 
-const TASKS: &[Task] =
-    &[Task { name: "fuzz", about: "a million inputs to each fuzz target", run: fuzz::every_target }];
+const TASKS: &[Task] = &[
+    Task { name: "fuzz", about: "a million inputs to each fuzz target", run: fuzz::every_target },
+    Task { name: "kill", about: "the daemon killed at 1,000 moments of updates", run: kill },
+];
 
 /// `cargo xtask soak [--list] [TASK]...`
 pub(crate) fn command(args: lexopt::Parser) -> Outcome {
     task::command(args, TASKS, log)
+}
+
+/// The test of inbandd that kills it, with more rounds. `INBAND_KILL_SEED` passes through.
+fn kill() -> Outcome {
+    let mut test = cargo(&["test", "--release", "--package", "inbandd", "--test", "program"]);
+    test.args(["kill::", "--", "--nocapture"]).env("INBAND_KILL_ROUNDS", "1000");
+    program::run(&mut test)
 }
 
 /// Adds a line to the log.

@@ -12,7 +12,7 @@ use crate::{
 
 /// bInterfaceNumber of the DFU interface in both descriptor sets.
 pub const INTERFACE: u8 = 0;
-/// In dfuIDLE or dfuERROR with no request for so long, the device leaves DFU mode.
+/// With no request accepted for so long, and nothing of the owner's under way, the device leaves DFU mode.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// So long after a download was manifested the device leaves DFU mode, unless another download has begun.
 pub const LEAVE_DELAY: Duration = Duration::from_secs(5);
@@ -77,6 +77,8 @@ pub enum Cause {
     BusReset,
     /// SET_INTERFACE or a repeated SET_CONFIGURATION: another session of a host program begins.
     NewSession,
+    /// No request for [`IDLE_LIMIT`].
+    Idle,
     /// A request that has no place in a download, or the end of a download that is not complete; the status is what
     /// GETSTATUS reports.
     Misuse(Status),
@@ -133,8 +135,8 @@ pub enum Door {
 ///
 /// **Commands** of the owner are `set_*` and `enter_*`.
 ///
-/// The device keeps no data of a download and sets no bound on its length or its pauses: both are the owner's, who ends it with
-/// [`Intake::Failed`].
+/// The device keeps no data of a download and sets no bound on its length or its pace: both are the owner's, who ends it with
+/// [`Intake::Failed`]. A host that falls silent in the middle is left after [`IDLE_LIMIT`], unless the owner is still busy.
 ///
 /// # Block numbers
 /// The first is free (DFU 1.1 prescribes none), each next is one more, 65535 is followed by 0; anything else is stalled with errADDRESS.
@@ -310,6 +312,9 @@ impl Device {
             }
         }
         if self.leave_deadline().is_some_and(|at| at <= now) {
+            if downloads(self.state) {
+                self.download_lost(Cause::Idle);
+            }
             self.pending = None;
             self.state = State::AppIdle;
             self.status = Status::Ok;
@@ -439,10 +444,8 @@ impl Device {
         if cell.reaction == Reaction::Accept {
             self.active_at = now;
         }
-        let downloading =
-            |state| matches!(state, State::DfuDnloadSync | State::DfuDnbusy | State::DfuDnloadIdle);
-        if downloading(from) && !downloading(self.state) && self.state != State::DfuManifestSync {
-            self.download_lost(request.stimulus);
+        if downloads(from) && !downloads(self.state) && self.state != State::DfuManifestSync {
+            self.download_lost(self.cause(request.stimulus));
         }
         match self.state {
             State::AppIdle if from == State::AppDetach => self.events.retain(|event| *event != Event::Detach),
@@ -495,11 +498,15 @@ impl Device {
         self.events.push_back(Event::Begin);
     }
 
-    fn download_lost(&mut self, stimulus: Stimulus) {
-        if matches!(self.intake, Intake::Failed(_)) {
-            return;
+    fn download_lost(&mut self, cause: Cause) {
+        if !matches!(self.intake, Intake::Failed(_)) {
+            self.events.push_back(Event::Aborted(cause));
         }
-        let cause = match stimulus {
+    }
+
+    /// Who ends a download with this.
+    const fn cause(&self, stimulus: Stimulus) -> Cause {
+        match stimulus {
             Stimulus::Abort => Cause::Abort,
             Stimulus::BusReset => Cause::BusReset,
             Stimulus::SetInterface => Cause::NewSession,
@@ -513,8 +520,7 @@ impl Device {
             | Stimulus::Unknown
             | Stimulus::PollTimeElapsed
             | Stimulus::DetachTimeElapsed => Cause::Misuse(self.status),
-        };
-        self.events.push_back(Event::Aborted(cause));
+        }
     }
 
     /// bwPollTimeout for the state the device is in.
@@ -533,12 +539,14 @@ impl Device {
     }
 
     fn leave_deadline(&self) -> Option<Duration> {
-        let failed = matches!(self.intake, Intake::Failed(_));
         let idle = match self.state {
             State::AppIdle | State::AppDetach => return None,
             State::DfuIdle | State::DfuError => true,
-            // The owner has given the download up; the host may never come to hear of it.
-            State::DfuDnloadSync | State::DfuDnbusy | State::DfuDnloadIdle => failed,
+            // The host is gone, before the end of its data or before it heard of the owner's verdict.
+            State::DfuDnloadSync | State::DfuDnbusy | State::DfuDnloadIdle => match self.intake {
+                Intake::Ready | Intake::Failed(_) => true,
+                Intake::Busy { .. } => false,
+            },
             // The owner says when these end; and if it says "failed", the host may never ask.
             State::DfuManifestSync | State::DfuManifest | State::DfuManifestWaitReset => {
                 matches!(self.manifestation, Manifestation::Failed(_))
@@ -547,6 +555,11 @@ impl Device {
         };
         self.leave_at.or_else(|| idle.then(|| self.active_at.saturating_add(IDLE_LIMIT)))
     }
+}
+
+/// Whether a download is in progress in this state.
+const fn downloads(state: State) -> bool {
+    matches!(state, State::DfuDnloadSync | State::DfuDnbusy | State::DfuDnloadIdle)
 }
 
 impl Pending {

@@ -9,7 +9,7 @@ use inband_usb::{HostDevice, HostError, Setup};
 
 use crate::{
     error::{DeviceError, Error},
-    usb::{Bus, CONTROL_TIMEOUT, Opened, Place, Strings},
+    usb::{Bus, CONTROL_TIMEOUT, InterfaceClass, Opened, Place, Strings},
 };
 
 /// How long a device may take to show that it is a BMC of ours. Short, because every DFU device in reach is asked.
@@ -27,7 +27,12 @@ pub enum Recognised {
     /// One of ours.
     Bmc(Box<Bmc>),
     /// A DFU device that does not know the vendor request, or answers it with something else.
-    Foreign(String),
+    Foreign {
+        /// How it can be told, in words that are safe to show.
+        reason: String,
+        /// Its strings.
+        strings: Strings,
+    },
 }
 
 /// An opened BMC. Dropping it closes the device.
@@ -42,6 +47,8 @@ pub struct Bmc {
     pub device_version: u16,
     /// Its strings.
     pub strings: Strings,
+    /// The interfaces of its configuration.
+    pub interfaces: Vec<InterfaceClass>,
     /// The board it says it is.
     pub machine: String,
     interface: DfuInterface,
@@ -65,22 +72,32 @@ impl Bmc {
         let Opened { mut device, descriptor, configuration, strings } = opened;
         let interface = match find_dfu_interface(&configuration) {
             Ok(interface) => interface,
-            Err(error) => return Ok(Recognised::Foreign(error.to_string())),
+            Err(error) => return Ok(Recognised::Foreign { reason: error.to_string(), strings }),
         };
+        let interfaces = configuration
+            .interfaces
+            .iter()
+            .map(|it| InterfaceClass {
+                number: it.number,
+                class: it.class,
+                subclass: it.subclass,
+                protocol: it.protocol,
+            })
+            .collect();
         device.claim(interface.number)?;
         let page = match ask(&mut *device, interface.number, status::MACHINE_PAGE, RECOGNITION_TIMEOUT) {
             Ok(page) => page,
             Err(HostError::Stall | HostError::Overflow) => {
-                return Ok(Recognised::Foreign("it does not answer the request for its machine".to_owned()));
+                let reason = "it does not answer the request for its machine".to_owned();
+                return Ok(Recognised::Foreign { reason, strings });
             }
             Err(error) => return Err(error.into()),
         };
         let machine = match MachinePage::decode(&page) {
             Ok(page) => page.machine.as_str().to_owned(),
             Err(error) => {
-                return Ok(Recognised::Foreign(format!(
-                    "it does not name its machine as a BMC does: {error}"
-                )));
+                let reason = format!("it does not name its machine as a BMC does: {error}");
+                return Ok(Recognised::Foreign { reason, strings });
             }
         };
         Ok(Recognised::Bmc(Box::new(Self {
@@ -89,6 +106,7 @@ impl Bmc {
             product_id: descriptor.product_id,
             device_version: descriptor.device_version,
             strings,
+            interfaces,
             machine,
             interface,
             device,

@@ -19,7 +19,10 @@ pub enum Stop {
     /// The file.
     Read(io::Error),
     /// The user. The device was sent DFU_ABORT.
-    Cancelled,
+    Cancelled {
+        /// It had been given the last byte already.
+        handed_over: bool,
+    },
 }
 
 impl From<DfuError> for Stop {
@@ -61,6 +64,7 @@ pub fn download(
     mut fill: impl FnMut(&mut [u8]) -> io::Result<()>,
     mut sent: impl FnMut(u64),
 ) -> Result<End, Stop> {
+    let mut handed_over = false;
     let result = (|| {
         let mut step = host::open(device.now(), interface, Limits::default());
         loop {
@@ -68,6 +72,7 @@ pub fn download(
                 Step::Ready(ready) => ready.download(device.now(), total)?,
                 Step::Block(block) => {
                     sent(block.sent());
+                    handed_over = block.sent().saturating_add(block.length() as u64) == total;
                     next_block(device, block, &mut fill)?
                 }
                 Step::Downloaded(end) => {
@@ -78,10 +83,17 @@ pub fn download(
             };
         }
     })();
-    if matches!(result, Err(Stop::Cancelled | Stop::Read(_))) {
-        abort(device, interface);
+    match result {
+        Err(Stop::Cancelled { .. }) => {
+            abort(device, interface);
+            Err(Stop::Cancelled { handed_over })
+        }
+        Err(Stop::Read(error)) => {
+            abort(device, interface);
+            Err(Stop::Read(error))
+        }
+        other => other,
     }
-    result
 }
 
 fn next_block(
@@ -116,7 +128,7 @@ fn advance(device: &mut dyn HostDevice, step: Step, cancel: &Cancel) -> Result<S
     match step {
         Step::Request(transfer, expect) => {
             if cancel.is_requested() {
-                return Err(Stop::Cancelled);
+                return Err(Stop::Cancelled { handed_over: false });
             }
             let reply = device.run(HostTransfer::from(transfer), CONTROL_TIMEOUT);
             let now = device.now();
@@ -139,7 +151,7 @@ fn wait(device: &mut dyn HostDevice, time: Duration, cancel: &Cancel) -> Result<
     let end = device.now().saturating_add(time);
     loop {
         if cancel.is_requested() {
-            return Err(Stop::Cancelled);
+            return Err(Stop::Cancelled { handed_over: false });
         }
         let left = end.saturating_sub(device.now());
         if left.is_zero() {

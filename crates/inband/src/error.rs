@@ -138,6 +138,14 @@ pub enum Error {
     /// The user asked for the end.
     #[error("cancelled")]
     Cancelled,
+    /// The user asked for the end while a package was on its way.
+    #[error("{place}: cancelled; {}", if *.handed_over { "the BMC had all of the package already and goes on with it" } else { "the session was aborted" })]
+    Aborted {
+        /// Where the BMC is.
+        place: Place,
+        /// The BMC had the last byte already.
+        handed_over: bool,
+    },
     /// Verdicts of the demo were not the expected ones.
     #[error("{failed} of {all} verdicts were not the expected ones")]
     Demo {
@@ -179,6 +187,9 @@ pub enum DeviceError {
     /// The DFU protocol.
     #[error("{0}")]
     Dfu(#[from] DfuError),
+    /// What it reports contradicts what it was sent.
+    #[error("it reports {0}")]
+    Contradiction(&'static str),
 }
 
 impl Error {
@@ -197,7 +208,7 @@ impl Error {
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
             Self::File { .. } | Self::Output(_) => 7,
             Self::Key { .. } => 16,
-            Self::Cancelled => CANCELLED,
+            Self::Cancelled | Self::Aborted { .. } => CANCELLED,
             Self::Demo { .. } => 20,
             Self::System { .. } | Self::UnknownResult { .. } => 1,
             Self::Attach { permission: true, .. } => 5,
@@ -225,7 +236,7 @@ impl Error {
             Self::Attach { .. } => "attach",
             Self::Output(_) => "output",
             Self::Key { .. } => "key",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled | Self::Aborted { .. } => "cancelled",
             Self::Demo { .. } => "demo",
             Self::System { .. } => "system",
         }
@@ -269,9 +280,11 @@ impl Error {
             Self::NotActivated { .. } => "restart the BMC; `inband status` then shows what it runs",
             Self::File { .. } => return None,
             Self::Key { .. } => "a key is a PEM file as `inband keygen` or openssl(1) writes it",
-            Self::Cancelled => {
-                "the running firmware of the BMC is as it was; repeat the command to begin anew"
+            Self::Aborted { handed_over: false, .. } => {
+                "the running firmware is as it was; repeat the command to begin anew"
             }
+            Self::Aborted { handed_over: true, .. } => "see `inband status` for what came of it",
+            Self::Cancelled => return None,
         };
         Some(text.to_owned())
     }
@@ -281,7 +294,7 @@ impl DeviceError {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Host(error) => host_exit_code(error),
-            Self::Descriptor(_) | Self::Page { .. } | Self::Server(_) => 11,
+            Self::Descriptor(_) | Self::Page { .. } | Self::Server(_) | Self::Contradiction(_) => 11,
             Self::Dfu(error) => match error {
                 DfuError::Refused { .. } | DfuError::PeerMisbehaved(_) => 11,
                 DfuError::Gone | DfuError::NoAnswer(_) | DfuError::TooSlow(_) => 10,
@@ -373,6 +386,13 @@ mod tests {
             (7, Error::Output(io())),
             (16, Error::Key { path: "x".into(), reason: String::new() }),
             (14, Error::Cancelled),
+            (14, Error::Aborted { place: place(), handed_over: false }),
+            (1, Error::UnknownResult { place: place(), number: 999 }),
+            (10, Error::NotActivated { place: place(), seconds: 1 }),
+            (5, Error::Attach { reason: String::new(), permission: true }),
+            (11, device(DeviceError::Contradiction("x"))),
+            (5, Error::Bus { where_: String::new(), source: HostError::Permission, advice: String::new() }),
+            (3, Error::Bus { where_: String::new(), source: HostError::Cancelled, advice: String::new() }),
             (20, Error::Demo { failed: 1, all: 5 }),
             (1, Error::System { action: "x", source: io() }),
         ];

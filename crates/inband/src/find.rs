@@ -69,13 +69,16 @@ impl Scope<'_> {
 
     fn ask(&self, sightings: Vec<Sighting>) -> Survey {
         let mut survey = Survey::default();
-        for sighting in sightings {
+        for mut sighting in sightings {
             let reason = match Bmc::open(self.bus, &sighting.place) {
                 Ok(Recognised::Bmc(bmc)) => {
                     survey.bmcs.push(*bmc);
                     continue;
                 }
-                Ok(Recognised::Foreign(reason)) => Reason::Foreign(reason),
+                Ok(Recognised::Foreign { reason, strings }) => {
+                    sighting.strings = strings;
+                    Reason::Foreign(reason)
+                }
                 Err(error) => {
                     let advice = self.advice(&sighting.place, &error);
                     Reason::Unreadable { error, advice }
@@ -92,7 +95,8 @@ impl Scope<'_> {
             DeviceError::Descriptor(_)
             | DeviceError::Page { .. }
             | DeviceError::Server(_)
-            | DeviceError::Dfu(_) => None,
+            | DeviceError::Dfu(_)
+            | DeviceError::Contradiction(_) => None,
         }
     }
 
@@ -180,6 +184,65 @@ pub const fn is_passing(error: &DeviceError) -> bool {
         },
         // Read while it was being replaced by the other descriptor set.
         DeviceError::Descriptor(_) => true,
-        DeviceError::Page { .. } | DeviceError::Server(_) | DeviceError::Dfu(_) => false,
+        DeviceError::Page { .. }
+        | DeviceError::Server(_)
+        | DeviceError::Dfu(_)
+        | DeviceError::Contradiction(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::testing::{FakeBus, Plugged};
+
+    fn one(bus: &FakeBus, selector: Option<&str>) -> Result<Bmc, Error> {
+        let selector = selector.map(|text| text.parse().unwrap());
+        Scope { bus, name: "here".into(), hint: "look closer".into() }.one(selector.as_ref())
+    }
+
+    fn exit_code(bus: &FakeBus, selector: Option<&str>) -> u8 {
+        one(bus, selector).map(|bmc| describe(&bmc)).expect_err("this must not be found").exit_code()
+    }
+
+    #[test]
+    fn one_bmc_is_found_among_others() {
+        let bus = FakeBus::with([Plugged::foreign(1), Plugged::bmc(2, "SN"), Plugged::keyboard(3)]);
+        assert_eq!(one(&bus, None).unwrap().place.to_string(), "usb:1-2");
+        assert_eq!(one(&bus, Some("SN")).unwrap().place.to_string(), "usb:1-2");
+        assert_eq!(exit_code(&bus, Some("usb:1-1")), 3);
+        assert_eq!(exit_code(&bus, Some("usb:1-3")), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_may_have_been_the_one() {
+        for (error, code) in [(HostError::Permission, 5), (HostError::Busy, 12), (HostError::Gone, 10)] {
+            let bus = FakeBus::with([Plugged::failing(1, error.clone()), Plugged::foreign(2)]);
+            let failure = one(&bus, None).map(|bmc| describe(&bmc)).expect_err("it cannot be opened");
+            assert_eq!(failure.exit_code(), code, "{error}");
+            assert_eq!(failure.advice().as_deref(), Some("advice of the bus"));
+            // But not if another one is there.
+            let bus = FakeBus::with([Plugged::failing(1, error), Plugged::bmc(2, "SN")]);
+            assert!(one(&bus, None).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_device_named_by_its_place_is_the_only_one_opened() {
+        let bus = FakeBus::with([Plugged::bmc(1, "ONE"), Plugged::bmc(2, "TWO")]);
+        assert_eq!(exit_code(&bus, None), 4);
+        bus.opened.replace(Vec::new());
+        one(&bus, Some("usb:1-2")).unwrap();
+        assert_eq!(RefCell::borrow(&bus.opened).len(), 1);
+    }
+
+    #[test]
+    fn a_bus_that_is_not_there_is_told() {
+        let mut bus = FakeBus::with([]);
+        assert_eq!(exit_code(&bus, None), 3);
+        bus.broken = Some(HostError::Permission);
+        assert_eq!(exit_code(&bus, None), 5);
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     cancel::Cancel,
     error::Error,
     find::is_passing,
-    text::shown,
     usb::{Bus, Place},
 };
 
@@ -95,8 +94,8 @@ fn look(bus: &dyn Bus, expected: &Expected) -> Result<Look, Error> {
             }
             Ok(Look::Found(bmc))
         }
-        Ok(Recognised::Foreign(reason)) => {
-            Err(Error::Swapped { place: expected.place.clone(), found: shown(&reason) })
+        Ok(Recognised::Foreign { reason, .. }) => {
+            Err(Error::Swapped { place: expected.place.clone(), found: reason })
         }
         Err(source) => {
             let passing = is_passing(&source);
@@ -109,5 +108,69 @@ fn look(bus: &dyn Bus, expected: &Expected) -> Result<Look, Error> {
                 Error::Device { place: expected.place.clone(), action, source: Box::new(source), advice };
             if passing { Ok(Look::NotYet(Some(error))) } else { Err(error) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inband_usb::HostError;
+
+    use super::*;
+    use crate::testing::{FakeBus, Plugged};
+
+    const SHORT: Duration = Duration::from_millis(100);
+
+    fn expected(mode: InterfaceMode) -> Expected {
+        Expected {
+            place: Place::Port { bus: "1".into(), ports: vec![1] },
+            serial: Some("SN".into()),
+            machine: "board".into(),
+            mode,
+        }
+    }
+
+    fn followed(bus: &FakeBus, mode: InterfaceMode) -> Result<InterfaceMode, Error> {
+        follow(bus, &expected(mode), SHORT, &Cancel::default()).map(|bmc| bmc.mode())
+    }
+
+    #[test]
+    fn it_waits_for_the_other_mode_and_never_opens_the_old_one() {
+        let bus = FakeBus::with([Plugged::bmc(1, "SN")]);
+        assert!(matches!(followed(&bus, InterfaceMode::Dfu), Err(Error::NotBack { .. })));
+        assert!(bus.opened.borrow().is_empty());
+        assert!(matches!(followed(&bus, InterfaceMode::Runtime), Ok(InterfaceMode::Runtime)));
+    }
+
+    #[test]
+    fn it_finds_a_device_that_comes_back_late() {
+        let bus = FakeBus::with([]);
+        bus.appears_after(3, Plugged::bmc(1, "SN").in_dfu_mode());
+        assert!(matches!(followed(&bus, InterfaceMode::Dfu), Ok(InterfaceMode::Dfu)));
+    }
+
+    #[test]
+    fn a_device_that_is_still_being_set_up_gets_time_and_then_its_error_is_told() {
+        let bus = FakeBus::with([Plugged::failing(1, HostError::Permission).in_dfu_mode()]);
+        let error = followed(&bus, InterfaceMode::Dfu).unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        assert!(bus.opened.borrow().len() > 1);
+    }
+
+    #[test]
+    fn another_device_at_the_place_is_not_taken_for_it() {
+        for other in [Plugged::bmc(1, "OTHER"), Plugged::foreign(1), Plugged::bmc(1, "SN").of_board("other")]
+        {
+            let bus = FakeBus::with([other.in_dfu_mode()]);
+            assert!(matches!(followed(&bus, InterfaceMode::Dfu), Err(Error::Swapped { .. })));
+        }
+    }
+
+    #[test]
+    fn the_user_can_stop_it() {
+        let bus = FakeBus::with([]);
+        let cancel = Cancel::default();
+        cancel.request();
+        let stopped = follow(&bus, &expected(InterfaceMode::Dfu), Duration::from_secs(3600), &cancel);
+        assert!(matches!(stopped.map(|bmc| bmc.mode()), Err(Error::Cancelled)));
     }
 }

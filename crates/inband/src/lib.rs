@@ -18,8 +18,11 @@ pub mod dfu;
 pub mod error;
 pub mod find;
 pub mod follow;
+pub mod logger;
 pub mod output;
 pub mod package;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod update;
 pub mod usb;

@@ -16,7 +16,7 @@ pub enum Verbosity {
     /// What a user wants to know.
     #[default]
     Normal,
-    /// What somebody who looks for a fault wants to know.
+    /// What somebody who looks for a fault wants to know: what USB and the virtual BMC log.
     Verbose,
 }
 
@@ -83,14 +83,6 @@ impl Output {
     /// Something worth knowing on the way. Not with JSON, not when quiet.
     pub fn note(&mut self, text: impl Display) {
         if !self.json && self.verbosity >= Verbosity::Normal {
-            let result = writeln!(self.err, "{text}");
-            self.keep(result);
-        }
-    }
-
-    /// Something worth knowing for who looks for a fault.
-    pub fn detail(&mut self, text: impl Display) {
-        if !self.json && self.verbosity == Verbosity::Verbose {
             let result = writeln!(self.err, "{text}");
             self.keep(result);
         }

@@ -22,6 +22,12 @@ pub fn shown_path(path: &Path) -> String {
     escape(&path.to_string_lossy(), 4096, false)
 }
 
+/// Makes a line of a log fit for a terminal.
+#[must_use]
+pub fn shown_line(line: &str) -> String {
+    escape(line, 1000, false)
+}
+
 fn escape(untrusted: &str, limit: usize, double_backslash: bool) -> String {
     let mut out = String::new();
     for (count, character) in untrusted.chars().enumerate() {
@@ -61,11 +67,13 @@ pub fn per_second(count: u64, elapsed: Duration) -> Option<u64> {
     u64::try_from(u128::from(count) * 1000 / milliseconds).ok()
 }
 
-/// A time for people: `0.37 s`, `12.4 s`, `3 min 5 s`.
+/// A time for people: `37 ms`, `3.70 s`, `12.4 s`, `3 min 5 s`.
 #[must_use]
 pub fn seconds(time: Duration) -> String {
     match time.as_secs() {
-        0..=9 => format!("{:.2} s", time.as_secs_f64()),
+        0 if time.as_millis() == 0 => "less than 1 ms".to_owned(),
+        0 => format!("{} ms", time.as_millis()),
+        1..=9 => format!("{:.2} s", time.as_secs_f64()),
         10..=119 => format!("{:.1} s", time.as_secs_f64()),
         long => format!("{} min {} s", long / 60, long % 60),
     }
@@ -196,7 +204,8 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "17179869183.9 GiB");
         assert_eq!(per_second(4096, Duration::from_millis(500)), Some(8192));
         assert_eq!(per_second(4096, Duration::ZERO), None);
-        assert_eq!(seconds(Duration::from_millis(370)), "0.37 s");
+        assert_eq!(seconds(Duration::from_millis(370)), "370 ms");
+        assert_eq!(seconds(Duration::from_millis(3700)), "3.70 s");
         assert_eq!(seconds(Duration::from_secs(185)), "3 min 5 s");
         assert_eq!(bcd(0x0110), "1.10");
         assert_eq!(hex(&[0, 0xab]), "00ab");

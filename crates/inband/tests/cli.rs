@@ -2,11 +2,14 @@
 
 mod support;
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    process::Stdio,
+};
 
 use clap::CommandFactory;
 use inband::cli::args::Cli;
-use support::run;
+use support::{Bench, command, run};
 
 #[test]
 fn the_definition_has_no_contradictions() {
@@ -86,4 +89,16 @@ fn without_a_bus_there_is_no_device() {
     assert_eq!(error["error"], "bus");
     assert_eq!(error["exit"], 3);
     assert!(error["advice"].as_str().unwrap().contains("inbandd"), "{error}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_7_and_a_closed_pipe_is_no_error() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 50_000);
+    let arguments = ["inspect", &bench.arg("fw.tar")];
+    let full = command(arguments).stdout(File::create("/dev/full").unwrap()).status().unwrap();
+    assert_eq!(full.code(), Some(7));
+    let mut closed = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    drop(closed.stdout.take());
+    assert_eq!(closed.wait().unwrap().code(), Some(0));
 }

@@ -8,16 +8,27 @@ use std::{task::Poll, time::Duration};
 use inband_dfu::{
     descriptors::{self, Identity},
     device::{Answer, Cause, Device, Door as DfuDoor, Event, Intake, Manifestation},
+    suffix,
     table::Mode,
-    wire::{Status, TRANSFER_SIZE},
+    wire::{Request, State, Status, TRANSFER_SIZE},
 };
-use inband_session::{Door, HostEnd, ResultCode, Session, SessionState, StoreView, status};
+use inband_session::{Door, DoorState, HostEnd, ResultCode, Session, SessionState, StoreView, status};
 use inband_usb::{ControlError, DeviceBackend, DeviceEvent, Direction, Recipient, RequestType, Setup};
 
-use crate::worker::{Command, Gone, Reply, Worker};
+use crate::{
+    audit::AuditLog,
+    worker::{Command, Gone, Reply, Worker},
+};
 
 /// Blocks handed to the worker that it has not taken, at most: 64 KiB with a wTransferSize of 4096.
 const QUEUE: usize = 16;
+/// Commands the worker may be behind when a session begins. A host that begins and aborts sessions faster than they can be
+/// recorded is told to wait; one that means well never comes near.
+const BACKLOG: usize = 4 * QUEUE;
+/// Bytes of a DFU suffix.
+const SUFFIX_LENGTH: u64 = suffix::LEN as u64;
+/// Events dropped when the device leaves the bus, at most. Nothing comes any more then, so that this is never reached.
+const STALE: usize = 4096;
 /// bwPollTimeout while the queue is full or the head is being checked, ms.
 const POLL_QUEUE_MS: u32 = 2;
 /// bwPollTimeout while the slot is read back, ms. The host gains nothing by asking more often.
@@ -57,12 +68,15 @@ pub struct Bmc<B, W> {
     options: Options,
     dfu: Device,
     session: Session,
+    audit: AuditLog,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
     sent: u64,
     /// Bytes of it in all, once the worker has seen the head.
     announced: Option<u64>,
+    /// Bytes of it behind its announced end that were taken: the beginning of a DFU suffix.
+    behind: u64,
     /// Blocks handed to the worker and not yet taken.
     queued: usize,
     /// Buffers that came home.
@@ -83,9 +97,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             dfu: Device::new(options.mode),
             options,
             session,
+            audit: AuditLog::default(),
             current: None,
             sent: 0,
             announced: None,
+            behind: 0,
             queued: 0,
             buffers: Vec::new(),
             receiving: None,
@@ -146,14 +162,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         for _ in 0..BURST {
             let mut busy = false;
-            while let Some(reply) = self.worker.poll() {
+            while let Some(reply) = self.worker.poll()? {
                 busy = true;
                 self.handle_reply(now, reply)?;
             }
             busy |= self.handle_dfu(now)?;
             busy |= self.handle_usb(now)?;
             while let Some(line) = self.session.poll_audit() {
-                log::info!("{line}");
+                self.audit.tell(now, &line);
             }
             if !busy {
                 let due = [self.dfu.poll_timeout(), self.session.poll_timeout()];
@@ -192,10 +208,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         let refusal = self.refusal();
         self.dfu.set_door(refusal.map_or(DfuDoor::Open, |code| DfuDoor::Refused(dfu_status(code))));
+        let before = self.dfu.state();
         match self.dfu.handle_setup(now, setup) {
             Answer::Stall => {
                 if refusal.is_some() {
-                    self.tell_refusal(now, setup);
+                    self.tell_refusal(now, before, setup);
                 }
                 let _ = self.backend.control_stall();
             }
@@ -203,7 +220,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 let _ = self.backend.control_write(&bytes[..length]);
             }
             Answer::Receive { length } => {
-                let mut buffer = self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(usize::from(TRANSFER_SIZE)));
+                let mut buffer =
+                    self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(usize::from(TRANSFER_SIZE)));
                 buffer.clear();
                 buffer.resize(length, 0);
                 self.receive(now, buffer);
@@ -248,20 +266,23 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// Why the host may not begin now, if it may not.
     fn refusal(&self) -> Option<ResultCode> {
         match self.session.door(Door::Dfu) {
-            inband_session::DoorState::Open => self.session.may_begin(Door::Dfu).err(),
-            inband_session::DoorState::Shut | inband_session::DoorState::Armed => {
-                self.session.may_knock(Door::Dfu).err()
+            DoorState::Open => {
+                let behind = (self.worker.backlog() >= BACKLOG).then_some(ResultCode::Busy);
+                self.session.may_begin(Door::Dfu).err().or(behind)
             }
+            DoorState::Shut | DoorState::Armed => self.session.may_knock(Door::Dfu).err(),
         }
     }
 
-    /// Has the session tell of a beginning that was refused: DETACH at run time, or the first block.
-    fn tell_refusal(&mut self, now: Duration, setup: &Setup) {
-        use inband_dfu::wire::{Request, State};
+    /// Has the session tell of a beginning that it refuses: DETACH at run time, or the first block of a download. `before` is
+    /// the state in which the request came.
+    fn tell_refusal(&mut self, now: Duration, before: State, setup: &Setup) {
         // Asked for again only to be told in the audit log, which folds repeats.
-        match (self.dfu.state(), Request::decode(setup)) {
-            (State::AppIdle, Some(Request::Detach)) => _ = self.session.knock(Door::Dfu),
-            (State::DfuError, Some(Request::Dnload)) if self.current.is_none() => {
+        match (before, Request::decode(setup)) {
+            (State::AppIdle, Some(Request::Detach)) if self.session.may_knock(Door::Dfu).is_err() => {
+                _ = self.session.knock(Door::Dfu);
+            }
+            (State::DfuIdle, Some(Request::Dnload)) if self.session.may_begin(Door::Dfu).is_err() => {
                 _ = self.session.first_byte(Door::Dfu, now);
             }
             _ => {}
@@ -302,6 +323,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.current = Some(session);
                 self.sent = 0;
                 self.announced = None;
+                self.behind = 0;
                 self.worker.send(Command::Begin { session, door: Door::Dfu })?;
             }
             Err(code) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
@@ -326,20 +348,31 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             return;
         }
         let intake = match (self.session.state(), self.announced) {
-            (SessionState::Handover | SessionState::Verifying, _) => Intake::Busy { poll_ms: POLL_VERIFYING_MS },
+            (SessionState::Handover | SessionState::Verifying, _) => {
+                Intake::Busy { poll_ms: POLL_VERIFYING_MS }
+            }
             // Until the head has been seen, each block could be the last; the verdict belongs on the last.
             (_, None) if self.queued > 0 => Intake::Busy { poll_ms: POLL_QUEUE_MS },
-            (_, Some(total)) if self.queued > 0 && self.sent >= total => Intake::Busy { poll_ms: POLL_QUEUE_MS },
+            (_, Some(total)) if self.queued > 0 && self.sent >= total => {
+                Intake::Busy { poll_ms: POLL_QUEUE_MS }
+            }
             (_, _) if self.queued >= QUEUE => Intake::Busy { poll_ms: POLL_QUEUE_MS },
             (_, _) => Intake::Ready,
         };
         self.dfu.set_intake(intake);
     }
 
+    /// Says whether the host may end the download: behind a staged package there is nothing, or a whole DFU suffix.
+    fn update_complete(&mut self) {
+        let whole = self.behind == 0 || self.behind == SUFFIX_LENGTH;
+        self.dfu.set_complete(whole && self.session.state() == SessionState::Staged);
+    }
+
     fn aborted(&mut self, cause: Cause) -> Result<(), Fault<B::Error>> {
         let reason = match cause {
             Cause::Abort | Cause::NewSession => ResultCode::Aborted,
             Cause::BusReset => ResultCode::Disconnected,
+            Cause::Idle => ResultCode::Timeout,
             Cause::Misuse(Status::ErrNotDone) => ResultCode::Truncated,
             Cause::Misuse(Status::ErrAddress) => ResultCode::Sequence,
             // CLRSTATUS and DETACH look the same as garbage from here.
@@ -348,7 +381,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let ended = match reason {
             ResultCode::Aborted => self.session.host_ended(HostEnd::Aborted),
             ResultCode::Disconnected => self.session.host_ended(HostEnd::Disconnected),
-            code => self.session.state() == SessionState::Receiving && self.session.verdict(Err(code)).is_ok(),
+            code => {
+                self.session.state() == SessionState::Receiving
+                    && self.session.verdict(self.session.id(), Err(code)).is_ok()
+            }
         };
         if ended {
             self.end_current(reason)?;
@@ -367,8 +403,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.session.leave(Door::Dfu);
-        if self.options.activate && self.session.state() == SessionState::Staged && self.session.activate().is_ok() {
-            self.backend.detach().map_err(Fault::Backend)?;
+        if self.options.activate
+            && self.session.state() == SessionState::Staged
+            && self.session.activate().is_ok()
+        {
+            self.leave_bus()?;
             self.worker.send(Command::Boot)?;
             return Ok(());
         }
@@ -385,42 +424,44 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.update_intake();
             }
             Reply::View(view) => self.session.update(*view),
-            Reply::Taken { session, progress } if Some(session) == self.current => {
-                if let Some(total) = progress.announced {
-                    if self.announced.is_none() {
-                        self.session.announced(total);
-                    }
-                    self.announced = Some(total);
+            // What was sent on behalf of a session that ended meanwhile, or follows its end, means nothing any more.
+            Reply::Taken(progress) if Some(progress.session) == self.current => {
+                self.announced = progress.announced;
+                self.session.report(&progress);
+                if progress.complete && self.session.handover(progress.session).is_ok() {
+                    self.worker.send(Command::Finish { session: progress.session })?;
                 }
-                if let Some(identity) = &progress.accepted {
-                    self.session.accepted(identity);
-                }
-                if progress.complete && self.session.handover().is_ok() {
-                    self.worker.send(Command::Finish { session })?;
-                }
+                self.behind = progress.announced.map_or(0, |total| progress.received.saturating_sub(total));
+                self.update_complete();
             }
             Reply::Staged { session } if Some(session) == self.current => {
-                self.dfu.set_complete(true);
-                // The state has left Receiving, so this can only be refused after a restart, which forgets the session.
-                if self.session.verdict(Ok(())).is_ok() {
+                if self.session.verdict(session, Ok(())).is_ok() {
+                    self.update_complete();
                     self.update_intake();
                 }
-                if self.session.door(Door::Dfu) != inband_session::DoorState::Open {
+                if self.session.door(Door::Dfu) != DoorState::Open {
                     // The host left before the verdict; what follows a good one was not known then.
                     self.leave(now)?;
                 }
             }
             Reply::Failed { session, refused } if Some(session) == self.current => {
                 self.current = None;
-                log::warn!("event=package-refused session={session} result={} reason: {}", refused.code, refused.text);
+                self.audit.warn(
+                    now,
+                    format_args!(
+                        "event=package-refused session={session} result={} reason: {}",
+                        refused.code, refused.text
+                    ),
+                );
                 self.dfu.set_intake(Intake::Failed(dfu_status(refused.code)));
                 // A staged package stays staged, whatever came behind it: then there is no verdict to give.
-                _ = self.session.verdict(Err(refused.code));
+                _ = self.session.verdict(session, Err(refused.code));
             }
-            // Of a session that ended meanwhile.
-            Reply::Taken { .. } | Reply::Staged { .. } | Reply::Failed { .. } => {}
+            Reply::Taken(_) | Reply::Staged { .. } | Reply::Failed { .. } => {}
             Reply::Confirmed(Ok(())) => _ = self.session.confirmed(),
-            Reply::Confirmed(Err(refused)) => log::error!("cannot confirm the running firmware: {}", refused.text),
+            Reply::Confirmed(Err(refused)) => {
+                log::error!("cannot confirm the running firmware: {}", refused.text)
+            }
             Reply::Booted(booted) => {
                 if let Err(refused) = booted {
                     log::error!("cannot restart: {}", refused.text);
@@ -438,22 +479,31 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn show_runtime(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         let identity = (self.options.identity)(self.session.store());
-        self.forget_request();
+        self.leave_bus()?;
         self.dfu.enter_runtime(now);
         self.backend.attach(&descriptors::runtime(&identity)).map_err(Fault::Backend)
     }
 
     fn show_dfu_mode(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         let identity = (self.options.identity)(self.session.store());
-        self.forget_request();
+        self.leave_bus()?;
         self.dfu.enter_dfu_mode(now);
         self.backend.attach(&descriptors::dfu_mode(&identity)).map_err(Fault::Backend)
     }
 
-    fn forget_request(&mut self) {
+    /// Leaves the bus and forgets what came from it: an event of the old set, its Disable at the latest, must not be taken for one
+    /// of the next set.
+    fn leave_bus(&mut self) -> Result<(), Fault<B::Error>> {
         for buffer in [self.receiving.take(), self.block.take()].into_iter().flatten() {
             self.recycle(buffer);
         }
+        self.backend.detach().map_err(Fault::Backend)?;
+        for _ in 0..STALE {
+            if self.backend.poll_event().map_err(Fault::Backend)?.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn recycle(&mut self, buffer: Vec<u8>) {

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use inband_package::is_str_byte;
 use inband_session::DoorPolicy;
 use serde::{Deserialize, Deserializer, de};
 
@@ -199,7 +200,9 @@ fn policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DoorPolicy, D::E
     match String::deserialize(deserializer)?.as_str() {
         "always" => Ok(DoorPolicy::Always),
         "off" => Ok(DoorPolicy::Off),
-        other => Err(de::Error::custom(format_args!("policy \"{other}\" is not known; use \"always\" or \"off\""))),
+        other => {
+            Err(de::Error::custom(format_args!("policy \"{other}\" is not known; use \"always\" or \"off\"")))
+        }
     }
 }
 
@@ -246,11 +249,13 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// The file is no TOML, or has a key or a value it must not have.
-    #[error("the configuration {} is not valid: {message}", path.display())]
+    #[error("the configuration {} is not valid, line {line}: {message}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Line, column and what was expected.
+        /// Where in it, from 1; the first line for something that is missing in the file as a whole.
+        line: usize,
+        /// What is wrong, and what was expected.
         message: String,
     },
     /// The values contradict each other.
@@ -263,8 +268,11 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        let mut config = Self::parse(&text)
-            .map_err(|message| ConfigError::Parse { path: path.to_owned(), message: message.trim_end().to_owned() })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            ConfigError::Parse { path: path.to_owned(), line, message: error.message().to_owned() }
+        })?;
         let base = path.parent().unwrap_or(Path::new("."));
         config.store.path = base.join(&config.store.path);
         config.signatures.keys = base.join(&config.signatures.keys);
@@ -272,16 +280,12 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
-    }
-
     /// Checks what the types cannot.
     pub fn check(&self) -> Result<(), ConfigError> {
         let value = |message: String| Err(ConfigError::Value(message));
         let name_ok = |text: &str, most: usize| {
             (1..=most).contains(&text.len())
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+:~@/".contains(&b))
+                && text.bytes().all(is_str_byte)
         };
         if !name_ok(&self.machine, 48) {
             return value(format!(
@@ -298,7 +302,9 @@ impl Config {
             ("product", &self.identity.product),
         ] {
             if text.is_empty() || text.len() > 64 || !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-                return value(format!("identity.{key} = {text:?} has to be 1 to 64 printable ASCII characters"));
+                return value(format!(
+                    "identity.{key} = {text:?} has to be 1 to 64 printable ASCII characters"
+                ));
             }
         }
         if !name_ok(&self.identity.busid, 31) {
@@ -311,7 +317,10 @@ impl Config {
             return value(format!("store.slot_size = {} is less than {MIN_SLOT_SIZE}", self.store.slot_size));
         }
         if !(1..=MAX_PACKAGE).contains(&self.store.max_package) {
-            return value(format!("store.max_package = {} has to be 1 to {MAX_PACKAGE}", self.store.max_package));
+            return value(format!(
+                "store.max_package = {} has to be 1 to {MAX_PACKAGE}",
+                self.store.max_package
+            ));
         }
         if self.store.trial_boots == 0 {
             return value("store.trial_boots = 0 would never boot new firmware".into());

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::BufWriter,
+    io::{self, BufWriter},
     net::SocketAddr,
     path::Path,
     sync::{
@@ -61,23 +61,14 @@ impl Daemon {
         let keys = open::keys(config)?;
         let mut store = open::store(config)?;
         let Usb::Usbip(address) = config.usb;
-        let usb = |error: ServerError| Error::Usb {
-            what: config.usb.to_string(),
-            message: format!("{error}; is another inbandd running? usb = in the configuration names another port"),
-        };
-        let server = Server::bind(address).map_err(usb)?;
+        let server = Server::bind(address).map_err(|error| unavailable(config, &error))?;
         if let Some(path) = pcap {
-            let what = || format!("--pcap {}", path.display());
-            let file = File::create(path)
-                .map_err(|error| Error::Usb { what: what(), message: error.to_string() })?;
-            server
-                .tap(BufWriter::new(file))
-                .map_err(|error| Error::Usb { what: what(), message: error.to_string() })?;
+            record(&server, path).map_err(|error| Error::Record { path: path.to_owned(), error })?;
         }
-        let port = server.port(&config.identity.busid).map_err(usb)?;
+        let port = server.port(&config.identity.busid).map_err(|error| unavailable(config, &error))?;
 
         // Not before all that can fail without it: a start that fails is no boot that a trial has used up.
-        let unusable = |error: StoreError| Error::Store { path: config.store.path.clone(), error };
+        let unusable = |error: StoreError| Error::store(&config.store.path, error);
         store.boot().map_err(unusable)?;
         start::recover(&mut store).map_err(unusable)?;
         let view = StoreView::of(&store);
@@ -150,6 +141,35 @@ impl Daemon {
         }
         log::info!("event=stopped");
         self.bmc.detach().map_err(fault)
+    }
+}
+
+/// Records all transfers in a file.
+fn record(server: &Server, path: &Path) -> io::Result<()> {
+    match server.tap(BufWriter::new(File::create(path)?)) {
+        Err(ServerError::Tap(error)) => Err(error),
+        Err(other) => Err(io::Error::other(other)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The USB side that the configuration asks for is not to be had.
+fn unavailable(config: &Config, error: &ServerError) -> Error {
+    let advice = match error {
+        ServerError::Listen { source, .. } => match source.kind() {
+            io::ErrorKind::AddrInUse => "stop the program that uses the port, or choose another one",
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "choose another address",
+        },
+        ServerError::NotLoopback(_) => "choose 127.0.0.1 or [::1]",
+        ServerError::BusId(_)
+        | ServerError::PortTaken(_)
+        | ServerError::Descriptors(_)
+        | ServerError::Tap(_) => "correct the configuration",
+    };
+    Error::Usb {
+        what: config.usb.to_string(),
+        message: format!("{error}; {advice} (usb in the configuration)"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Why the daemon does not start or does not go on, and the exit code that says so (docs/spec/results.md, 3).
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use inband_package::key::KeyError;
 use inband_store::{StoreError, layout::LayoutError, medium::MediumError};
@@ -43,14 +46,9 @@ pub enum Error {
         /// Why.
         error: KeyError,
     },
-    /// The store's files cannot be had.
-    #[error("the store in {} cannot be used: {error}", path.display())]
-    Medium {
-        /// The store's directory.
-        path: PathBuf,
-        /// Why.
-        error: MediumError,
-    },
+    /// The store's files cannot be had. The message names the file and says what to do.
+    #[error("the store cannot be used: {0}")]
+    Medium(MediumError),
     /// The store's record cannot be used.
     #[error("the store in {} cannot be used: {error}", path.display())]
     Store {
@@ -67,6 +65,14 @@ pub enum Error {
         /// Why, and what to do.
         message: String,
     },
+    /// The file for `--pcap` cannot be written.
+    #[error("cannot record USB transfers to {}: {error}; choose another file for --pcap", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The worker thread ended, which it never does by itself.
     #[error("the worker is gone; this is a fault of inbandd, its log above may say more")]
     Worker,
@@ -81,15 +87,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of the store in this directory.
+    #[must_use]
+    pub fn store(path: &Path, error: StoreError) -> Self {
+        match error {
+            // These name the file, and say what to do.
+            StoreError::Record(error) | StoreError::Write(error) | StoreError::Read(error) => {
+                Self::Medium(error)
+            }
+            error => Self::Store { path: path.to_owned(), error },
+        }
+    }
+
     /// The exit code of `inbandd`.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Worker | Self::System { .. } => 1,
+            Self::Record { .. } | Self::Worker | Self::System { .. } => 1,
             Self::Usage(_) => 2,
             Self::Config(_) | Self::Layout(_) => 3,
             Self::Keys { .. } | Self::Key { .. } | Self::KeyRing { .. } => 4,
-            Self::Medium { .. } | Self::Store { .. } => 5,
+            Self::Medium(_) | Self::Store { .. } => 5,
             Self::Usb { .. } => 6,
         }
     }

@@ -4,6 +4,7 @@
 //! The daemon has two halves. [`bmc::Bmc`] answers the host and never waits; [`worker`] hashes and writes. [`daemon::Daemon`]
 //! joins them to the USB side that the configuration names and runs them until it is stopped.
 
+pub mod audit;
 pub mod bmc;
 pub mod config;
 #[cfg(feature = "virtual")]

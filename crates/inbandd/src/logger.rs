@@ -40,9 +40,10 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Sends the process's log to standard error. Called once, by the program.
-pub fn init(level: LevelFilter) {
-    let logger = Logger { priorities: !std::io::stderr().is_terminal() };
+/// Sends the process's log to standard error. Called once, by the program. `service`: it may be a journal that reads it, so lines
+/// begin with a priority unless standard error is a terminal.
+pub fn init(level: LevelFilter, service: bool) {
+    let logger = Logger { priorities: service && !std::io::stderr().is_terminal() };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
     }

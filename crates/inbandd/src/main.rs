@@ -3,14 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use inband_package::Hex;
-use inband_store::{Firmware, text::Text};
-use inbandd::{Config, Daemon, Error, logger, open};
+use inband_store::{Firmware, boot, text::Text};
+use inbandd::{Config, Error, logger, open};
 use lexopt::prelude::*;
 use log::LevelFilter;
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
 
 const HELP: &str = "\
 Takes signed firmware from the host and puts it into the slot that does not run.
@@ -52,18 +48,23 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => return fail(&error),
+        Err(error) => {
+            eprintln!("inbandd: error: {error}");
+            return error.exit_code().into();
+        }
     };
-    logger::init(arguments.level);
+    let service = match arguments.task {
+        Task::Run => true,
+        Task::Check | Task::Init => false,
+    };
+    logger::init(arguments.level, service);
     match carry_out(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            log::error!("{error}");
+            error.exit_code().into()
+        }
     }
-}
-
-fn fail(error: &Error) -> ExitCode {
-    eprintln!("inbandd: {error}");
-    ExitCode::from(error.exit_code())
 }
 
 fn arguments() -> Result<Option<Arguments>, Error> {
@@ -91,13 +92,16 @@ fn arguments() -> Result<Option<Arguments>, Error> {
             Long("pcap") => arguments.pcap = Some(parser.value().map_err(usage)?.into()),
             Long("firmware-version") => {
                 let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
-                arguments.firmware.version = Text::new(&text)
-                    .ok_or_else(|| Error::Usage(format!("--firmware-version {text:?}: 48 of A-Z a-z 0-9 . _ - + : ~ @ / at most")))?;
+                arguments.firmware.version = Text::new(&text).ok_or_else(|| {
+                    Error::Usage(format!(
+                        "--firmware-version {text:?}: 48 of A-Z a-z 0-9 . _ - + : ~ @ / at most"
+                    ))
+                })?;
             }
             Long("bcd-device") => {
                 let number = number(&mut parser)?;
-                arguments.firmware.bcd_device =
-                    u16::try_from(number).map_err(|_| Error::Usage(format!("--bcd-device {number} has more than 16 bits")))?;
+                arguments.firmware.bcd_device = u16::try_from(number)
+                    .map_err(|_| Error::Usage(format!("--bcd-device {number} has more than 16 bits")))?;
             }
             Long("security-version") => arguments.firmware.security_version = number(&mut parser)?,
             Short('v') | Long("verbose") => arguments.level = LevelFilter::Debug,
@@ -139,7 +143,14 @@ fn carry_out(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
+#[cfg(feature = "virtual")]
 fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
+    use inbandd::Daemon;
+    use signal_hook::{
+        consts::{SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::System { what: "cannot listen for signals", error })?;
     let daemon = Daemon::start(config, arguments.pcap.as_deref())?;
@@ -152,10 +163,23 @@ fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
     daemon.run()
 }
 
+/// There is no USB side but the virtual one so far.
+#[cfg(not(feature = "virtual"))]
+fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
+    if arguments.pcap.is_some() {
+        return Err(Error::Usage("--pcap: this inbandd has no virtual USB side that could record".into()));
+    }
+    let message = "this inbandd was built without it; build it with --features virtual".into();
+    Err(Error::Usb { what: config.usb.to_string(), message })
+}
+
 fn check(config: &Config) -> Result<(), Error> {
     let keys = open::keys(config)?;
     let store = open::store(config)?;
     let running = store.running();
+    if let Err(error) = boot::decide(store.record()) {
+        return Err(Error::store(&config.store.path, error.into()));
+    }
     println!("configuration: good, machine {}, {}", config.machine, config.usb);
     for key in keys.keys() {
         println!("key: {} {}", key.kind(), Hex(key.id()));

@@ -39,7 +39,9 @@ pub fn keys(config: &Config) -> Result<KeyRing, Error> {
             let error = std::io::Error::other(format!("{length} bytes are too many for a key"));
             return Err(Error::Keys { path, error });
         }
-        let pem = fs::read_to_string(&path).map_err(unreadable(&path))?;
+        // What is no text is no key, and is told so.
+        let pem = fs::read(&path).map_err(unreadable(&path))?;
+        let pem = String::from_utf8_lossy(&pem);
         keys.push(PublicKey::from_pem(&pem).map_err(|error| Error::Key { path, error })?);
     }
     let required = config.signatures.required.iter().map(|kind| match kind {
@@ -63,19 +65,17 @@ pub fn layout(config: &Config) -> Result<Layout, Error> {
 pub fn store(config: &Config) -> Result<Store<FileMedium>, Error> {
     let path = &config.store.path;
     let layout = layout(config)?;
-    let medium = FileMedium::open(path, config.store.slot_size)
-        .map_err(|error| Error::Medium { path: path.clone(), error })?;
+    let medium = FileMedium::open(path, config.store.slot_size).map_err(Error::Medium)?;
     Store::open(medium, layout, Options { boots: config.store.trial_boots })
-        .map_err(|error| Error::Store { path: path.clone(), error })
+        .map_err(|error| Error::store(path, error))
 }
 
 /// Makes the store: slot a is good and runs, slot b is empty.
 pub fn init(config: &Config, firmware: &Firmware) -> Result<(), Error> {
     layout(config)?;
     let path = &config.store.path;
-    let mut medium = FileMedium::create(path, config.store.slot_size)
-        .map_err(|error| Error::Medium { path: path.clone(), error })?;
-    Store::create(&mut medium, firmware).map_err(|error| Error::Store { path: path.clone(), error })
+    let mut medium = FileMedium::create(path, config.store.slot_size).map_err(Error::Medium)?;
+    Store::create(&mut medium, firmware).map_err(|error| Error::store(path, error))
 }
 
 /// Joins store, keys and limits.

@@ -6,7 +6,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
     thread::JoinHandle,
 };
 
@@ -52,13 +56,8 @@ pub enum Command {
 /// What became of a [`Command`].
 #[derive(Debug)]
 pub enum Reply {
-    /// Payload was taken, and every check so far passed.
-    Taken {
-        /// The session's id.
-        session: u32,
-        /// What the pipeline knows now.
-        progress: Progress,
-    },
+    /// Payload was taken, and every check so far passed. What the pipeline knows now.
+    Taken(Progress),
     /// The buffer of a [`Command::Data`], to be filled again.
     Buffer(Vec<u8>),
     /// The session is over: refused, or failed.
@@ -96,14 +95,20 @@ pub struct Gone;
 
 /// Something that carries out [`Command`]s in order.
 pub trait Worker {
-    /// Hands work over, without waiting for it.
+    /// Hands work over, without waiting for it. There is no bound but the caller's: see [`backlog`](Self::backlog).
     ///
     /// # Errors
     /// [`Gone`]: nothing will be done any more.
     fn send(&mut self, command: Command) -> Result<(), Gone>;
 
     /// What became of it, if something did.
-    fn poll(&mut self) -> Option<Reply>;
+    ///
+    /// # Errors
+    /// [`Gone`]: nothing was done that was not told.
+    fn poll(&mut self) -> Result<Option<Reply>, Gone>;
+
+    /// Commands handed over and not yet carried out.
+    fn backlog(&self) -> usize;
 }
 
 /// The pipeline and the session it is at.
@@ -111,15 +116,22 @@ pub trait Worker {
 struct Bench<M, V> {
     pipeline: Pipeline<M, V>,
     session: Option<u32>,
+    /// The session's package was accepted, and the other half knows what that did to the store.
+    accepted: bool,
 }
 
 impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
+    const fn new(pipeline: Pipeline<M, V>) -> Self {
+        Self { pipeline, session: None, accepted: false }
+    }
+
     /// Carries out one command; replies go to `reply` in order.
     fn carry_out(&mut self, command: Command, reply: &mut impl FnMut(Reply)) {
         match command {
             Command::Begin { session, door } => {
                 let begun = self.pipeline.begin(session, door);
                 self.session = begun.is_ok().then_some(session);
+                self.accepted = false;
                 reply(self.view());
                 if let Err(code) = begun {
                     reply(Reply::Failed { session, refused: self.refused(code) });
@@ -129,7 +141,14 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 // What is still queued behind the end of its session means nothing any more.
                 if self.session == Some(session) {
                     match self.pipeline.push(&bytes) {
-                        Ok(progress) => reply(Reply::Taken { session, progress }),
+                        Ok(progress) => {
+                            // The slot is not what it was, and nothing else would tell before the end of the session.
+                            if progress.accepted.is_some() && !self.accepted {
+                                self.accepted = true;
+                                reply(self.view());
+                            }
+                            reply(Reply::Taken(progress));
+                        }
                         Err(code) => self.fail(session, code, reply),
                     }
                 }
@@ -150,6 +169,9 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 if self.session == Some(session) {
                     self.session = None;
                     self.pipeline.abort(reason);
+                    if let Some(text) = self.pipeline.last_error() {
+                        log::error!("session {session}: {text}");
+                    }
                     reply(self.view());
                 }
             }
@@ -194,8 +216,7 @@ impl<M: Medium, V: Verifier + Clone> Inline<M, V> {
     /// Works on this pipeline.
     #[must_use]
     pub const fn new(pipeline: Pipeline<M, V>) -> Self {
-        let bench = Bench { pipeline, session: None };
-        Self { bench, commands: VecDeque::new(), replies: VecDeque::new() }
+        Self { bench: Bench::new(pipeline), commands: VecDeque::new(), replies: VecDeque::new() }
     }
 
     /// The pipeline, to look at.
@@ -217,19 +238,24 @@ impl<M: Medium, V: Verifier + Clone> Worker for Inline<M, V> {
         Ok(())
     }
 
-    fn poll(&mut self) -> Option<Reply> {
-        if self.replies.is_empty() {
-            let command = self.commands.pop_front()?;
+    fn poll(&mut self) -> Result<Option<Reply>, Gone> {
+        while self.replies.is_empty() {
+            let Some(command) = self.commands.pop_front() else { return Ok(None) };
             self.bench.carry_out(command, &mut |reply| self.replies.push_back(reply));
         }
-        self.replies.pop_front()
+        Ok(self.replies.pop_front())
+    }
+
+    fn backlog(&self) -> usize {
+        self.commands.len()
     }
 }
 
-/// A worker in a thread of its own. Dropped, it ends what it is at and leaves the rest undone.
+/// A worker in a thread of its own. Dropping it waits until all that was handed over is carried out.
 #[derive(Debug)]
 pub struct Thread {
     commands: Option<Sender<Command>>,
+    backlog: Arc<AtomicUsize>,
     replies: Receiver<Reply>,
     thread: Option<JoinHandle<()>>,
 }
@@ -246,7 +272,9 @@ impl Thread {
     {
         let (commands, work) = channel::<Command>();
         let (answers, replies) = channel();
-        let mut bench = Bench { pipeline, session: None };
+        let backlog = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&backlog);
+        let mut bench = Bench::new(pipeline);
         let thread = std::thread::Builder::new().name("worker".into()).spawn(move || {
             for command in work {
                 bench.carry_out(command, &mut |reply| {
@@ -254,19 +282,29 @@ impl Thread {
                     let _ = answers.send(reply);
                     wake();
                 });
+                left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Self { commands: Some(commands), replies, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), backlog, replies, thread: Some(thread) })
     }
 }
 
 impl Worker for Thread {
     fn send(&mut self, command: Command) -> Result<(), Gone> {
+        self.backlog.fetch_add(1, Ordering::Relaxed);
         self.commands.as_ref().ok_or(Gone)?.send(command).map_err(|_| Gone)
     }
 
-    fn poll(&mut self) -> Option<Reply> {
-        self.replies.try_recv().ok()
+    fn poll(&mut self) -> Result<Option<Reply>, Gone> {
+        match self.replies.try_recv() {
+            Ok(reply) => Ok(Some(reply)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Gone),
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
     }
 }
 

@@ -40,3 +40,4 @@ pub use policy::Policy;
 pub use reader::{Progress, Reader, Sink};
 pub use refusal::Refusal;
 pub use signature::{Kind, Verifier};
+pub use wire::{FieldError, is_str_byte};

@@ -18,9 +18,11 @@ pub enum FieldError {
     Character,
 }
 
-/// Whether `byte` may stand in a *str*.
-fn allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"._-+:~@/".contains(&byte)
+/// Whether a byte may stand in a *str* (docs/spec/package.md): one of `A-Z a-z 0-9 . _ - + : ~ @ /`. A text of
+/// such bytes can be shown anywhere without being escaped.
+#[must_use]
+pub const fn is_str_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b':' | b'~' | b'@' | b'/')
 }
 
 /// Reads fields from the front of a byte slice.
@@ -64,7 +66,7 @@ impl<'a> Fields<'a> {
             return Err(FieldError::Length);
         }
         let bytes = self.bytes(length)?;
-        if !bytes.iter().copied().all(allowed) {
+        if !bytes.iter().copied().all(is_str_byte) {
             return Err(FieldError::Character);
         }
         Ok(bytes.iter().copied().map(char::from).collect())

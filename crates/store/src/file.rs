@@ -3,9 +3,9 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use inband_package::head::MAX_INDEX_LENGTH;
@@ -28,14 +28,14 @@ pub struct FileMedium {
 }
 
 impl FileMedium {
-    /// Makes the directory, unless it is there, and two slot images of `slot_length` bytes that take no space yet.
-    /// Images that are there with that length are kept. The record is for [`Store::create`](crate::Store::create) to write.
+    /// Makes the directory, unless it is there, and two slot images of `slot_length` bytes that take no space yet, for
+    /// this user alone. Images that are there with that length are kept. The record is for [`Store::create`](crate::Store::create) to write.
     ///
     /// # Errors
     /// [`MediumErrorKind::InUse`] if an inbandd has the store open; [`MediumErrorKind::NotAStore`] if there is an image of
     /// another length; what the system says otherwise. The message names the path.
     pub fn create(directory: &Path, slot_length: u64) -> Result<Self, MediumError> {
-        fs::create_dir_all(directory).map_err(|error| {
+        make_directory(directory).map_err(|error| {
             io_error("cannot create", directory, &error, "choose a directory that this user may write to")
         })?;
         let lock = lock(directory)?;
@@ -120,7 +120,8 @@ impl FileMedium {
             let path = path.to_path_buf();
             move |error: io::Error| io_error("cannot write", &path, &error, WRITABLE)
         };
-        let mut file = File::create(&temporary).map_err(failed(&temporary))?;
+        let mut file =
+            writable().create(true).truncate(true).open(&temporary).map_err(failed(&temporary))?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed(&temporary))?;
         fs::rename(&temporary, &path).map_err(failed(&path))?;
         self.directory_file.sync_all().map_err(failed(&self.directory))
@@ -145,7 +146,10 @@ impl Medium for FileMedium {
     }
 
     fn sync(&mut self, slot: Slot) -> Result<(), MediumError> {
-        self.image(slot).sync_data().map_err(|error| self.io_error("cannot synchronise", slot, &error))
+        let image = self.image(slot);
+        let synced = image.sync_data();
+        forget_cached(image);
+        synced.map_err(|error| self.io_error("cannot synchronise", slot, &error))
     }
 
     fn load_record(&mut self, place: Place) -> Result<Option<Vec<u8>>, MediumError> {
@@ -189,9 +193,43 @@ fn image_path(directory: &Path, slot: Slot) -> PathBuf {
     })
 }
 
+/// Makes the directory of a store, which no other user may look into, unless it is there. Durable when this returns.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    fs::create_dir_all(parent)?;
+    DirBuilder::new().mode(0o700).create(directory)?;
+    File::open(parent)?.sync_all()
+}
+
+/// How the files of a store are opened to be written: one that is made is this user's alone. Who may write them decides
+/// what boots, and who may open the lock can hold it.
+fn writable() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
+/// Lets go of what the kernel remembers of an image, so that the next read asks the disk. Above all after a failed
+/// synchronisation: the kernel then still has the bytes, takes them for written, and would show them as if the disk had them.
+#[cfg(target_os = "linux")]
+fn forget_cached(image: &File) {
+    // Advice: a file system that has no disk, or keeps the bytes for another reason, may leave it.
+    let _ = rustix::fs::fadvise(image, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// Other systems have no such call, and no BMC runs them.
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(_: &File) {}
+
 /// Opens an image; `create` makes an empty one if it is missing.
 fn open_image(path: &Path, create: bool) -> Result<File, MediumError> {
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path).map_err(|error| {
+    writable().read(true).create(create).truncate(false).open(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             let message = format!("{} is missing; make a store with `inbandd init`", path.display());
             return MediumError::new(MediumErrorKind::NotAStore, message);
@@ -207,8 +245,7 @@ fn length_of(image: &File, path: &Path) -> Result<u64, MediumError> {
 /// Takes the lock of a store, or says that it is taken. The kernel gives it back however the process ends.
 fn lock(directory: &Path) -> Result<File, MediumError> {
     let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
+    let file = writable()
         .create(true)
         .truncate(false)
         .open(&path)

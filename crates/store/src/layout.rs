@@ -1,4 +1,4 @@
-//! The layout of a slot: which image member of a package goes where (docs/spec/store.md, 4).
+//! The layout of a slot: which image member of a package goes where (docs/spec/store.md).
 
 use alloc::string::String;
 use alloc::vec::Vec;

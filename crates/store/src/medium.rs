@@ -31,7 +31,8 @@ pub trait Medium {
     /// The bytes, or some of them, could not be written.
     fn write(&mut self, slot: Slot, offset: u64, data: &[u8]) -> Result<(), MediumError>;
 
-    /// Makes durable what was written to a slot.
+    /// Makes durable what was written to a slot. What is read afterwards comes from the memory itself, and not from a
+    /// cache of what was written, as far as the system lets a medium see to that; also when this failed.
     ///
     /// # Errors
     /// It may or may not be durable.

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use inband_package::is_str_byte;
+
 /// A *str* of docs/spec/package.md: at most `MAX` bytes, each of them `A-Z a-z 0-9 . _ - + : ~ @ /`; may be empty.
 /// It can be printed anywhere without being escaped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,7 +29,7 @@ impl<const MAX: usize> Text<MAX> {
     #[must_use]
     pub fn from_bytes(text: &[u8]) -> Option<Self> {
         let length = u8::try_from(text.len()).ok()?;
-        if text.len() > MAX || !text.iter().all(|&byte| is_allowed(byte)) {
+        if text.len() > MAX || !text.iter().all(|&byte| is_str_byte(byte)) {
             return None;
         }
         let mut bytes = [0; MAX];
@@ -42,7 +44,7 @@ impl<const MAX: usize> Text<MAX> {
         const { assert!(MAX <= u8::MAX as usize) };
         let mut cut = Self::EMPTY;
         for (to, &from) in cut.bytes.iter_mut().zip(text.as_bytes()) {
-            *to = if is_allowed(from) { from } else { b'_' };
+            *to = if is_str_byte(from) { from } else { b'_' };
             cut.length += 1;
         }
         cut
@@ -100,12 +102,6 @@ impl<const MAX: usize> fmt::Debug for Text<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
-}
-
-/// Whether a byte may stand in a *str*.
-#[must_use]
-pub const fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b':' | b'~' | b'@' | b'/')
 }
 
 #[cfg(test)]

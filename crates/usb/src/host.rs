@@ -5,6 +5,12 @@ use core::time::Duration;
 
 use crate::{EndpointAddress, Setup};
 
+#[cfg(test)]
+mod tests;
+
+/// Time that [`HostDevice::run`] waits at least for a transfer to come back that it has cancelled.
+const CANCEL_TIME: Duration = Duration::from_secs(1);
+
 /// Names a transfer between [`HostDevice::submit`] and its [`HostCompletion`]. Never used twice by one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransferId(pub u64);
@@ -123,9 +129,13 @@ pub trait HostDevice {
 
     /// Makes one transfer and waits for its end; after `timeout` it is cancelled and the error is
     /// [`HostError::Cancelled`]. No other transfers may be in flight.
+    ///
+    /// A kernel gives a cancelled transfer back at once. The other side of a network connection may never do so: then it is
+    /// given up, after `timeout` once more and a second at least, with the same error. Should it come back later, the next
+    /// `run` drops it.
     fn run(&mut self, transfer: HostTransfer, timeout: Duration) -> Result<HostCompletion, HostError> {
         let id = self.submit(transfer)?;
-        let deadline = self.now().saturating_add(timeout);
+        let mut deadline = self.now().saturating_add(timeout);
         let mut cancelled = false;
         loop {
             while let Some(completion) = self.poll() {
@@ -137,11 +147,15 @@ pub trait HostDevice {
                 }
             }
             let left = deadline.saturating_sub(self.now());
-            if left.is_zero() && !cancelled {
+            if !left.is_zero() {
+                self.wait(left);
+            } else if cancelled {
+                return Err(HostError::Cancelled);
+            } else {
                 self.cancel(id);
                 cancelled = true;
+                deadline = self.now().saturating_add(timeout.max(CANCEL_TIME));
             }
-            self.wait(if cancelled { timeout } else { left });
         }
     }
 

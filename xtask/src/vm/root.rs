@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::kernel::Kernel;
 use super::{modules, suite};
-use crate::{Outcome, program};
+use crate::{Outcome, layout, program};
 
 /// Programs of the host that the guest gets, under the path they have here.
 const PROGRAMS: &[&str] = &["busybox", "dfu-suffix", "dfu-util", "lsusb", "udevadm", "usbip"];
@@ -50,14 +50,25 @@ impl Root {
         if self.top.exists() {
             fs::remove_dir_all(&self.top)?;
         }
-        for folder in
-            ["usr/bin", "usr/sbin", "usr/lib/systemd", "usr/lib64", "dev", "etc", "proc", "run", "sys", "tmp"]
-        {
+        for folder in [
+            "usr/bin",
+            "usr/sbin",
+            "usr/lib/systemd",
+            "usr/lib64",
+            "dev",
+            "etc",
+            "proc",
+            "run",
+            "sys",
+            "tmp",
+            "var",
+        ] {
             fs::create_dir_all(self.top.join(folder))?;
         }
         for folder in ["bin", "sbin", "lib", "lib64"] {
             symlink(format!("usr/{folder}"), self.top.join(folder))?;
         }
+        symlink("/run", self.top.join("var/run"))?;
         // udevadm is the daemon too when it is called so.
         symlink("/usr/bin/udevadm", self.top.join("usr/lib/systemd/systemd-udevd"))
     }
@@ -105,8 +116,10 @@ impl Root {
         program::output(Command::new(depmod).arg("--basedir").arg(&self.top).arg(&kernel.release)).map(drop)
     }
 
-    /// Copies the scripts to /guest; `init` is the kernel's first program.
+    /// Copies the scripts and the udev rules we ship to /guest; `init` is the kernel's first program.
     fn add_scripts(&self) -> Outcome {
+        let rules = Path::new("contrib/udev/70-inband.rules");
+        self.add(&layout::workspace().join(rules), Path::new("/guest/70-inband.rules"))?;
         let folder = suite::scripts();
         let entries = fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
         for file in entries.flatten().map(|entry| entry.path()) {

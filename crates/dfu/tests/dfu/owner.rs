@@ -264,13 +264,47 @@ fn stalled_requests_do_not_keep_the_device() {
     assert_eq!(bench.device.state(), State::AppIdle);
 }
 
-/// A pause in a download is the owner's to judge.
+/// A host that was killed in the middle, or behind its last block, must not hold the device for ever.
 #[test]
-fn a_paused_download_has_no_deadline_until_the_owner_fails_it() {
+fn a_download_that_nobody_goes_on_with_ends_after_a_minute() {
+    for (complete, status) in [(false, true), (true, true), (true, false)] {
+        let mut bench = Bench::lenient();
+        bench.out(Request::Dnload, 0, &[1; 10]).unwrap();
+        bench.device.set_complete(complete);
+        if status {
+            bench.assert_status(State::DfuDnloadIdle, Status::Ok);
+        }
+        bench.pass(IDLE_LIMIT - MS);
+        assert_ne!(bench.device.state(), State::AppIdle);
+        assert_eq!(bench.aborts(), []);
+        bench.pass(MS);
+        assert_eq!(bench.device.state(), State::AppIdle);
+        assert_eq!(bench.aborts(), [Cause::Idle]);
+        assert_eq!(bench.events.last(), Some(&Event::Leave));
+        bench.assert_next_session();
+    }
+}
+
+#[test]
+fn requests_keep_a_paused_download() {
     let mut bench = Bench::lenient();
     bench.block(0, &[1; 10]);
+    for _ in 0..5 {
+        bench.pass(IDLE_LIMIT - MS);
+        bench.assert_status(State::DfuDnloadIdle, Status::Ok);
+    }
+    bench.block(1, &[1; 10]);
+}
+
+/// While the owner works it is no pause of the host's.
+#[test]
+fn a_busy_owner_is_waited_for() {
+    let mut bench = Bench::lenient();
+    bench.out(Request::Dnload, 0, &[1; 10]).unwrap();
+    bench.device.set_intake(Intake::Busy { poll_ms: 30 });
     assert_eq!(bench.device.poll_timeout(), None);
     bench.pass(10 * IDLE_LIMIT);
+    assert_eq!(bench.aborts(), []);
     bench.device.set_intake(Intake::Failed(Status::ErrNotDone));
     bench.pass(MS);
     assert_eq!(bench.device.state(), State::AppIdle);

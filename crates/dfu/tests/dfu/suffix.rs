@@ -39,6 +39,24 @@ fn checksum_is_not_inverted() {
     assert_eq!(crc(b"").value(), 0xffff_ffff);
 }
 
+/// Bit by bit, as appendix B has it, whatever portions the bytes come in.
+#[test]
+fn checksum_is_that_of_the_polynomial() {
+    let bytes: Vec<u8> = (0_u32..300).map(|at| (at * at >> 3) as u8).collect();
+    let mut expected = 0xffff_ffff_u32;
+    for byte in &bytes {
+        expected ^= u32::from(*byte);
+        for _ in 0..8 {
+            expected = (expected >> 1) ^ if expected & 1 != 0 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    for portion in 1..=bytes.len() {
+        let mut crc = Crc32::new();
+        bytes.chunks(portion).for_each(|bytes| crc.update(bytes));
+        assert_eq!(crc.value(), expected, "{portion} bytes at a time");
+    }
+}
+
 #[test]
 fn vectors() {
     for (payload, suffix, bytes) in [(&b"123456789"[..], OURS, NINE), (b"", ANYONES, EMPTY)] {

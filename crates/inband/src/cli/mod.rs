@@ -17,7 +17,8 @@ use crate::{
     commands,
     error::Error,
     find::Scope,
-    output::Output,
+    logger,
+    output::{Output, Verbosity},
     package,
     update::{self, Plan, event::Listener, show::Show},
     usb::{Bus, KernelBus, UsbipBus},
@@ -53,6 +54,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    if cli.global.verbosity() == Verbosity::Verbose {
+        logger::init();
+    }
     let mut output = Output::standard(cli.global.json, cli.global.verbosity());
     ExitCode::from(run(&cli, &mut output))
 }

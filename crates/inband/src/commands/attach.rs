@@ -15,8 +15,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Attaches a device, and with `keep` again whenever it comes back.
 ///
 /// # Errors
-/// [`Error::Usage`], [`Error::Attach`], [`Error::NoDevice`], [`Error::ManyDevices`]; with `keep` it ends with
-/// [`Error::Cancelled`] only.
+/// [`Error::Usage`], [`Error::Attach`], [`Error::NoDevice`], [`Error::ManyDevices`]. With `keep` it ends when the user asks for it.
 #[cfg(target_os = "linux")]
 pub fn run(
     args: &Attach,
@@ -26,9 +25,9 @@ pub fn run(
 ) -> Result<(), Error> {
     let server = server.ok_or_else(|| Error::Usage("attach needs --usbip HOST[:PORT]".to_owned()))?;
     let busid = busid(args, server)?;
-    let mut waits = false;
+    let mut last = None;
     loop {
-        match usbip::attach::attach((server.host.as_str(), server.port), &busid) {
+        match usbip::attach::attach((server.host.as_str(), server.port), &busid, last) {
             Ok(port) => {
                 output.text(format_args!("{server}/{busid} is on port {port} of vhci_hcd"));
                 output.json(
@@ -38,16 +37,18 @@ pub fn run(
                 if !args.keep {
                     return Ok(());
                 }
-                waits = true;
+                last = Some(port);
             }
             // As long as the kernel has it the server says it is in use; in between it is not there.
-            Err(AttachError::Client(error)) if waits && is_passing(&error) => {}
+            Err(AttachError::Client(error)) if last.is_some() && is_passing(&error) => {}
             Err(error) => {
                 let permission = matches!(&error, AttachError::Refused { source, .. } if source.kind() == ErrorKind::PermissionDenied);
                 return Err(Error::Attach { reason: error.to_string(), permission });
             }
         }
-        cancel.check()?;
+        if cancel.is_requested() {
+            return Ok(());
+        }
         thread::sleep(POLL);
     }
 }

@@ -60,7 +60,9 @@ pub fn run(scope: &Scope<'_>, all: bool, output: &mut Output) -> Result<(), Erro
     Ok(())
 }
 
-fn table(rows: &[Facts]) -> Table {
+/// The list for people.
+#[must_use]
+pub fn table(rows: &[Facts]) -> Table {
     let mut table = Table::new(&["PATH", "SERIAL", "MACHINE", "MODE", "RUNS", "NEXT BOOT", "STATE", "DOOR"]);
     for facts in rows {
         let next = if facts.boots_next == facts.running {
@@ -105,7 +107,7 @@ fn other_table(rows: &[OtherFacts]) -> Table {
 fn other_facts(other: &Other) -> OtherFacts {
     let sighting = &other.sighting;
     let (reason, advice) = match &other.reason {
-        Reason::Foreign(reason) => (shown(reason), None),
+        Reason::Foreign(reason) => (reason.clone(), None),
         Reason::Unreadable { error, advice } => (error.to_string(), advice.clone()),
     };
     OtherFacts {

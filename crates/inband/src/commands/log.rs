@@ -12,16 +12,25 @@ use crate::{
     usb::Selector,
 };
 
-#[derive(Serialize)]
-struct Record {
-    session: u32,
-    state: &'static str,
-    result: &'static str,
-    result_code: u16,
-    door: Option<&'static str>,
-    slot: &'static str,
-    version: String,
-    package: String,
+/// A record of the log, as JSON has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// Session id.
+    pub session: u32,
+    /// The state the record was made in.
+    pub state: &'static str,
+    /// The result by name; `unknown` for a number this version does not know.
+    pub result: &'static str,
+    /// The same by number.
+    pub result_code: u16,
+    /// The door the session came through.
+    pub door: Option<&'static str>,
+    /// The slot that was the target.
+    pub slot: &'static str,
+    /// Version of the package.
+    pub version: String,
+    /// First 8 bytes of the SHA-256 of the package's head.
+    pub package: String,
 }
 
 /// Shows the BMC's log, newest first.
@@ -55,7 +64,9 @@ pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) 
     Ok(())
 }
 
-fn record(page: &LogPage) -> Record {
+/// A page of the log as a record.
+#[must_use]
+pub fn record(page: &LogPage) -> Record {
     Record {
         session: page.session,
         state: page.state.name(),

@@ -1,11 +1,273 @@
-//! `inband demo`.
+//! `inband demo`: a virtual BMC in this process, updated and attacked over USB/IP on loopback.
 
-use crate::{cancel::Cancel, cli::args::Demo, error::Error, output::Output};
+mod packages;
+mod report;
+mod scratch;
+mod virtual_bmc;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use inband_dfu::host::InterfaceMode;
+use inband_session::{DoorPolicy, ResultCode};
+use inband_store::{Firmware, text::Text};
+use inbandd::config::{
+    Activation, Config, Conformance, Dfu, Doors, Identity, Region, SignatureKind, Signatures, Store, Usb,
+    When,
+};
+
+pub use scratch::Scratch;
+pub use virtual_bmc::VirtualBmc;
+
+use self::{
+    packages::{Forgery, Good, images, public},
+    report::Report,
+};
+use crate::{
+    bmc::Bmc,
+    cancel::Cancel,
+    cli::args::Demo,
+    commands::facts::Facts,
+    error::Error,
+    find::Scope,
+    follow::{Expected, follow},
+    output::Output,
+    text::{bytes, seconds},
+    update::{
+        self, Payload, Plan, Prepared,
+        enter::{self, BACK_LIMIT},
+        event::{Event, Listener},
+        show::Show,
+    },
+    usb::UsbipBus,
+};
+
+/// The vendor id of the virtual BMC: the Linux Foundation's, as OpenBMC gadgets use it.
+const VENDOR: u16 = 0x1d6b;
+/// idProduct at run-time.
+const PRODUCT: u16 = 0x0104;
+/// idProduct in DFU mode.
+const DFU_PRODUCT: u16 = 0x0105;
+/// Room in the slot behind what the package needs.
+const SPARE: u64 = 1 << 20;
+/// How long the restart into the new firmware may take.
+const RESTART_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs the demo.
 ///
 /// # Errors
-/// [`Error::Demo`].
-pub fn run(_: &Demo, _: &mut Output, _: &Cancel) -> Result<(), Error> {
-    Err(Error::Demo { failed: 0, all: 0 })
+/// [`Error::Demo`] if a verdict was not the expected one; any other if it could not be run to its end.
+pub fn run(args: &Demo, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
+    let start = Instant::now();
+    let scratch = Scratch::new()?;
+    let mut report = Report::new(output);
+
+    report.step("A package and a virtual BMC");
+    let good = match (&args.package, &args.key) {
+        (Some(package), Some(key)) => Good::open(package, key, cancel)?,
+        _ => Good::make(&scratch, u64::from(args.size) << 20, cancel)?,
+    };
+    report.line(format_args!(
+        "package: version {}, security version {}, {}, Ed25519; ready after {}",
+        good.contents.index.version,
+        good.contents.index.security_version,
+        bytes(good.length()),
+        seconds(start.elapsed())
+    ));
+    let config = configuration(&scratch, &good)?;
+    let bmc = VirtualBmc::start(config)?;
+    let server = bmc.server();
+    report.line(format_args!(
+        "BMC: serves USB/IP on {server}; this process is its host, without root and without a driver"
+    ));
+    let bus = UsbipBus::new(server.clone());
+    let scope = Scope { bus: &bus, name: format!("at {server}"), hint: String::new() };
+
+    good_update(&scope, &good, &mut report, cancel)?;
+    attacks(&scope, &scratch, &good, &mut report, cancel)?;
+    report.finish(start.elapsed())
+}
+
+/// DETACH, update, restart, with a look at the BMC before and after each.
+fn good_update(
+    scope: &Scope<'_>,
+    good: &Good,
+    report: &mut Report<'_>,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    report.step("At run-time");
+    let mut bmc = scope.one(None)?;
+    report.descriptors(&bmc);
+    let before = facts(&mut bmc)?;
+    report.slots(&before);
+
+    report.step("DETACH");
+    let (bmc, after) = enter::dfu_mode(scope.bus, bmc, cancel)?;
+    report.line(format_args!("back on the bus in DFU mode after {}", seconds(after)));
+    report.descriptors(&bmc);
+
+    report.step("The update");
+    let plan = Plan { package: good.path.clone(), keys: None, wait: Some(RESTART_LIMIT) };
+    let prepared = Prepared { contents: good.contents.clone(), bmc };
+    let mut watch = Watch { show: Show::bar_only(report.output()), seen: Vec::new() };
+    let result = update::run(scope.bus, &plan, prepared, &mut watch, cancel);
+    let seen = std::mem::take(&mut watch.seen);
+    drop(watch);
+    report.update(&seen);
+    report.verdict("the good package", "ok", verdict_name(&result)?);
+
+    report.step("After the restart");
+    let mut bmc = scope.one(None)?;
+    report.descriptors(&bmc);
+    let now = facts(&mut bmc)?;
+    report.slots(&now);
+    let other = if before.running == "a" { "b" } else { "a" };
+    report.verdict(
+        "what runs",
+        &format!("{} in slot {other}", good.contents.index.version),
+        &format!("{} in slot {}", now.version(now.running), now.running),
+    );
+    Ok(())
+}
+
+/// Sends what no BMC should take. The host's own check is left out: the BMC has to refuse by itself.
+fn attacks(
+    scope: &Scope<'_>,
+    scratch: &Scratch,
+    good: &Good,
+    report: &mut Report<'_>,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    report.step("What it refuses");
+    let attacks = [
+        ("tampered: one bit of the image changed", ResultCode::BadChunk, Forgery::tampered(good)),
+        ("truncated: the first half", ResultCode::Truncated, Some(Forgery::truncated(good))),
+        ("for another board", ResultCode::WrongMachine, Some(Forgery::wrong_machine(scratch, good)?)),
+        ("signed by a stranger", ResultCode::UnknownKey, Some(Forgery::other_key(scratch, good)?)),
+        (
+            "downgrade: below the security floor",
+            ResultCode::OldSecurityVersion,
+            Forgery::downgrade(scratch, good)?,
+        ),
+    ];
+    for (what, expected, forgery) in attacks {
+        let Some(forgery) = forgery else {
+            report.line(format_args!("{what}: cannot be made of this package"));
+            continue;
+        };
+        let mut bmc = scope.one(None)?;
+        let before = facts(&mut bmc)?;
+        let follow_up = Expected::from(&bmc, InterfaceMode::Runtime);
+        let mut read = forgery.open()?;
+        let payload = Payload { read: &mut read, total: forgery.length, path: &forgery.path };
+        let result = update::transfer(scope.bus, bmc, payload, &mut Silent, cancel);
+        let result = result.map(|(bmc, _)| update::end(scope.bus, bmc));
+        let seen = verdict_name(&result)?;
+        let mut bmc = follow(scope.bus, &follow_up, BACK_LIMIT, cancel)?;
+        let after = facts(&mut bmc)?;
+        report.refusal(what, seen, &after);
+        report.verdict(what, expected.name(), seen);
+        let alive =
+            |facts: &Facts| format!("{} runs, slot {} next", facts.version(facts.running), facts.boots_next);
+        if alive(&before) != alive(&after) {
+            report.verdict("the BMC after that", &alive(&before), &alive(&after));
+        }
+    }
+    Ok(())
+}
+
+/// The BMC's result by name; an error that is none of its results ends the demo.
+fn verdict_name(result: &Result<(), Error>) -> Result<&'static str, Error> {
+    match result {
+        Ok(()) => Ok(ResultCode::Ok.name()),
+        Err(Error::Refused { code, .. }) => Ok(code.name()),
+        Err(Error::Cancelled | Error::Aborted { .. }) => Err(Error::Cancelled),
+        Err(other) => Err(Error::System {
+            action: "go on with the demo",
+            source: std::io::Error::other(other.to_string()),
+        }),
+    }
+}
+
+fn facts(bmc: &mut Bmc) -> Result<Facts, Error> {
+    Facts::read(bmc).map_err(|source| bmc.failure("read the status", source))
+}
+
+/// Shows the update and remembers what happened.
+struct Watch<'a> {
+    show: Show<'a>,
+    seen: Vec<Event>,
+}
+
+impl Listener for Watch<'_> {
+    fn event(&mut self, event: &Event) {
+        if !matches!(event, Event::Progress { .. }) {
+            self.seen.push(event.clone());
+        }
+        self.show.event(event);
+    }
+}
+
+/// Shows nothing: five refusals with progress each would only be long.
+struct Silent;
+
+impl Listener for Silent {
+    fn event(&mut self, _: &Event) {}
+}
+
+/// The configuration of a BMC that takes this package, with its key and its store in place.
+fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
+    let failed = |source| Error::File { path: scratch.folder().to_owned(), action: "write to", source };
+    let keys = scratch.path("keys");
+    fs::create_dir(&keys).map_err(failed)?;
+    let pem = public(&good.key, &good.path)?
+        .to_pem()
+        .map_err(|error| Error::Key { path: good.path.clone(), reason: error.to_string() })?;
+    fs::write(keys.join("release.pem"), pem).map_err(failed)?;
+    let mut regions = Vec::new();
+    let mut offset = 0_u64;
+    for image in images(&good.contents) {
+        // Regions begin where flash can be erased.
+        let size = image.length.next_multiple_of(64 * 1024).max(64 * 1024);
+        regions.push(Region { member: image.name.clone(), offset, size });
+        offset = offset.saturating_add(size);
+    }
+    let config = Config {
+        machine: good.contents.head.machine.clone(),
+        usb: Usb::Usbip(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        identity: Identity {
+            vendor_id: VENDOR,
+            product_id: PRODUCT,
+            dfu_product_id: DFU_PRODUCT,
+            serial: "DEMO-0001".to_owned(),
+            manufacturer: "Inband".to_owned(),
+            product: "virtual BMC".to_owned(),
+            busid: "1-1".to_owned(),
+        },
+        signatures: Signatures { keys, required: vec![SignatureKind::Ed25519] },
+        store: Store {
+            path: scratch.path("store"),
+            slot_size: offset.saturating_add(SPARE),
+            max_package: good.length(),
+            trial_boots: 3,
+        },
+        regions,
+        doors: Doors { dfu: Dfu { policy: DoorPolicy::Always, conformance: Conformance::Lenient } },
+        activation: Activation { when: When::Immediate },
+    };
+    let refused = |error: inbandd::Error| Error::System {
+        action: "make the virtual BMC's store",
+        source: std::io::Error::other(error.to_string()),
+    };
+    config.check().map_err(|error| refused(error.into()))?;
+    let firmware = Firmware {
+        version: Text::cut("1.0.0"),
+        bcd_device: 0x0100,
+        security_version: good.contents.index.security_version.saturating_sub(1),
+    };
+    inbandd::open::init(&config, &firmware).map_err(refused)?;
+    Ok(config)
 }

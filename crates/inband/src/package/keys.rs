@@ -53,9 +53,16 @@ pub fn load(files: &[PathBuf], directory: Option<&Path>) -> Result<Option<KeyRin
             .map_err(|error| Error::Key { path: path.clone(), reason: error.to_string() })?;
         keys.push(key);
     }
+    ring(keys, &first).map(Some)
+}
+
+/// A ring of these keys, of which each may sign; `path` names them if they do not do.
+///
+/// # Errors
+/// [`Error::Key`].
+pub fn ring(keys: Vec<PublicKey>, path: &Path) -> Result<KeyRing, Error> {
     KeyRing::new(vec![Kind::Ed25519], keys)
-        .map(Some)
-        .map_err(|error| Error::Key { path: first, reason: error.to_string() })
+        .map_err(|error| Error::Key { path: path.to_owned(), reason: error.to_string() })
 }
 
 fn in_directory(directory: &Path) -> Result<Vec<PathBuf>, Error> {

@@ -6,7 +6,7 @@ use inband_dfu::{
     host::{Error as DfuError, InterfaceMode},
     wire::Request,
 };
-use inband_session::{Door, DoorState, ResultCode};
+use inband_session::{Door, DoorState, ResultCode, SessionState};
 
 use crate::{
     bmc::Bmc,
@@ -29,7 +29,7 @@ pub fn dfu_mode(bus: &dyn Bus, mut bmc: Bmc, cancel: &Cancel) -> Result<(Bmc, Du
     let interface = *bmc.interface();
     match dfu::detach(bmc.device(), &interface, cancel) {
         Ok(()) => {}
-        Err(Stop::Cancelled) => return Err(Error::Cancelled),
+        Err(Stop::Cancelled { .. }) => return Err(Error::Cancelled),
         Err(Stop::Dfu(error @ DfuError::Refused { request: Request::Detach, .. })) => {
             return Err(refused(&mut bmc, error));
         }
@@ -47,7 +47,9 @@ pub fn dfu_mode(bus: &dyn Bus, mut bmc: Bmc, cancel: &Cancel) -> Result<(Bmc, Du
 fn refused(bmc: &mut Bmc, error: DfuError) -> Error {
     let code = match bmc.status() {
         Ok(status) if status.door_state(Door::Dfu) == DoorState::Shut => ResultCode::DoorShut,
-        Ok(status) if status.state.is_at_work() || status.door.is_some() => ResultCode::Busy,
+        Ok(status) if status.state.is_at_work() || status.state == SessionState::Activating => {
+            ResultCode::Busy
+        }
         Ok(_) | Err(_) => return bmc.failure("enter DFU mode", DeviceError::Dfu(error)),
     };
     Error::Refused { place: bmc.place.clone(), code }

@@ -35,6 +35,8 @@ use crate::{
 const READ_AHEAD: usize = 64 * 1024;
 /// How long a BMC may take to read the slot back and put the result into its status.
 const VERIFY_LIMIT: Duration = Duration::from_secs(600);
+/// How long to look for a BMC that leaves DFU mode.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// Between two looks at a status that is about to change.
 const STATUS_POLL: Duration = Duration::from_millis(100);
 
@@ -120,6 +122,50 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     let Prepared { contents, bmc } = prepared;
+    let total = contents.head.total_length;
+    let failed = |source| Error::File { path: plan.package.clone(), action: "read", source };
+    let file = File::open(&plan.package).map_err(failed)?;
+    let mut payload = BufReader::with_capacity(READ_AHEAD, file);
+    let (bmc, status) =
+        transfer(bus, bmc, Payload { read: &mut payload, total, path: &plan.package }, listener, cancel)?;
+    if status.head != contents.head_digest[..status.head.len()] {
+        // It says all is well, but with another package: nothing it says can be relied on.
+        let source = DeviceError::Contradiction("another package than it was sent");
+        return Err(bmc.failure("learn the result", source));
+    }
+    listener
+        .event(&Event::Staged { slot: status.boots_next.name(), version: contents.index.version.clone() });
+    let expected = Expected::from(&bmc, InterfaceMode::Runtime);
+    end(bus, bmc);
+    match plan.wait {
+        Some(limit) => wait_for_activation(bus, &expected, &status, limit, listener, cancel),
+        None => Ok(()),
+    }
+}
+
+/// What is sent.
+pub struct Payload<'a> {
+    /// Where its bytes come from.
+    pub read: &'a mut dyn Read,
+    /// How many of them are sent.
+    pub total: u64,
+    /// The file, to name it if it cannot be read.
+    pub path: &'a Path,
+}
+
+/// Sends bytes to a BMC and learns its verdict, without looking at the bytes first. A BMC that took them is returned, still in DFU
+/// mode if it stays there, with its status.
+///
+/// # Errors
+/// [`Error::Refused`] with the BMC's result; [`Error::Cancelled`]; those of reading and of devices. The BMC is then asked to
+/// return to run-time.
+pub fn transfer(
+    bus: &dyn Bus,
+    bmc: Bmc,
+    payload: Payload<'_>,
+    listener: &mut dyn Listener,
+    cancel: &Cancel,
+) -> Result<(Bmc, StatusPage), Error> {
     let mut bmc = match bmc.mode() {
         // Somebody left it there; the host sequence clears up what there is.
         InterfaceMode::Dfu => bmc,
@@ -130,75 +176,49 @@ pub fn run(
             bmc
         }
     };
+    let Payload { read, total, path } = payload;
     let start = Instant::now();
-    let end = send(&mut bmc, &plan.package, contents.head.total_length, listener, cancel);
-    let (mut bmc, status) = match end {
-        Ok(End::Idle) => {
-            let status = settled(&mut bmc, cancel)?;
-            (bmc, status)
-        }
+    let interface = *bmc.interface();
+    listener.event(&Event::Start { total });
+    let sent = dfu::download(
+        bmc.device(),
+        &interface,
+        total,
+        cancel,
+        |block| read.read_exact(block),
+        |sent| listener.event(&Event::Progress { sent, total }),
+    );
+    let mut bmc = match sent {
+        Ok(End::Idle) => bmc,
         Ok(end @ (End::WantsReset | End::Left)) => {
             if end == End::WantsReset {
                 let _ = bmc.device().reset();
             }
             let expected = Expected::from(&bmc, InterfaceMode::Runtime);
             drop(bmc);
-            let mut bmc = follow(bus, &expected, BACK_LIMIT, cancel)?;
-            let status = settled(&mut bmc, cancel)?;
-            (bmc, status)
+            follow(bus, &expected, BACK_LIMIT, cancel)?
         }
-        Err(stop) => return Err(stopped(&mut bmc, &plan.package, stop)),
+        Err(stop) => return Err(stopped(bus, bmc, path, stop)),
     };
+    let status = settled(&mut bmc, cancel)?;
     if let Some(error) = verdict(&bmc, &status) {
-        if bmc.mode() == InterfaceMode::Dfu {
-            enter::leave(&mut bmc);
-        }
+        end(bus, bmc);
         return Err(error);
     }
-    if status.head != contents.head_digest[..status.head.len()] {
-        // It says all is well, but with another package: nothing it says can be relied on.
-        let source = DeviceError::Dfu(DfuError::Misuse("the BMC reports another package than it was sent"));
-        return Err(bmc.failure("learn the result", source));
-    }
-    listener
-        .event(&Event::Sent { total: contents.head.total_length, elapsed_ms: milliseconds(start.elapsed()) });
-    listener
-        .event(&Event::Staged { slot: status.boots_next.name(), version: contents.index.version.clone() });
-    let expected = Expected::from(&bmc, InterfaceMode::Runtime);
-    if bmc.mode() == InterfaceMode::Dfu {
-        enter::leave(&mut bmc);
-    }
-    drop(bmc);
-    match plan.wait {
-        Some(limit) => wait_for_activation(bus, &expected, &status, limit, listener, cancel),
-        None => {
-            // So that whoever looks next finds it at run-time. That the firmware is staged is true in any case.
-            let _ = follow(bus, &expected, BACK_LIMIT, cancel);
-            Ok(())
-        }
-    }
+    listener.event(&Event::Sent { total, elapsed_ms: milliseconds(start.elapsed()) });
+    Ok((bmc, status))
 }
 
-/// Sends the archive, without what may follow it in the file.
-fn send(
-    bmc: &mut Bmc,
-    path: &Path,
-    total: u64,
-    listener: &mut dyn Listener,
-    cancel: &Cancel,
-) -> Result<End, Stop> {
-    let file = File::open(path).map_err(Stop::Read)?;
-    let mut file = BufReader::with_capacity(READ_AHEAD, file);
-    let interface = *bmc.interface();
-    listener.event(&Event::Start { total });
-    dfu::download(
-        bmc.device(),
-        &interface,
-        total,
-        cancel,
-        |block| file.read_exact(block),
-        |sent| listener.event(&Event::Progress { sent, total }),
-    )
+/// Lets go of a BMC. One in DFU mode is asked to leave it, and followed, so that whoever looks next finds it at run-time;
+/// if it does not come back soon, that is its own affair.
+pub fn end(bus: &dyn Bus, mut bmc: Bmc) {
+    if bmc.mode() == InterfaceMode::Dfu {
+        let expected = Expected::from(&bmc, InterfaceMode::Runtime);
+        enter::leave(&mut bmc);
+        drop(bmc);
+        // A user who wants to stop waits for this too: it is short, and the end of what was asked for.
+        let _ = follow(bus, &expected, LEAVE_LIMIT, &Cancel::default());
+    }
 }
 
 /// The status once the BMC has made up its mind.
@@ -223,16 +243,19 @@ fn verdict(bmc: &Bmc, status: &StatusPage) -> Option<Error> {
     match status.result() {
         None => Some(Error::UnknownResult { place, number: status.result_code }),
         Some(ResultCode::Ok) => None,
-        Some(code) if code.is_ok() => Some(Error::Refused { place, code: ResultCode::Internal }),
+        Some(ResultCode::None) => Some(bmc.failure(
+            "learn the result",
+            DeviceError::Contradiction("that there was no session, after it took a package"),
+        )),
         Some(code) => Some(Error::Refused { place, code }),
     }
 }
 
 /// Why the download ended early. A refusal's reason is in the status, which DFU's sixteen codes cannot tell as well.
-fn stopped(bmc: &mut Bmc, path: &Path, stop: Stop) -> Error {
+fn stopped(bus: &dyn Bus, mut bmc: Bmc, path: &Path, stop: Stop) -> Error {
     let error = match stop {
         Stop::Read(source) => Error::File { path: path.to_owned(), action: "read", source },
-        Stop::Cancelled => Error::Cancelled,
+        Stop::Cancelled { handed_over } => Error::Aborted { place: bmc.place.clone(), handed_over },
         Stop::Dfu(error) => match (&error, bmc.status()) {
             // Gone is gone: it cannot be asked.
             (DfuError::Gone, _) | (_, Err(_)) => return bmc.failure("send the package", error.into()),
@@ -244,7 +267,7 @@ fn stopped(bmc: &mut Bmc, path: &Path, stop: Stop) -> Error {
             },
         },
     };
-    enter::leave(bmc);
+    end(bus, bmc);
     error
 }
 

@@ -18,6 +18,8 @@ const LINE_STEP: u64 = 10;
 /// A sink of events for a person or a program.
 pub struct Show<'a> {
     output: &'a mut Output,
+    /// Somebody else tells what happened: no text but the bar.
+    bar_only: bool,
     bar: Option<ProgressBar>,
     /// When the first byte was sent.
     start: Instant,
@@ -30,7 +32,16 @@ pub struct Show<'a> {
 impl<'a> Show<'a> {
     /// Shows events on an output.
     pub fn new(output: &'a mut Output) -> Self {
-        Self { output, bar: None, start: Instant::now(), line: 0, last: None }
+        Self::with(output, false)
+    }
+
+    /// Shows a bar on a terminal, JSON where that was asked for, and no text.
+    pub fn bar_only(output: &'a mut Output) -> Self {
+        Self::with(output, true)
+    }
+
+    fn with(output: &'a mut Output, bar_only: bool) -> Self {
+        Self { output, bar_only, bar: None, start: Instant::now(), line: 0, last: None }
     }
 
     fn begin(&mut self, total: u64) {
@@ -48,12 +59,13 @@ impl<'a> Show<'a> {
     fn progress(&mut self, event: &Event, sent: u64, total: u64) {
         if self.output.is_json() {
             if sent == total || self.last.is_none_or(|last| last.elapsed() >= JSON_INTERVAL) {
-                self.last = Some(Instant::now());
+                // The first bytes that are taken are news, however soon they are.
+                self.last = (sent > 0).then(Instant::now);
                 self.output.json_event(event);
             }
         } else if let Some(bar) = &self.bar {
             bar.set_position(sent);
-        } else {
+        } else if !self.bar_only {
             let percent = sent.saturating_mul(100).checked_div(total).unwrap_or(100);
             let line = percent - percent % LINE_STEP;
             if line > self.line {
@@ -93,8 +105,8 @@ impl<'a> Show<'a> {
                 self.output
                     .note(format_args!("DFU mode after {}", seconds(Duration::from_millis(*after_ms))));
             }
-            Event::Start { total } => self.begin(*total),
-            Event::Progress { sent, total } => self.progress(event, *sent, *total),
+            // These two are no text.
+            Event::Start { .. } | Event::Progress { .. } => {}
             Event::Sent { total, elapsed_ms } => {
                 self.end_bar();
                 let elapsed = Duration::from_millis(*elapsed_ms);
@@ -123,6 +135,8 @@ impl Listener for Show<'_> {
         match event {
             Event::Progress { sent, total } => self.progress(event, *sent, *total),
             _ if self.output.is_json() => self.output.json_event(event),
+            Event::Start { total } => self.begin(*total),
+            _ if self.bar_only => self.end_bar(),
             _ => self.text(event),
         }
     }

@@ -4,11 +4,15 @@ use std::{fs, path::Path};
 
 use nusb::DeviceInfo;
 
-/// How to be allowed to open devices of a vendor.
+/// How to be allowed to open BMCs of a vendor. The rule is for its devices with a DFU interface, in either mode: the vendor's
+/// others, such as all root hubs if it is 1d6b, are none of ours. On a server there is nobody at a seat, hence the group.
 pub(super) fn permission_advice(vendor_id: u16) -> String {
     format!(
-        "run it as root, or put the line\n  SUBSYSTEM==\"usb\", ATTR{{idVendor}}==\"{vendor_id:04x}\", TAG+=\"uaccess\"\n\
-         into /etc/udev/rules.d/70-inband.rules, then `udevadm control --reload` and `udevadm trigger`"
+        "run it as root, or, as a member of the group plugdev, put the line\n  \
+         SUBSYSTEM==\"usb\", ATTR{{idVendor}}==\"{vendor_id:04x}\", ENV{{ID_USB_INTERFACES}}==\"*:fe010?:*\", \
+         MODE=\"0660\", GROUP=\"plugdev\", TAG+=\"uaccess\"\n\
+         into /etc/udev/rules.d/70-inband.rules, then `udevadm control --reload` and \
+         `udevadm trigger --subsystem-match=usb`"
     )
 }
 
@@ -92,6 +96,8 @@ mod tests {
     #[test]
     fn the_advice_holds_a_rule_that_udev_understands() {
         let advice = permission_advice(0x1d6b);
-        assert!(advice.contains(r#"SUBSYSTEM=="usb", ATTR{idVendor}=="1d6b", TAG+="uaccess""#), "{advice}");
+        let rule =
+            r#"SUBSYSTEM=="usb", ATTR{idVendor}=="1d6b", ENV{ID_USB_INTERFACES}=="*:fe010?:*", MODE="0660","#;
+        assert!(advice.lines().any(|line| line.trim_start().starts_with(rule)), "{advice}");
     }
 }

@@ -1,11 +1,16 @@
 //! What the tests of the program share: running it, and the packages they run it with.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+pub(crate) mod bmc;
+pub(crate) mod zoo;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
+    sync::{PoisonError, RwLock},
 };
 
 /// The board of all packages and BMCs here.
@@ -58,9 +63,21 @@ impl Run {
     }
 }
 
+/// Held for reading while a process is started, and for writing while a store changes hands: a process that is being
+/// started has this one's files open for a moment, and so its locks.
+pub(crate) static STARTING: RwLock<()> = RwLock::new(());
+
+/// Starts a process; once this returns, it has none of our files any more.
+pub(crate) fn spawn(command: &mut Command) -> Child {
+    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().expect("the program starts")
+}
+
 /// Runs the program to its end.
 pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
-    command(arguments).output().expect("the program starts").into()
+    let mut command = command(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(&mut command).wait_with_output().expect("the program ends").into()
 }
 
 /// A folder with a key pair (`release.key`, `release.pub`) and what tests put there.

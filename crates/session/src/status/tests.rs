@@ -187,7 +187,7 @@ fn fields_out_of_range_are_refused() {
 
 #[test]
 fn a_text_that_a_terminal_would_obey_is_refused() {
-    for byte in (0..=u8::MAX).filter(|byte| !inband_store::text::is_allowed(*byte)) {
+    for byte in (0..=u8::MAX).filter(|byte| !inband_package::is_str_byte(*byte)) {
         let mut page = MACHINE;
         page[4] = byte;
         assert_eq!(MachinePage::decode(&page), Err(PageError::Field("text")), "byte {byte}");

@@ -193,3 +193,16 @@ fn the_directory_s_permissions_are_left_alone() {
     drop(create(&path));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
 }
+
+#[test]
+fn a_store_is_its_user_s_alone() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    medium.save_record(Place::Second, b"").unwrap();
+    medium.save_index(Slot::A, b"").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for name in ["slot-a.img", "slot-b.img", "record.0", "record.1", "index-a", "lock"] {
+        assert_eq!(mode(&path.join(name)), 0o600, "{name}");
+    }
+}

@@ -1,0 +1,47 @@
+//! The demo, small: it ends well, and its JSON tells every verdict.
+
+mod support;
+
+use support::{Bench, run};
+
+#[test]
+fn every_verdict_is_as_expected() {
+    let demo = run(["demo", "--size", "1", "--json"]).expect(0);
+    let verdicts: Vec<_> = demo.json().into_iter().filter(|event| event["event"] == "verdict").collect();
+    assert!(verdicts.iter().all(|verdict| verdict["as_expected"] == true), "{verdicts:?}");
+    let seen: Vec<_> = verdicts.iter().map(|verdict| verdict["seen"].as_str().unwrap()).collect();
+    assert_eq!(
+        seen,
+        [
+            "ok",
+            "2.0.0 in slot b",
+            "bad-chunk",
+            "truncated",
+            "wrong-machine",
+            "unknown-key",
+            "old-security-version"
+        ]
+    );
+    let modes: Vec<_> = demo
+        .json()
+        .iter()
+        .filter(|event| event["event"] == "descriptors")
+        .map(|event| {
+            (event["mode"].as_str().unwrap().to_owned(), event["interfaces"][0].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let expected = [("run-time", "fe/01/01"), ("dfu", "fe/01/02"), ("run-time", "fe/01/01")];
+    assert_eq!(modes, expected.map(|(mode, interface)| (mode.to_owned(), interface.to_owned())));
+    assert_eq!(demo.event("demo")["unexpected"], 0);
+}
+
+#[test]
+fn it_takes_a_package_of_the_users() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 300_000);
+    let demo = run(["demo", "--package", &bench.arg("fw.tar"), "--key", &bench.arg("release.key")]).expect(0);
+    assert!(demo.out.contains("2.0.0 in slot b"), "{}", demo.out);
+    bench.keygen("other");
+    run(["demo", "--package", &bench.arg("fw.tar"), "--key", &bench.arg("other.key")]).expect(6);
+    run(["demo", "--package", &bench.arg("fw.tar"), "--key", &bench.arg("missing.key")]).expect(16);
+}

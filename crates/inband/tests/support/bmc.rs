@@ -1,0 +1,113 @@
+//! A virtual BMC for the program to find, on a loopback port.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::PoisonError,
+};
+
+use inband::demo::VirtualBmc;
+use inband_session::DoorPolicy;
+use inband_store::{Firmware, text::Text};
+use inbandd::config::{
+    Activation, Config, Conformance, Dfu, Doors, Identity, Region, SignatureKind, Signatures, Store, Usb,
+    When,
+};
+
+use super::{Bench, MACHINE, Run, STARTING, command, run};
+
+/// Bytes of a slot and of its only region.
+const SLOT: u64 = 4 << 20;
+/// The floor to begin with.
+pub(crate) const FLOOR: u32 = 2;
+
+/// A BMC that accepts `release.pub` of a bench.
+pub(crate) struct Bmc {
+    /// Stops when dropped.
+    daemon: Option<VirtualBmc>,
+    config: Config,
+    /// `--usbip` argument.
+    pub(crate) address: String,
+}
+
+/// What can differ.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) door: DoorPolicy,
+    pub(crate) activate: When,
+    pub(crate) conformance: Conformance,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self { door: DoorPolicy::Always, activate: When::Reboot, conformance: Conformance::Lenient }
+    }
+}
+
+impl Bmc {
+    pub(crate) fn start(bench: &Bench, kind: Kind) -> Self {
+        let config = configuration(bench, kind);
+        let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+        let firmware = Firmware { version: Text::cut("1.0.0"), bcd_device: 0x0100, security_version: FLOOR };
+        inbandd::open::init(&config, &firmware).expect("a new store");
+        Self::serve(config)
+    }
+
+    fn serve(config: Config) -> Self {
+        let daemon = VirtualBmc::start(config.clone()).expect("the daemon starts");
+        let address = daemon.server().to_string();
+        Self { daemon: Some(daemon), config, address }
+    }
+
+    /// Stops the daemon and starts it again, on the same store; the address changes.
+    pub(crate) fn restart(mut self) -> Self {
+        let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+        drop(self.daemon.take());
+        Self::serve(self.config)
+    }
+
+    /// Runs the program against this BMC.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        run(["--usbip", &self.address].iter().chain(arguments))
+    }
+
+    /// The same, not yet started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
+        command(["--usbip", &self.address].iter().chain(arguments))
+    }
+
+    /// The status as JSON.
+    #[track_caller]
+    pub(crate) fn status(&self) -> serde_json::Value {
+        self.run(&["status", "--json"]).expect(0).event("status")
+    }
+}
+
+fn configuration(bench: &Bench, kind: Kind) -> Config {
+    let keys = bench.path("keys");
+    fs::create_dir_all(&keys).expect("the folder is writable");
+    fs::copy(bench.path("release.pub"), keys.join("release.pem")).expect("the key is there");
+    Config {
+        machine: MACHINE.into(),
+        usb: Usb::Usbip(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        identity: Identity {
+            vendor_id: 0x1d6b,
+            product_id: 0x0104,
+            dfu_product_id: 0x0105,
+            serial: "TEST-1".into(),
+            manufacturer: "Inband".into(),
+            product: "BMC".into(),
+            busid: "1-1".into(),
+        },
+        signatures: Signatures { keys, required: vec![SignatureKind::Ed25519] },
+        store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT, trial_boots: 3 },
+        regions: vec![Region { member: "image-bmc".into(), offset: 0, size: SLOT }],
+        doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance } },
+        activation: Activation { when: kind.activate },
+    }
+}
+
+fn store(folder: &Path) -> std::path::PathBuf {
+    folder.join("store")
+}

@@ -1,0 +1,419 @@
+//! A BMC on the bus, with everything under it in memory, and the host at the other end.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use inband_dfu::{
+    descriptors::Identity,
+    host::{End, Error},
+    table::Mode,
+    wire::{DETACH_TIMEOUT_MS, Request, State, Status, StatusReply},
+};
+use inband_package::{KeyRing, Kind};
+use inband_session::{
+    Config, Door, DoorPolicy, Limits, Pipeline, ResultCode, Session, SessionState, StoreView, start,
+    status::{FIRST_LOG_PAGE, FirmwarePage, LogPage, StatusPage},
+};
+use inband_store::{
+    Firmware, Layout, Options, Region, Slot, SlotState, Store,
+    memory::{Loss, MemoryMedium},
+    text::Text,
+};
+use inband_usb::{HostDevice, HostError, Setup};
+use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
+use inbandd::{
+    bmc::{self, Bmc},
+    worker::{Command, Gone, Inline, Reply, Worker},
+};
+
+use crate::{
+    host::{self, TIMEOUT, page_setup},
+    package::{IMAGE, MACHINE, Package, key, noise},
+};
+
+/// Bytes of a slot, all of them the image's region.
+pub(crate) const SLOT: usize = 160 * 1024;
+/// The largest package that is taken, bytes.
+pub(crate) const MAX_PACKAGE: u64 = 192 * 1024;
+/// Security version of the first firmware.
+pub(crate) const FLOOR: u32 = 3;
+/// bcdDevice of the first firmware.
+pub(crate) const FACTORY: u16 = 0x0100;
+
+/// How a BMC is configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) mode: Mode,
+    pub(crate) policy: DoorPolicy,
+    pub(crate) activate: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { mode: Mode::Lenient, policy: DoorPolicy::Always, activate: false }
+    }
+}
+
+/// What the worker holds back until it is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Nothing.
+    Nothing,
+    /// The read-back, and all behind it.
+    Finish,
+    /// All.
+    Everything,
+}
+
+/// A worker that can be held up, as one is by slow flash.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    inner: Inline<MemoryMedium, KeyRing>,
+    hold: Hold,
+    held: VecDeque<Command>,
+}
+
+impl Gate {
+    pub(crate) fn hold(&mut self, hold: Hold) {
+        self.hold = hold;
+        if hold == Hold::Nothing {
+            for command in self.held.drain(..) {
+                self.inner.send(command).unwrap();
+            }
+        }
+    }
+
+    pub(crate) fn held(&self) -> &VecDeque<Command> {
+        &self.held
+    }
+}
+
+impl Worker for Gate {
+    fn send(&mut self, command: Command) -> Result<(), Gone> {
+        let holds = match self.hold {
+            Hold::Nothing => false,
+            Hold::Finish => !self.held.is_empty() || matches!(command, Command::Finish { .. }),
+            Hold::Everything => true,
+        };
+        if holds {
+            self.held.push_back(command);
+            Ok(())
+        } else {
+            self.inner.send(command)
+        }
+    }
+
+    fn poll(&mut self) -> Result<Option<Reply>, Gone> {
+        self.inner.poll()
+    }
+
+    fn backlog(&self) -> usize {
+        self.inner.backlog() + self.held.len()
+    }
+}
+
+type TestBmc = Bmc<MemoryDevice, Gate>;
+
+/// A BMC and its bus.
+pub(crate) struct Bench {
+    pub(crate) bus: Bus,
+    setting: Setting,
+    bmc: Arc<Mutex<TestBmc>>,
+}
+
+fn layout() -> Layout {
+    let image = Region { target: "bmc".into(), member: IMAGE.into(), offset: 0, length: SLOT as u64 };
+    Layout::new(SLOT as u64, vec![image]).unwrap()
+}
+
+/// The first firmware, as it stands in slot a.
+pub(crate) fn factory() -> Vec<u8> {
+    noise(SLOT, 0xfac)
+}
+
+/// A store in which slot a holds the first firmware and runs.
+pub(crate) fn new_store() -> MemoryMedium {
+    let mut medium = MemoryMedium::new(SLOT);
+    medium.fill(Slot::A, &factory());
+    let firmware = Firmware { version: Text::cut("factory"), bcd_device: FACTORY, security_version: FLOOR };
+    Store::create(&mut medium, &firmware).unwrap();
+    medium
+}
+
+impl Bench {
+    /// A new BMC.
+    pub(crate) fn new() -> Self {
+        Self::with(Setting::default())
+    }
+
+    pub(crate) fn with(setting: Setting) -> Self {
+        Self::boot(setting, new_store())
+    }
+
+    /// The machine starts with this store.
+    pub(crate) fn boot(setting: Setting, medium: MemoryMedium) -> Self {
+        let mut store = Store::open(medium, layout(), Options::default()).unwrap();
+        store.boot().unwrap();
+        Self::run(setting, store)
+    }
+
+    /// The daemon alone starts, and finds the machine running.
+    pub(crate) fn daemon(setting: Setting, medium: MemoryMedium) -> Self {
+        Self::run(setting, Store::open(medium, layout(), Options::default()).unwrap())
+    }
+
+    fn run(setting: Setting, mut store: Store<MemoryMedium>) -> Self {
+        start::recover(&mut store).unwrap();
+        let view = StoreView::of(&store);
+        let keys = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
+        let inner = Inline::new(Pipeline::new(store, keys, MACHINE.into(), MAX_PACKAGE));
+        let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
+        let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
+        let session =
+            Session::new(Config { machine: Text::cut(MACHINE), doors, limits: Limits::default() }, view);
+        let options =
+            bmc::Options { mode: setting.mode, activate: setting.activate, identity: Box::new(identity) };
+        let (bus, device) = Bus::new();
+        let mut bmc = Bmc::new(device, worker, session, options);
+        bmc.attach(Duration::ZERO).unwrap();
+        let bmc = Arc::new(Mutex::new(bmc));
+        let pumped = Arc::clone(&bmc);
+        bus.set_pump(move |now| pumped.lock().unwrap().step(now).unwrap());
+        let bench = Self { bus, setting, bmc };
+        bench.wait_attached();
+        bench
+    }
+
+    /// The BMC, to look at.
+    pub(crate) fn bmc(&self) -> MutexGuard<'_, TestBmc> {
+        self.bmc.lock().unwrap()
+    }
+
+    /// Has the worker hold something back, or lets it go on.
+    pub(crate) fn hold(&self, hold: Hold) {
+        self.bmc().worker().hold(hold);
+        if hold == Hold::Nothing {
+            self.bus.advance(Duration::from_millis(1));
+        }
+    }
+
+    /// A copy of the store as it is.
+    pub(crate) fn medium(&self) -> MemoryMedium {
+        self.bmc().worker().inner.pipeline().store().medium().clone()
+    }
+
+    /// Ends the daemon without a word, and returns its store. All hosts must be gone.
+    pub(crate) fn kill(self) -> MemoryMedium {
+        self.bus.clear_pump();
+        let bmc = Arc::into_inner(self.bmc).unwrap().into_inner().unwrap();
+        bmc.into_worker().inner.into_pipeline().into_store().into_medium()
+    }
+
+    /// Cuts the power and starts the machine anew.
+    pub(crate) fn power_cycle(self, loss: Loss) -> Self {
+        let setting = self.setting;
+        let mut medium = self.kill();
+        medium.power_cycle(loss);
+        Self::boot(setting, medium)
+    }
+
+    // The host's side.
+
+    /// Waits until the host sees the device.
+    pub(crate) fn wait_attached(&self) {
+        assert!(
+            self.bus.run_until(Duration::from_secs(5), || self.bus.attached()),
+            "the device does not come"
+        );
+    }
+
+    /// Opens the device.
+    pub(crate) fn open(&self) -> MemoryHost {
+        self.wait_attached();
+        self.bus.open().unwrap()
+    }
+
+    /// Opens the device and claims its interface, as a host program does.
+    pub(crate) fn claim(&self) -> MemoryHost {
+        let mut host = self.open();
+        host.claim(0).unwrap();
+        host
+    }
+
+    /// Whether the DFU-mode set is on the bus.
+    pub(crate) fn in_dfu_mode(&self) -> bool {
+        self.wait_attached();
+        self.bus.descriptors().unwrap().product_id == DFU_PRODUCT
+    }
+
+    /// The device on the bus now leaves, and the next one comes.
+    pub(crate) fn wait_return(&self, limit: Duration) {
+        let generation = self.bus.generation();
+        assert!(
+            self.bus.run_until(limit, || self.bus.generation() > generation),
+            "the device stays as it is"
+        );
+    }
+
+    /// DETACH from run time to DFU mode, then opened and claimed.
+    pub(crate) fn enter_dfu(&self) -> MemoryHost {
+        assert!(!self.in_dfu_mode());
+        let mut host = self.claim();
+        let before = self.bus.generation();
+        host::detach(&mut host).unwrap();
+        assert!(self.bus.run_until(Duration::from_secs(5), || self.bus.generation() > before));
+        assert!(self.in_dfu_mode());
+        self.claim()
+    }
+
+    /// A whole update, from whichever mode, as a host tool does it.
+    pub(crate) fn update(&self, file: &[u8]) -> Result<End, Error> {
+        let mut host = if self.in_dfu_mode() { self.claim() } else { self.enter_dfu() };
+        host::download(&mut host, file, |_, _| {})
+    }
+
+    /// The status page, asked for by another program than the one that has claimed the interface.
+    pub(crate) fn status(&self) -> StatusPage {
+        host::status(&mut self.open()).unwrap()
+    }
+
+    /// The firmware page of a slot.
+    pub(crate) fn firmware(&self, slot: Slot) -> FirmwarePage {
+        let page = self.open().control_in(page_setup(FirmwarePage::number(slot)), TIMEOUT).unwrap();
+        FirmwarePage::decode(&page).unwrap()
+    }
+
+    /// The newest log record.
+    pub(crate) fn last_log(&self) -> LogPage {
+        let page = self.open().control_in(page_setup(FIRST_LOG_PAGE), TIMEOUT).unwrap();
+        LogPage::decode(&page).unwrap()
+    }
+
+    /// Leaves DFU mode by DETACH.
+    pub(crate) fn leave_dfu(&self) {
+        let before = self.bus.generation();
+        let mut host = self.claim();
+        to_idle(&mut host);
+        let _ = host.control_out(detach_setup(), Vec::new(), TIMEOUT);
+        assert!(self.bus.run_until(Duration::from_secs(5), || self.bus.generation() > before));
+        assert!(!self.in_dfu_mode());
+    }
+
+    // What must always hold.
+
+    /// Asserts state and result of the session.
+    #[track_caller]
+    pub(crate) fn assert_session(&self, state: SessionState, result: ResultCode) {
+        let status = self.status();
+        assert_eq!((status.state, status.result()), (state, Some(result)));
+    }
+
+    /// Asserts that slot a runs the first firmware, byte for byte.
+    #[track_caller]
+    pub(crate) fn assert_factory_runs(&self) {
+        let status = self.status();
+        assert_eq!((status.running, status.slots[0]), (Slot::A, SlotState::Good));
+        assert!(self.medium().slot(Slot::A) == factory(), "the running slot was written to");
+    }
+
+    /// Asserts that the next session, with the package of version 2.0, is staged.
+    #[track_caller]
+    pub(crate) fn assert_updatable(&self) {
+        let package = Package::new(0x0200, 20_000);
+        assert_eq!(self.update(&package.bytes()), Ok(End::Idle));
+        let status = self.status();
+        assert_eq!((status.state, status.result()), (SessionState::Staged, Some(ResultCode::Ok)));
+        let target = status.running.other();
+        assert_eq!(status.boots_next, target);
+        assert!(self.medium().slot(target) == package.slot(SLOT), "the slot does not hold the package");
+    }
+}
+
+const PRODUCT: u16 = 1;
+const DFU_PRODUCT: u16 = 2;
+
+fn identity(view: &StoreView) -> Identity {
+    let record = &view.record;
+    Identity {
+        vendor_id: 0x1209,
+        runtime_product_id: PRODUCT,
+        dfu_product_id: DFU_PRODUCT,
+        runtime_version: record.slot(record.choice).bcd_device,
+        dfu_version: record.slot(view.running).bcd_device,
+        manufacturer: "Tests".into(),
+        product: "BMC".into(),
+        serial: "BUS-1".into(),
+        interface_name: "bmc".into(),
+    }
+}
+
+// Bare requests.
+
+/// DNLOAD.
+pub(crate) fn dnload(host: &mut MemoryHost, number: u16, data: &[u8]) -> Result<(), HostError> {
+    let setup = Request::Dnload.setup(0, number, u16::try_from(data.len()).unwrap());
+    host.control_out(setup, data.to_vec(), TIMEOUT)
+}
+
+/// DETACH, as a setup packet.
+pub(crate) const fn detach_setup() -> Setup {
+    Request::Detach.setup(0, DETACH_TIMEOUT_MS, 0)
+}
+
+/// GETSTATUS.
+pub(crate) fn get_status(host: &mut MemoryHost) -> Result<(State, Status), HostError> {
+    let bytes = host.control_in(Request::GetStatus.setup(0, 0, 6), TIMEOUT)?;
+    let reply = StatusReply::parse(&bytes).unwrap();
+    Ok((reply.state, reply.status))
+}
+
+/// GETSTATE, which never changes the state.
+pub(crate) fn get_state(host: &mut MemoryHost) -> Result<State, HostError> {
+    let bytes = host.control_in(Request::GetState.setup(0, 0, 1), TIMEOUT)?;
+    Ok(State::from_number(bytes[0]).unwrap())
+}
+
+/// A request without data: DETACH, CLRSTATUS or ABORT.
+pub(crate) fn command(host: &mut MemoryHost, request: Request) -> Result<(), HostError> {
+    host.control_out(request.setup(0, 0, 0), Vec::new(), TIMEOUT)
+}
+
+/// Brings the device to dfuIDLE.
+pub(crate) fn to_idle(host: &mut MemoryHost) {
+    match get_state(host).unwrap() {
+        State::DfuIdle => {}
+        State::DfuError => command(host, Request::ClrStatus).unwrap(),
+        _ => command(host, Request::Abort).unwrap(),
+    }
+    assert_eq!(get_status(host), Ok((State::DfuIdle, Status::Ok)));
+}
+
+/// A block, and GETSTATUS until the device is no longer busy with it.
+pub(crate) fn block(host: &mut MemoryHost, number: u16, data: &[u8]) -> Result<(State, Status), HostError> {
+    dnload(host, number, data)?;
+    loop {
+        match get_status(host)? {
+            (State::DfuDnloadSync | State::DfuDnbusy, _) => host.wait(Duration::from_millis(50)),
+            other => return Ok(other),
+        }
+    }
+}
+
+/// An IN request that is answered with so many bytes, or none.
+pub(crate) fn answered(host: &mut MemoryHost, setup: Setup) -> Option<usize> {
+    match host.control_in(setup, TIMEOUT) {
+        Ok(bytes) => Some(bytes.len()),
+        Err(HostError::Stall) => None,
+        Err(error) => panic!("{setup:?}: {error}"),
+    }
+}
+
+/// A start of the machine that gets no further than the loader.
+pub(crate) fn boot_and_die(medium: MemoryMedium) -> MemoryMedium {
+    let mut store = Store::open(medium, layout(), Options::default()).unwrap();
+    store.boot().unwrap();
+    store.into_medium()
+}

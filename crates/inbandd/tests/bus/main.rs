@@ -1,0 +1,15 @@
+//! The answering half on the in-memory bus, driven as hosts drive it, on a virtual clock.
+
+mod bench;
+#[path = "../support/host.rs"]
+mod host;
+#[path = "../support/package.rs"]
+mod package;
+
+mod doors;
+mod ends;
+mod good;
+mod hostile;
+mod refused;
+mod unplug;
+mod vendor;

@@ -1,0 +1,165 @@
+# Virtual BMCs and packages for them: `. /guest/bmc.sh` after lib.sh.
+#
+# A BMC has a name; its files are in /tmp/NAME: inbandd.toml, the store, the system keys. It is served over USB/IP on
+# loopback; `inband attach --keep` gives it to this kernel, again whenever it comes back after leaving the bus.
+#
+#   bmc_make NAME PORT SERIAL [OPTION...]   configuration and store; options of `inbandd init`
+#   bmc_start NAME                          starts inbandd, which is a start of the virtual BMC
+#   bmc_restart NAME [SIGNAL]               ends it (TERM) and starts it: the virtual boot loader decides what runs
+#   bmc_attach NAME                         attaches it, and keeps it attached
+#   mode runtime|dfu|none [SERIAL]          waits until the device is there in that mode, or is not there
+#   enter_dfu                               brings the only device there into DFU mode, anew if it is in it
+#   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that; fields of
+#                                           its JSON, and a=STATE:VERSION, b=STATE:VERSION for the slots
+#   image FILE BYTES                        an image that no two runs share
+#   pack FILE VERSION IMAGE [OPTION...]     a signed package; options of `inband pack`
+#   spoil FILE OFFSET                       overwrites 16 bytes of it
+
+MACHINE=test-board
+KEY=/tmp/release
+VENDOR=1209
+RUNTIME_ID=0001
+DFU_ID=0002
+# Small, so that nothing that is done to a whole slot takes long in here.
+SLOT_SIZE=2097152
+
+make_key() {
+    [ -f "$KEY.key" ] || inband keygen --out "$KEY" || die "no keys"
+}
+
+bmc_make() {
+    local bmc=$1 port=$2 serial=$3
+    shift 3
+    make_key
+    mkdir -p "/tmp/$bmc/keys"
+    cp "$KEY.pub" "/tmp/$bmc/keys/release.pem"
+    echo "127.0.0.1:$port" >"/tmp/$bmc/address"
+    cat >"/tmp/$bmc/inbandd.toml" <<END
+machine = "$MACHINE"
+usb = "usbip:127.0.0.1:$port"
+
+[identity]
+vendor_id = 0x$VENDOR
+product_id = 0x$RUNTIME_ID
+dfu_product_id = 0x$DFU_ID
+serial = "$serial"
+
+[signatures]
+keys = "keys"
+
+[store]
+path = "store"
+slot_size = $SLOT_SIZE
+
+[[region]]
+member = "image-bmc"
+offset = 0
+size = $SLOT_SIZE
+
+[activation]
+when = "${ACTIVATION:-reboot}"
+END
+    inbandd init --config "/tmp/$bmc/inbandd.toml" "$@" || die "no store for $bmc"
+}
+
+bmc_start() {
+    start "$1-inbandd" inbandd --config "/tmp/$1/inbandd.toml"
+    wait_for_log "$1-inbandd" event=started
+}
+
+bmc_restart() {
+    stop "$1-inbandd" "${2:-TERM}"
+    mode none
+    bmc_start "$1"
+    mode runtime
+}
+
+bmc_attach() {
+    start "$1-attach" inband --usbip "$(cat "/tmp/$1/address")" attach --keep
+    wait_for_log "$1-attach" 'on port'
+    mode runtime
+}
+
+mode() {
+    wait_for 20 in_mode "$@" || die "no device, or another one than expected: $*"
+    udevadm settle
+}
+
+in_mode() {
+    local device product
+    for device in /sys/bus/usb/devices/*; do
+        [ "$(cat "$device/idVendor")" = "$VENDOR" ] || continue
+        [ -z "${2:-}" ] || [ "$(cat "$device/serial")" = "$2" ] || continue
+        product=$(cat "$device/idProduct")
+        case $1 in
+            runtime) [ "$product" = "$RUNTIME_ID" ] && return 0 ;;
+            dfu) [ "$product" = "$DFU_ID" ] && return 0 ;;
+            none) return 1 ;;
+        esac
+    done
+    [ "$1" = none ]
+}
+
+enter_dfu() {
+    if in_mode dfu 2>/dev/null; then
+        # It may be about to leave by itself: whether dfu-util finds it does not matter.
+        run dfu-util -e
+        mode runtime
+    fi
+    run dfu-util -e
+    mode dfu
+}
+
+status_is() {
+    local test=$1 tries=0 wanted found wrong=
+    shift
+    run inband status --json
+    # It may be between its two descriptor sets.
+    while [ "$STATUS" != 0 ] && [ "$tries" -lt 5 ]; do
+        tries=$((tries + 1))
+        sleep 1
+        run inband status --json
+    done
+    for wanted in "$@"; do
+        found=$(field "${wanted%%=*}")
+        [ "$found" = "${wanted#*=}" ] || wrong="$wrong ${wanted%%=*}=$found, not ${wanted#*=};"
+    done
+    if [ "$STATUS" = 0 ] && [ -z "$wrong" ]; then
+        ok "$test"
+    else
+        fail "$test" "exit status $STATUS;$wrong"
+    fi
+}
+
+# A field of the JSON line in $OUT.
+field() {
+    case $1 in
+        a | b) sed -n 's/.*{"slot":"'"$1"'","state":"\([^"]*\)","version":"\([^"]*\)".*/\1:\2/p' "$OUT" ;;
+        *) sed -n 's/^[^[]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p' "$OUT" ;;
+    esac
+}
+
+image() {
+    head -c "$2" /dev/urandom >"$1"
+}
+
+pack() {
+    local file=$1 version=$2 image=$3
+    shift 3
+    case " $* " in
+        *" --key "*) ;;
+        *)
+            make_key
+            set -- --key "$KEY.key" "$@"
+            ;;
+    esac
+    case " $* " in
+        *" --machine "*) ;;
+        *) set -- --machine "$MACHINE" "$@" ;;
+    esac
+    inband pack --version "$version" --member "image-bmc=$image" --out "$file" "$@" || die "no package $file"
+}
+
+spoil() {
+    printf 'sixteen bytes ..' | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}

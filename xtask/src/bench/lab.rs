@@ -1,0 +1,144 @@
+//! What measurements run on: the released programs, keys, packages, and virtual BMCs with empty slots.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use super::MIB;
+use crate::program::{self, cargo};
+use crate::{Outcome, layout};
+
+/// MiB of a slot: room for the largest package that is measured.
+const SLOT_MIB: u64 = 128;
+
+/// A directory with keys and packages.
+pub(super) struct Lab {
+    directory: PathBuf,
+}
+
+/// A running virtual BMC; it ends when it is dropped.
+pub(super) struct Bmc {
+    child: Child,
+    /// Of its USB/IP server.
+    address: String,
+    /// Kept open: a log line must not find nobody there.
+    log: BufReader<ChildStderr>,
+}
+
+impl Lab {
+    /// Builds the programs, and makes keys. What an earlier run left is removed.
+    pub(super) fn new() -> Outcome<Self> {
+        program::run(&mut cargo(&["build", "--release", "--package", "inband", "--package", "inbandd"]))?;
+        let lab = Self { directory: layout::target().join("bench") };
+        if lab.directory.exists() {
+            fs::remove_dir_all(&lab.directory).map_err(|e| lab.failed("remove", &e))?;
+        }
+        fs::create_dir_all(lab.path("keys")).map_err(|e| lab.failed("create", &e))?;
+        program::output(release("inband").arg("keygen").arg("--out").arg(lab.path("bench")))?;
+        fs::copy(lab.path("bench.pub"), lab.path("keys/bench.pem"))
+            .map_err(|e| lab.failed("write to", &e))?;
+        Ok(lab)
+    }
+
+    /// A package with so many MiB of random bytes.
+    pub(super) fn package(&self, mib: u64) -> Outcome<PathBuf> {
+        let image = self.path(&format!("{mib}.image"));
+        let package = self.path(&format!("{mib}.tar"));
+        let random = || -> io::Result<u64> {
+            let source = File::open("/dev/urandom")?;
+            io::copy(&mut source.take(mib * MIB), &mut File::create(&image)?)
+        };
+        random().map_err(|e| self.failed("write to", &e))?;
+        let mut pack = release("inband");
+        pack.args(["pack", "--machine", "bench", "--version"]).arg(format!("{mib}"));
+        pack.arg("--key").arg(self.path("bench.key"));
+        pack.arg("--member").arg(format!("image-bmc={}", image.display()));
+        program::output(pack.arg("--out").arg(&package))?;
+        fs::remove_file(image).map_err(|e| self.failed("clean", &e))?;
+        Ok(package)
+    }
+
+    /// A virtual BMC with empty slots, in place of the one before.
+    pub(super) fn bmc(&self) -> Outcome<Bmc> {
+        let store = self.path("store");
+        if store.exists() {
+            fs::remove_dir_all(store).map_err(|e| self.failed("clean", &e))?;
+        }
+        let size = SLOT_MIB * MIB;
+        let config = format!(
+            "machine = \"bench\"\n\
+             usb = \"usbip:127.0.0.1:0\"\n\
+             identity = {{ vendor_id = 0x1209, product_id = 1, dfu_product_id = 2, serial = \"BENCH\" }}\n\
+             signatures = {{ keys = \"keys\" }}\n\
+             store = {{ path = \"store\", slot_size = {size} }}\n\
+             region = [{{ member = \"image-bmc\", offset = 0, size = {size} }}]\n"
+        );
+        let file = self.path("inbandd.toml");
+        fs::write(&file, config).map_err(|e| self.failed("write to", &e))?;
+        program::output(release("inbandd").arg("init").arg("--config").arg(&file))?;
+        Bmc::start(&file)
+    }
+
+    /// Sends a package; milliseconds from the first byte to the verdict, as the host tool has them.
+    pub(super) fn update(&self, bmc: &Bmc, package: &Path) -> Outcome<u64> {
+        let events = program::output(
+            release("inband").args(["--json", "--usbip", &bmc.address, "update"]).arg(package),
+        )?;
+        let sent = events.lines().find(|line| line.contains("\"event\":\"sent\""));
+        sent.and_then(|line| number_behind(line, "\"elapsed_ms\":"))
+            .ok_or_else(|| format!("inband does not tell how long it took: {events}"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> String {
+        format!("cannot {what} {}: {error}", self.directory.display())
+    }
+}
+
+impl Bmc {
+    fn start(config: &Path) -> Outcome<Self> {
+        let mut command = release("inbandd");
+        command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| format!("cannot run inbandd: {e}"))?;
+        let stderr = child.stderr.take().ok_or("inbandd has no standard error")?;
+        let mut bmc = Self { child, address: String::new(), log: BufReader::new(stderr) };
+        let mut line = String::new();
+        while bmc.log.read_line(&mut line).is_ok_and(|length| length > 0) {
+            if let Some(address) = line.split("usb=usbip:").nth(1).and_then(|rest| rest.split(' ').next()) {
+                bmc.address = address.to_owned();
+                return Ok(bmc);
+            }
+        }
+        Err(format!("inbandd does not start: {line}"))
+    }
+
+    /// The most memory it has had resident so far, KiB.
+    pub(super) fn peak_kib(&self) -> Outcome<u64> {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&file).map_err(|e| format!("cannot read {file}: {e}"))?;
+        number_behind(&status, "VmHWM:").ok_or_else(|| format!("{file} has no VmHWM"))
+    }
+}
+
+impl Drop for Bmc {
+    fn drop(&mut self) {
+        // Both fail only for one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program as it is released.
+fn release(name: &str) -> Command {
+    Command::new(layout::target().join("release").join(name))
+}
+
+/// The number that follows a word, blanks between them or not.
+fn number_behind(text: &str, word: &str) -> Option<u64> {
+    let rest = text.split(word).nth(1)?.trim_start();
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}

@@ -64,7 +64,8 @@ impl Crc32 {
             let [s0, s1, s2, s3] = self.0.to_le_bytes();
             let eight = [e0 ^ s0, e1 ^ s1, e2 ^ s2, e3 ^ s3, e4, e5, e6, e7];
             // Seven bytes follow the first of them, none the last.
-            self.0 = TABLES.iter().rev().zip(eight).fold(0, |sum, (table, byte)| sum ^ table[usize::from(byte)]);
+            self.0 =
+                TABLES.iter().rev().zip(eight).fold(0, |sum, (table, byte)| sum ^ table[usize::from(byte)]);
         }
         for &byte in rest {
             let [low, ..] = self.0.to_le_bytes();

@@ -432,3 +432,59 @@ fn a_server_that_speaks_something_else_is_told_as_such() {
     assert!(refused.err.contains("USB/IP"), "{}", refused.err);
     server.join().unwrap();
 }
+
+/// The rows of docs/spec/events.md: an event's name, and its fields.
+fn documented() -> Vec<(String, Vec<String>)> {
+    let words =
+        |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    include_str!("../../../docs/spec/events.md")
+        .lines()
+        .map(|line| line.split('|').collect::<Vec<_>>())
+        .filter(|cells| cells.len() == 5 && cells[1].contains('`'))
+        .map(|cells| (words(cells[1]).remove(0), words(cells[3])))
+        .collect()
+}
+
+#[test]
+fn every_event_and_field_is_documented() {
+    let bench = bench_with_package();
+    let bmc = Bmc::start(&bench, Kind { activate: When::Immediate, ..Kind::default() });
+    let package = bench.arg("fw.tar");
+    let mut events = Vec::new();
+    for arguments in [
+        &["list", "--json"][..],
+        &["status", "--json"],
+        &["update", &package, "--dry-run", "--json"],
+        &["update", &package, "--wait", "--json"],
+        &["log", "--json"],
+        &["detach", "--json"],
+        &["update", "missing", "--json"],
+        &["keygen", "--json", "--out", &bench.arg("new")],
+        &["verify", &package, "--json"],
+        &["inspect", &package, "--json"],
+        &["sign", &package, "--json", "--key", &bench.arg("release.key")],
+        &["demo", "--json", "--size", "1"],
+    ] {
+        events.extend(bmc.run(arguments).json());
+    }
+    events.extend(bench.pack("again.tar", "image.bin", &["--json"]).json());
+    let zoo = Zoo::open(vec![("1-1", dfu_device("S", "printer"), stalls)]);
+    events.extend(run(["--usbip", &zoo.address, "list", "--all", "--json"]).json());
+
+    let documented = documented();
+    for event in &events {
+        let name = event["event"].as_str().unwrap();
+        let rows: Vec<_> = documented.iter().filter(|(known, _)| known == name).collect();
+        assert!(!rows.is_empty(), "{name} is not documented");
+        for field in event.as_object().unwrap().keys().filter(|field| *field != "event") {
+            let status_fields = documented.iter().filter(|(known, _)| known == "status");
+            let mut known = rows.iter().copied().chain(status_fields.filter(|_| name == "device"));
+            assert!(known.any(|(_, fields)| fields.contains(field)), "{name}.{field} is not documented");
+        }
+    }
+    for (name, _) in &documented {
+        // Attaching needs a kernel.
+        let seen = events.iter().any(|event| event["event"] == name.as_str());
+        assert!(seen || name == "attached", "{name} is documented and was never seen");
+    }
+}

@@ -29,6 +29,8 @@ const BACKLOG: usize = 4 * QUEUE;
 const SUFFIX_LENGTH: u64 = suffix::LEN as u64;
 /// Events dropped when the device leaves the bus, at most. Nothing comes any more then, so that this is never reached.
 const STALE: usize = 4096;
+/// From a confirmation that failed to the next try.
+const CONFIRM_AGAIN: Duration = Duration::from_secs(60);
 /// bwPollTimeout while the queue is full or the head is being checked, ms.
 const POLL_QUEUE_MS: u32 = 2;
 /// bwPollTimeout while the slot is read back, ms. The host gains nothing by asking more often.
@@ -69,6 +71,8 @@ pub struct Bmc<B, W> {
     dfu: Device,
     session: Session,
     audit: AuditLog,
+    /// When the running firmware, which is on trial, is to be confirmed.
+    confirm_at: Option<Duration>,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
@@ -98,6 +102,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             options,
             session,
             audit: AuditLog::default(),
+            confirm_at: None,
             current: None,
             sent: 0,
             announced: None,
@@ -115,9 +120,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// The USB side or the worker is gone.
     pub fn attach(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.show_runtime(now)?;
-        if self.session.state() == SessionState::PendingConfirm {
-            self.worker.send(Command::Confirm)?;
-        }
+        self.confirm_at = (self.session.state() == SessionState::PendingConfirm).then_some(now);
         Ok(())
     }
 
@@ -160,6 +163,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         if self.session.handle_timeout(now) {
             self.end_current(ResultCode::Timeout)?;
         }
+        if self.confirm_at.is_some_and(|at| at <= now) {
+            self.confirm_at = None;
+            self.worker.send(Command::Confirm)?;
+        }
         for _ in 0..BURST {
             let mut busy = false;
             while let Some(reply) = self.worker.poll()? {
@@ -172,7 +179,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.audit.tell(now, &line);
             }
             if !busy {
-                let due = [self.dfu.poll_timeout(), self.session.poll_timeout()];
+                let due = [self.dfu.poll_timeout(), self.session.poll_timeout(), self.confirm_at];
                 return Ok(due.into_iter().flatten().min());
             }
         }
@@ -460,7 +467,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             Reply::Taken(_) | Reply::Staged { .. } | Reply::Failed { .. } => {}
             Reply::Confirmed(Ok(())) => _ = self.session.confirmed(),
             Reply::Confirmed(Err(refused)) => {
-                log::error!("cannot confirm the running firmware: {}", refused.text)
+                log::error!("cannot confirm the running firmware, which stays on trial: {}", refused.text);
+                self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
             }
             Reply::Booted(booted) => {
                 if let Err(refused) = booted {

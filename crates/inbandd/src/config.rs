@@ -283,10 +283,8 @@ impl Config {
     /// Checks what the types cannot.
     pub fn check(&self) -> Result<(), ConfigError> {
         let value = |message: String| Err(ConfigError::Value(message));
-        let name_ok = |text: &str, most: usize| {
-            (1..=most).contains(&text.len())
-                && text.bytes().all(is_str_byte)
-        };
+        let name_ok =
+            |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(is_str_byte);
         if !name_ok(&self.machine, 48) {
             return value(format!(
                 "machine = {:?} has to be 1 to 48 of A-Z a-z 0-9 . _ - + : ~ @ /",

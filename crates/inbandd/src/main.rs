@@ -77,6 +77,8 @@ fn arguments() -> Result<Option<Arguments>, Error> {
         level: LevelFilter::Info,
     };
     let mut named = false;
+    // An option for another task than the one that is carried out, if there is one.
+    let (mut of_run, mut of_init) = (None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -89,8 +91,12 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                 };
             }
             Short('c') | Long("config") => arguments.config = parser.value().map_err(usage)?.into(),
-            Long("pcap") => arguments.pcap = Some(parser.value().map_err(usage)?.into()),
+            Long("pcap") => {
+                of_run = Some("--pcap");
+                arguments.pcap = Some(parser.value().map_err(usage)?.into());
+            }
             Long("firmware-version") => {
+                of_init = Some("--firmware-version");
                 let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
                 arguments.firmware.version = Text::new(&text).ok_or_else(|| {
                     Error::Usage(format!(
@@ -99,11 +105,15 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                 })?;
             }
             Long("bcd-device") => {
+                of_init = Some("--bcd-device");
                 let number = number(&mut parser)?;
                 arguments.firmware.bcd_device = u16::try_from(number)
                     .map_err(|_| Error::Usage(format!("--bcd-device {number} has more than 16 bits")))?;
             }
-            Long("security-version") => arguments.firmware.security_version = number(&mut parser)?,
+            Long("security-version") => {
+                of_init = Some("--security-version");
+                arguments.firmware.security_version = number(&mut parser)?;
+            }
             Short('v') | Long("verbose") => arguments.level = LevelFilter::Debug,
             Short('q') | Long("quiet") => arguments.level = LevelFilter::Warn,
             Short('h') | Long("help") => {
@@ -117,7 +127,15 @@ fn arguments() -> Result<Option<Arguments>, Error> {
             other => return Err(usage(other.unexpected())),
         }
     }
-    Ok(Some(arguments))
+    let misplaced = match arguments.task {
+        Task::Run => of_init,
+        Task::Check => of_run.or(of_init),
+        Task::Init => of_run,
+    };
+    match misplaced {
+        Some(option) => Err(Error::Usage(format!("{option} has no meaning here"))),
+        None => Ok(Some(arguments)),
+    }
 }
 
 /// A number in decimal, or in hexadecimal behind 0x.

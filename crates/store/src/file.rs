@@ -120,8 +120,7 @@ impl FileMedium {
             let path = path.to_path_buf();
             move |error: io::Error| io_error("cannot write", &path, &error, WRITABLE)
         };
-        let mut file =
-            writable().create(true).truncate(true).open(&temporary).map_err(failed(&temporary))?;
+        let mut file = writable().create(true).truncate(true).open(&temporary).map_err(failed(&temporary))?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed(&temporary))?;
         fs::rename(&temporary, &path).map_err(failed(&path))?;
         self.directory_file.sync_all().map_err(failed(&self.directory))

@@ -159,11 +159,12 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// [`StoreError::NothingBootable`]; those of the medium, and then nothing is booted.
     pub fn boot(&mut self) -> Result<Slot, StoreError> {
+        // Also if nothing is booted: whoever asked has nothing left to end that session with.
+        self.phase = Phase::Idle;
         let after = boot::decide(&self.record)?;
         if after != self.record {
             self.save(after)?;
         }
-        self.phase = Phase::Idle;
         self.running = self.record.booted;
         Ok(self.running)
     }

@@ -42,7 +42,7 @@ fn checksum_is_not_inverted() {
 /// Bit by bit, as appendix B has it, whatever portions the bytes come in.
 #[test]
 fn checksum_is_that_of_the_polynomial() {
-    let bytes: Vec<u8> = (0_u32..300).map(|at| (at * at >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0_u32..300).map(|at| ((at * at) >> 3) as u8).collect();
     let mut expected = 0xffff_ffff_u32;
     for byte in &bytes {
         expected ^= u32::from(*byte);

@@ -28,11 +28,20 @@ struct OtherFacts {
 pub fn run(scope: &Scope<'_>, all: bool, output: &mut Output) -> Result<(), Error> {
     let Survey { bmcs, mut others } = scope.survey()?;
     let mut rows = Vec::new();
+    let mut failures = Vec::new();
     for mut bmc in bmcs {
         match Facts::read(&mut bmc) {
             Ok(facts) => rows.push(facts),
-            Err(source) => return Err(bmc.failure("read the status", source)),
+            Err(source) => failures.push(bmc.failure("read the status", source)),
         }
+    }
+    // One that is broken does not hide the others, unless there are none.
+    match failures.pop() {
+        Some(failure) if rows.is_empty() => return Err(failure),
+        last => failures.extend(last),
+    }
+    for failure in &failures {
+        output.note(format_args!("left out: {failure}"));
     }
     if !all {
         others.retain(|other| matches!(other.reason, Reason::Unreadable { .. }));

@@ -8,6 +8,7 @@ mod virtual_bmc;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -55,6 +56,8 @@ const DFU_PRODUCT: u16 = 0x0105;
 const SPARE: u64 = 1 << 20;
 /// How long the restart into the new firmware may take.
 const RESTART_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks whether the new firmware is confirmed.
+const CONFIRM_POLL: Duration = Duration::from_millis(5);
 
 /// Runs the demo.
 ///
@@ -122,7 +125,7 @@ fn good_update(
     report.step("After the restart");
     let mut bmc = scope.one(None)?;
     report.descriptors(&bmc);
-    let now = facts(&mut bmc)?;
+    let now = confirmed(&mut bmc, cancel)?;
     report.slots(&now);
     let other = if before.running == "a" { "b" } else { "a" };
     report.verdict(
@@ -131,6 +134,19 @@ fn good_update(
         &format!("{} in slot {}", now.version(now.running), now.running),
     );
     Ok(())
+}
+
+/// The status once the BMC has confirmed what it runs, which it does by itself; until then it takes no other package.
+fn confirmed(bmc: &mut Bmc, cancel: &Cancel) -> Result<Facts, Error> {
+    let start = Instant::now();
+    loop {
+        let facts = facts(bmc)?;
+        if !facts.on_trial || start.elapsed() >= RESTART_LIMIT {
+            return Ok(facts);
+        }
+        cancel.check()?;
+        thread::sleep(CONFIRM_POLL);
+    }
 }
 
 /// Sends what no BMC should take. The host's own check is left out: the BMC has to refuse by itself.

@@ -6,7 +6,7 @@ use inband_dfu::{
     host::{Error as DfuError, InterfaceMode},
     wire::Request,
 };
-use inband_session::{Door, DoorState, ResultCode, SessionState};
+use inband_session::{Door, DoorState, ResultCode, SessionState, status::StatusPage};
 
 use crate::{
     bmc::Bmc,
@@ -45,14 +45,24 @@ pub fn dfu_mode(bus: &dyn Bus, mut bmc: Bmc, cancel: &Cancel) -> Result<(Bmc, Du
 
 /// Why DETACH was refused: the BMC's doors and session tell.
 fn refused(bmc: &mut Bmc, error: DfuError) -> Error {
-    let code = match bmc.status() {
-        Ok(status) if status.door_state(Door::Dfu) == DoorState::Shut => ResultCode::DoorShut,
-        Ok(status) if status.state.is_at_work() || status.state == SessionState::Activating => {
-            ResultCode::Busy
-        }
-        Ok(_) | Err(_) => return bmc.failure("enter DFU mode", DeviceError::Dfu(error)),
-    };
-    Error::Refused { place: bmc.place.clone(), code }
+    match bmc.status().ok().and_then(|status| not_now(&status)) {
+        Some(code) => Error::Refused { place: bmc.place.clone(), code },
+        None => bmc.failure("enter DFU mode", DeviceError::Dfu(error)),
+    }
+}
+
+/// Why a BMC that stands so begins no session.
+#[must_use]
+pub fn not_now(status: &StatusPage) -> Option<ResultCode> {
+    if status.door_state(Door::Dfu) == DoorState::Shut {
+        Some(ResultCode::DoorShut)
+    } else if status.state.is_at_work() || status.state == SessionState::Activating {
+        Some(ResultCode::Busy)
+    } else if status.on_trial {
+        Some(ResultCode::OnTrial)
+    } else {
+        None
+    }
 }
 
 /// Lets a BMC in DFU mode go back to run-time at once; it would do so by itself after a while. Whatever it answers changes

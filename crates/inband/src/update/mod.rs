@@ -179,6 +179,8 @@ pub fn transfer(
     let Payload { read, total, path } = payload;
     let start = Instant::now();
     let interface = *bmc.interface();
+    // A session of ours will have another number: what the BMC reports of this one is about somebody else.
+    let earlier = bmc.status().map_err(|source| bmc.failure("read the status", source))?.session;
     listener.event(&Event::Start { total });
     let sent = dfu::download(
         bmc.device(),
@@ -198,7 +200,7 @@ pub fn transfer(
             drop(bmc);
             follow(bus, &expected, BACK_LIMIT, cancel)?
         }
-        Err(stop) => return Err(stopped(bus, bmc, path, stop)),
+        Err(stop) => return Err(stopped(bus, bmc, path, earlier, stop)),
     };
     let status = settled(&mut bmc, cancel)?;
     if let Some(error) = verdict(&bmc, &status) {
@@ -252,23 +254,29 @@ fn verdict(bmc: &Bmc, status: &StatusPage) -> Option<Error> {
 }
 
 /// Why the download ended early. A refusal's reason is in the status, which DFU's sixteen codes cannot tell as well.
-fn stopped(bus: &dyn Bus, mut bmc: Bmc, path: &Path, stop: Stop) -> Error {
+/// `earlier` is the session there was before.
+fn stopped(bus: &dyn Bus, mut bmc: Bmc, path: &Path, earlier: u32, stop: Stop) -> Error {
     let error = match stop {
         Stop::Read(source) => Error::File { path: path.to_owned(), action: "read", source },
         Stop::Cancelled { handed_over } => Error::Aborted { place: bmc.place.clone(), handed_over },
-        Stop::Dfu(error) => match (&error, bmc.status()) {
-            // Gone is gone: it cannot be asked.
-            (DfuError::Gone, _) | (_, Err(_)) => return bmc.failure("send the package", error.into()),
-            (_, Ok(status)) => match status.result() {
-                Some(code) if !code.is_ok() && !status.state.is_at_work() => {
-                    Error::Refused { place: bmc.place.clone(), code }
-                }
-                Some(_) | None => bmc.failure("send the package", error.into()),
-            },
+        // Gone is gone: it cannot be asked, nor led back.
+        Stop::Dfu(error @ DfuError::Gone) => return bmc.failure("send the package", error.into()),
+        Stop::Dfu(error) => match bmc.status().ok().and_then(|status| refusal(&status, earlier)) {
+            Some(code) => Error::Refused { place: bmc.place.clone(), code },
+            None => bmc.failure("send the package", error.into()),
         },
     };
     end(bus, bmc);
     error
+}
+
+/// What a BMC that refused a block says of it.
+fn refusal(status: &StatusPage, earlier: u32) -> Option<ResultCode> {
+    if status.session != earlier {
+        return status.result().filter(|code| !code.is_ok() && !status.state.is_at_work());
+    }
+    // It did not even begin a session.
+    enter::not_now(status)
 }
 
 /// Waits until the BMC runs what was staged.

@@ -96,6 +96,16 @@ fn no_session_begins_while_the_running_firmware_is_on_trial() {
 }
 
 #[test]
+fn a_confirmation_that_failed_is_tried_again() {
+    let bench = on_trial();
+    bench.bus.advance(Duration::from_secs(58));
+    bench.assert_session(SessionState::PendingConfirm, ResultCode::Ok);
+    bench.bus.advance(Duration::from_secs(3));
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
+    bench.assert_updatable();
+}
+
+#[test]
 fn two_hosts_in_one_download_do_no_harm() {
     // Programs that do not claim the interface can still send requests to it.
     let file = Package::new(0x0200, 30_000).bytes();

@@ -283,6 +283,40 @@ fn a_busy_worker_makes_the_host_wait_and_nothing_else() {
 }
 
 #[test]
+fn the_last_block_is_not_acknowledged_before_the_verdict() {
+    let bench = Bench::new();
+    let file = Package::new(0x0200, 20_000).bytes();
+    let mut host = bench.enter_dfu();
+    let blocks = file.chunks(4096).collect::<Vec<_>>();
+    let last = blocks.len() - 1;
+    for (number, data) in blocks[..last].iter().enumerate() {
+        assert_eq!(block(&mut host, number as u16, data), Ok((State::DfuDnloadIdle, Status::Ok)));
+    }
+    bench.hold(Hold::Everything);
+    dnload(&mut host, last as u16, blocks[last]).unwrap();
+    assert_eq!(get_status(&mut host), Ok((State::DfuDnbusy, Status::Ok)));
+    bench.assert_session(SessionState::Receiving, ResultCode::None);
+    bench.hold(Hold::Nothing);
+    assert_eq!(get_status(&mut host), Ok((State::DfuDnloadIdle, Status::Ok)));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_the_head_of_this_session_was_seen() {
+    let bench = Bench::new();
+    let file = Package::new(0x0200, 20_000).bytes();
+    let mut host = bench.enter_dfu();
+    for _ in 0..3 {
+        bench.hold(Hold::Everything);
+        dnload(&mut host, 0, &file[..4096]).unwrap();
+        assert_eq!(get_status(&mut host), Ok((State::DfuDnbusy, Status::Ok)));
+        bench.hold(Hold::Nothing);
+        assert_eq!(get_status(&mut host), Ok((State::DfuDnloadIdle, Status::Ok)));
+        command(&mut host, Request::Abort).unwrap();
+    }
+}
+
+#[test]
 fn a_reset_or_abort_during_the_read_back_changes_nothing() {
     let reset = |bench: &Bench, _: &mut dyn FnMut(Request)| bench.bus.reset();
     let unplug = |bench: &Bench, _: &mut dyn FnMut(Request)| {

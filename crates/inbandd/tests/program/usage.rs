@@ -53,6 +53,11 @@ fn a_wrong_command_line_is_answered_with_what_is_wrong() {
         (&["init", "--security-version", "-1"], "-1"),
         (&["init", "--security-version", "4294967296"], "4294967296"),
         (&["init", "--firmware-version", "a b"], "a b"),
+        (&["init", "--pcap", "bus.pcap"], "--pcap"),
+        (&["check", "--pcap", "bus.pcap"], "--pcap"),
+        (&["check", "--security-version", "1"], "--security-version"),
+        (&["--bcd-device", "1"], "--bcd-device"),
+        (&["--firmware-version", "1"], "--firmware-version"),
         (&["init", "--firmware-version", &"x".repeat(49)], "xxx"),
     ] {
         let (code, output, errors) = said(arguments);

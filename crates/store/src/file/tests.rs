@@ -206,3 +206,33 @@ fn a_store_is_its_user_s_alone() {
         assert_eq!(mode(&path.join(name)), 0o600, "{name}");
     }
 }
+
+/// Whether the kernel can read the beginning of a file without asking the disk.
+#[cfg(target_os = "linux")]
+fn is_cached(file: &File) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let mut byte = [0];
+    preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT) == Ok(1)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_synchronised_is_read_from_the_disk() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    // A file system in memory, for one, has nowhere else to read from: try it by hand first.
+    let probe = writable().read(true).create(true).truncate(true).open(path.join("probe")).unwrap();
+    probe.write_all_at(&[1; 8192], 0).unwrap();
+    probe.sync_data().unwrap();
+    let cached = is_cached(&probe);
+    forget_cached(&probe);
+    let can_forget = cached && !is_cached(&probe);
+
+    medium.write(Slot::B, 0, &[1; 8192]).unwrap();
+    assert_eq!(is_cached(medium.image(Slot::B)), cached);
+    medium.sync(Slot::B).unwrap();
+    assert!(!can_forget || !is_cached(medium.image(Slot::B)));
+    let mut there = [0; 8192];
+    medium.read(Slot::B, 0, &mut there).unwrap();
+    assert_eq!(there, [1; 8192]);
+}

@@ -400,6 +400,18 @@ fn a_firmware_that_is_never_confirmed_is_given_up() {
 }
 
 #[test]
+fn a_boot_that_fails_ends_the_session_too() {
+    let mut store = store();
+    update(&mut store, 1, &sample()).unwrap();
+    store.begin(2, DOOR, RECEIVING).unwrap();
+    store.medium.forget_operations();
+    store.medium.fail_at(0, MediumErrorKind::Io);
+    assert!(matches!(store.boot(), Err(StoreError::Record(_))));
+    assert_eq!(store.running(), Slot::A);
+    assert_eq!(store.begin(3, DOOR, RECEIVING), Ok(()));
+}
+
+#[test]
 fn a_restart_of_the_daemon_is_no_boot() {
     let mut store = store();
     update(&mut store, 1, &sample()).unwrap();

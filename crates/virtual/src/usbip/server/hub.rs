@@ -298,7 +298,8 @@ impl Hub {
         match outcome {
             Ok(used) => Some(used),
             Err(error) => {
-                log::warn!("USB/IP: connection {} is closed: {error}", id.0);
+                // Not worth more: whoever can reach the port could fill the log.
+                log::debug!("USB/IP: connection {} is closed: {error}", id.0);
                 self.break_off(id);
                 None
             }

@@ -1,0 +1,141 @@
+//! The worker in a thread of its own.
+
+use std::time::{Duration, Instant};
+
+use inband_package::{KeyRing, Kind, maker::PrivateKey};
+use inband_session::{Door, Pipeline, ResultCode, SessionState};
+use inband_store::{
+    Firmware, Layout, Medium, MediumError, Options, Region, Slot, Store, memory::MemoryMedium, record::Place,
+    text::Text,
+};
+use inbandd::worker::{Command, Gone, Reply, Thread, Worker as _};
+
+const SLOT: usize = 64 * 1024;
+
+/// A medium whose code is wrong: it panics when the record is written.
+struct Panics(MemoryMedium);
+
+impl Medium for Panics {
+    fn slot_length(&self) -> u64 {
+        self.0.slot_length()
+    }
+
+    fn read(&mut self, slot: Slot, offset: u64, to: &mut [u8]) -> Result<(), MediumError> {
+        self.0.read(slot, offset, to)
+    }
+
+    fn write(&mut self, slot: Slot, offset: u64, data: &[u8]) -> Result<(), MediumError> {
+        self.0.write(slot, offset, data)
+    }
+
+    fn sync(&mut self, slot: Slot) -> Result<(), MediumError> {
+        self.0.sync(slot)
+    }
+
+    fn load_record(&mut self, place: Place) -> Result<Option<Vec<u8>>, MediumError> {
+        self.0.load_record(place)
+    }
+
+    fn save_record(&mut self, _: Place, _: &[u8]) -> Result<(), MediumError> {
+        panic!("as asked for");
+    }
+
+    fn load_index(&mut self, slot: Slot) -> Result<Option<Vec<u8>>, MediumError> {
+        self.0.load_index(slot)
+    }
+
+    fn save_index(&mut self, slot: Slot, index: &[u8]) -> Result<(), MediumError> {
+        self.0.save_index(slot, index)
+    }
+}
+
+fn new_store() -> MemoryMedium {
+    let mut medium = MemoryMedium::new(SLOT);
+    let firmware = Firmware { version: Text::cut("factory"), bcd_device: 0x0100, security_version: 0 };
+    Store::create(&mut medium, &firmware).unwrap();
+    medium
+}
+
+fn pipeline<M: Medium>(medium: M) -> Pipeline<M, KeyRing> {
+    let region = Region { target: "bmc".into(), member: "image".into(), offset: 0, length: SLOT as u64 };
+    let layout = Layout::new(SLOT as u64, vec![region]).unwrap();
+    let store = Store::open(medium, layout, Options::default()).unwrap();
+    let key = PrivateKey::from_seed(&[7; 32]).public().unwrap();
+    let keys = KeyRing::new(vec![Kind::Ed25519], vec![key]).unwrap();
+    Pipeline::new(store, keys, "test-board".into(), 1 << 20)
+}
+
+/// The next reply, as soon as it is there.
+fn next(worker: &mut Thread, woken: &std::sync::mpsc::Receiver<()>) -> Result<Reply, Gone> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(reply) = worker.poll()? {
+            return Ok(reply);
+        }
+        // Of a thread that is gone nobody is woken.
+        let _ = woken.recv_timeout(Duration::from_millis(10));
+        assert!(Instant::now() < deadline, "no reply");
+    }
+}
+
+fn start<M: Medium + Send + 'static>(medium: M) -> (Thread, std::sync::mpsc::Receiver<()>) {
+    let (wake, woken) = std::sync::mpsc::channel();
+    let worker = Thread::start(pipeline(medium), move || _ = wake.send(())).unwrap();
+    (worker, woken)
+}
+
+#[test]
+fn commands_are_carried_out_in_order_and_counted() {
+    let (mut worker, woken) = start(new_store());
+    assert_eq!(worker.backlog(), 0);
+    worker.send(Command::Begin { session: 1, door: Door::Dfu }).unwrap();
+    worker.send(Command::Data { session: 1, bytes: vec![0; 600] }).unwrap();
+    // Its session is over by then.
+    worker.send(Command::Data { session: 1, bytes: vec![0; 700] }).unwrap();
+    let mut seen = Vec::new();
+    loop {
+        match next(&mut worker, &woken).unwrap() {
+            Reply::View(view) => seen.push(format!("view {}", view.record.session.state)),
+            Reply::Failed { session: 1, refused } => {
+                assert_eq!(refused.code, ResultCode::BadHead);
+                assert!(!refused.text.is_empty());
+                seen.push("failed".into());
+            }
+            Reply::Buffer(buffer) => {
+                seen.push(format!("buffer {}", buffer.len()));
+                if buffer.len() == 700 {
+                    break;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let receiving = format!("view {}", SessionState::Receiving.number());
+    let failed = format!("view {}", SessionState::Failed.number());
+    assert_eq!(seen, [receiving.as_str(), &failed, "failed", "buffer 600", "buffer 700"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while worker.backlog() > 0 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_was_handed_over_is_done_before_it_is_dropped() {
+    let (mut worker, woken) = start(new_store());
+    for session in 1..=20 {
+        worker.send(Command::Begin { session, door: Door::Dfu }).unwrap();
+        worker.send(Command::Abort { session, reason: ResultCode::Aborted }).unwrap();
+    }
+    drop(worker);
+    // Each told twice of the record.
+    assert_eq!(woken.try_iter().count(), 40);
+}
+
+#[test]
+fn a_worker_that_panicked_is_gone() {
+    let (mut worker, woken) = start(Panics(new_store()));
+    worker.send(Command::Begin { session: 1, door: Door::Dfu }).unwrap();
+    assert_eq!(next(&mut worker, &woken).err(), Some(Gone));
+    assert_eq!(worker.send(Command::Confirm), Err(Gone));
+}

@@ -93,6 +93,12 @@ pub enum Refusal {
         /// Where the archive ends, in bytes.
         offset: u64,
     },
+    /// 28 `missing-member`: a region without an image. Only a sink knows regions; the reader never makes this one.
+    #[error("there is no {member} in the package, which every package for this BMC has")]
+    MissingMember {
+        /// Name of the member.
+        member: String,
+    },
 }
 
 impl From<HeadError> for Refusal {

@@ -39,6 +39,8 @@ pub enum ResultCode {
     Truncated = 26,
     /// `trailing-bytes`: bytes behind the announced end.
     TrailingBytes = 27,
+    /// `missing-member`: an image that this BMC needs is not in the package.
+    MissingMember = 28,
     /// `door-shut`: the door is off or not armed.
     DoorShut = 32,
     /// `busy`: another session owns the BMC.
@@ -101,7 +103,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -116,6 +118,7 @@ impl ResultCode {
         Self::UnmappedMember,
         Self::Truncated,
         Self::TrailingBytes,
+        Self::MissingMember,
         Self::DoorShut,
         Self::Busy,
         Self::OnTrial,
@@ -277,6 +280,13 @@ impl ResultCode {
                 "bytes behind the announced end",
                 "send the file exactly as it was made, with nothing behind it",
             ),
+            Self::MissingMember => row(
+                "missing-member",
+                ERR_FILE,
+                6,
+                "an image that this BMC needs is not in the package",
+                "use a package that holds all of this BMC's images",
+            ),
             Self::DoorShut => row(
                 "door-shut",
                 ERR_VENDOR,
@@ -400,6 +410,7 @@ impl From<&Refusal> for ResultCode {
             Refusal::UnmappedMember { .. } => Self::UnmappedMember,
             Refusal::Truncated { .. } => Self::Truncated,
             Refusal::TrailingBytes { .. } => Self::TrailingBytes,
+            Refusal::MissingMember { .. } => Self::MissingMember,
         }
     }
 }

@@ -316,20 +316,19 @@ fn nothing_is_acknowledged_before_the_head_of_this_session_was_seen() {
     }
 }
 
+/// What a host can do to a session.
+#[derive(Clone, Copy, Debug)]
+enum Disturbance {
+    Reset,
+    Unplug,
+    Request(Request),
+}
+
 #[test]
 fn a_reset_or_abort_during_the_read_back_changes_nothing() {
-    let reset = |bench: &Bench, _: &mut dyn FnMut(Request)| bench.bus.reset();
-    let unplug = |bench: &Bench, _: &mut dyn FnMut(Request)| {
-        bench.bus.unplug();
-        bench.bus.advance(Duration::from_secs(1));
-        bench.bus.plug();
-        bench.wait_attached();
-    };
-    let abort = |_: &Bench, send: &mut dyn FnMut(Request)| send(Request::Abort);
-    let detach = |_: &Bench, send: &mut dyn FnMut(Request)| send(Request::Detach);
-    let clear = |_: &Bench, send: &mut dyn FnMut(Request)| send(Request::ClrStatus);
-    let disturbances: [fn(&Bench, &mut dyn FnMut(Request)); 5] = [reset, unplug, abort, detach, clear];
-    for disturb in disturbances {
+    let requests = [Request::Abort, Request::Detach, Request::ClrStatus];
+    let disturbances = [Disturbance::Reset, Disturbance::Unplug].into_iter();
+    for disturbance in disturbances.chain(requests.map(Disturbance::Request)) {
         for setting in [Setting::default(), IMMEDIATE] {
             let bench = Bench::with(setting);
             let package = Package::new(0x0200, 20_000);
@@ -343,7 +342,19 @@ fn a_reset_or_abort_during_the_read_back_changes_nothing() {
                 dnload(&mut host, number as u16, data).unwrap();
             }
             assert_eq!(get_status(&mut host), Ok((State::DfuDnbusy, Status::Ok)));
-            disturb(&bench, &mut |request| _ = command(&mut host, request));
+            match disturbance {
+                Disturbance::Reset => bench.bus.reset(),
+                Disturbance::Unplug => {
+                    bench.bus.unplug();
+                    bench.bus.advance(Duration::from_secs(1));
+                    bench.bus.plug();
+                    bench.wait_attached();
+                }
+                // None of them has a place in dfuDNBUSY.
+                Disturbance::Request(request) => {
+                    assert_eq!(command(&mut host, request), Err(HostError::Stall));
+                }
+            }
             bench.assert_session(SessionState::Verifying, ResultCode::None);
             drop(host);
 

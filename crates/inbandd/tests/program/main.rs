@@ -1,4 +1,6 @@
 //! The program `inbandd`: its command line, its messages and exit codes, its end.
+// Clippy's leave for tests does not reach the functions that tests share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 #[path = "../support/home.rs"]
 mod home;

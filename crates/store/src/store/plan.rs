@@ -29,12 +29,14 @@ pub(super) struct Plan {
     head: [u8; 16],
     /// The regions, in the order of the layout.
     regions: Vec<Region>,
-    /// For each member of the index, which of the regions it goes to; `None` for one that is not written.
+    /// For each member of the index, which of the regions it goes to; `None` for one that is not written. Each region has
+    /// a member.
     places: Vec<Option<usize>>,
 }
 
 impl Plan {
-    /// Finds a region for each image of the index.
+    /// Finds a region for each image of the index, and an image for each region: with half a package, however well signed, a
+    /// host could start a slot that cannot run, again and again.
     pub(super) fn new(layout: &Layout, index: &Index, head: &Digest) -> Result<Self, Refusal> {
         let place = |member: &Member| match member.kind {
             MemberKind::Metadata => Ok(None),
@@ -51,7 +53,12 @@ impl Plan {
                 Ok(Some(place))
             }
         };
-        let places = index.members.iter().map(place).collect::<Result<_, _>>()?;
+        let places = index.members.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        for (number, region) in layout.regions().iter().enumerate() {
+            if !places.contains(&Some(number)) {
+                return Err(Refusal::MissingMember { member: region.member.clone() });
+            }
+        }
         Ok(Self { index: index.clone(), head: short(head), regions: layout.regions().to_vec(), places })
     }
 
@@ -80,7 +87,7 @@ impl Plan {
         Ok(place.map(|place| self.regions[place].offset + offset))
     }
 
-    /// Fills what the members leave of their regions, and regions without a member, where they are not filled already.
+    /// Fills what the members leave of their regions, where it is not filled already.
     pub(super) fn fill_tails(
         &self,
         medium: &mut impl Medium,
@@ -88,7 +95,7 @@ impl Plan {
         piece: &mut [u8],
     ) -> Result<(), StoreError> {
         for (region, member) in self.contents() {
-            let start = region.offset + member.map_or(0, |member| member.length);
+            let start = region.offset + member.length;
             pieces(start, region.end(), piece.len(), |at, length| {
                 let there = &mut piece[..length];
                 medium.read(slot, at, there).map_err(StoreError::Read)?;
@@ -111,7 +118,7 @@ impl Plan {
     ) -> Result<(), StoreError> {
         for (region, member) in self.contents() {
             let mut at = region.offset;
-            for chunk in member.map(|member| member.chunks.as_slice()).unwrap_or_default() {
+            for chunk in &member.chunks {
                 let end = at + u64::from(chunk.length);
                 let mut hash = Sha256::new();
                 pieces(at, end, piece.len(), |at, length| {
@@ -137,12 +144,10 @@ impl Plan {
         Ok(())
     }
 
-    /// The regions, each with the member that goes there. A region without one is to be all filling.
-    fn contents(&self) -> impl Iterator<Item = (&Region, Option<&Member>)> {
-        self.regions.iter().enumerate().map(|(number, region)| {
-            let member = self.places.iter().position(|place| *place == Some(number));
-            (region, member.and_then(|member| self.index.members.get(member)))
-        })
+    /// The members that go to regions, each with its region.
+    fn contents(&self) -> impl Iterator<Item = (&Region, &Member)> {
+        let placed = self.index.members.iter().zip(&self.places);
+        placed.filter_map(|(member, place)| Some((&self.regions[(*place)?], member)))
     }
 }
 

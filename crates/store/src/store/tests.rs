@@ -279,13 +279,15 @@ fn an_update_leaves_exactly_the_package() {
 }
 
 #[test]
-fn a_region_without_a_member_holds_nothing_of_an_older_package() {
+fn a_package_that_leaves_a_region_empty_is_refused_before_anything_is_written() {
     let mut store = store();
+    let before = store.medium().slot(Slot::B).to_vec();
     let mut kernel_only = sample();
     kernel_only.index.members.truncate(2);
-    kernel_only.members[2].clear();
-    update(&mut store, 1, &kernel_only).unwrap();
-    assert_eq!(store.medium().slot(Slot::B), expected(&kernel_only, 0xbb));
+    let refused = update(&mut store, 1, &kernel_only).unwrap_err();
+    assert_eq!(refused, StoreError::Refused(Refusal::MissingMember { member: "rofs".into() }));
+    assert_eq!(store.medium().slot(Slot::B), before);
+    assert_eq!(store.record().choice, Slot::A);
 }
 
 #[test]

@@ -9,8 +9,8 @@
 #   bmc_attach NAME                         attaches it, and keeps it attached
 #   mode runtime|dfu|none [SERIAL]          waits until the device is there in that mode, or is not there
 #   enter_dfu                               brings the only device there into DFU mode, anew if it is in it
-#   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that; fields of
-#                                           its JSON, and a=STATE:VERSION, b=STATE:VERSION for the slots
+#   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that, or does so
+#                                           in a moment; fields of its JSON, and a=STATE:VERSION, b=STATE:VERSION
 #   image FILE BYTES                        an image that no two runs share
 #   pack FILE VERSION IMAGE [OPTION...]     a signed package; options of `inband pack`
 #   spoil FILE OFFSET                       overwrites 16 bytes of it
@@ -111,24 +111,27 @@ enter_dfu() {
 }
 
 status_is() {
-    local test=$1 tries=0 wanted found wrong=
+    local test=$1 tries=0 wanted found wrong
     shift
-    run inband status --json
-    # It may be between its two descriptor sets.
-    while [ "$STATUS" != 0 ] && [ "$tries" -lt 5 ]; do
-        tries=$((tries + 1))
-        sleep 1
+    while :; do
         run inband status --json
+        wrong=
+        for wanted in "$@"; do
+            found=$(field "${wanted%%=*}")
+            [ "$found" = "${wanted#*=}" ] || wrong="$wrong ${wanted%%=*}=$found, not ${wanted#*=};"
+        done
+        if [ "$STATUS" = 0 ] && [ -z "$wrong" ]; then
+            ok "$test"
+            return
+        fi
+        # It may be between its two descriptor sets, or about to confirm what it has just started.
+        tries=$((tries + 1))
+        if [ "$tries" -ge 5 ]; then
+            fail "$test" "exit status $STATUS;$wrong"
+            return
+        fi
+        sleep 1
     done
-    for wanted in "$@"; do
-        found=$(field "${wanted%%=*}")
-        [ "$found" = "${wanted#*=}" ] || wrong="$wrong ${wanted%%=*}=$found, not ${wanted#*=};"
-    done
-    if [ "$STATUS" = 0 ] && [ -z "$wrong" ]; then
-        ok "$test"
-    else
-        fail "$test" "exit status $STATUS;$wrong"
-    fi
 }
 
 # A field of the JSON line in $OUT.

@@ -17,8 +17,8 @@
 #   signal NAME SIGNAL                      sends it a signal
 #   finish NAME                             waits for its end, after which it is as if it had been `run`
 #   stop NAME [SIGNAL]                      both; the signal is TERM unless said
-#   check_kernel_log NAME [REGEX]           passes if the kernel has logged no warning, and nothing worse, since the suite
-#                                           began; REGEX is for lines that are there on purpose
+#   check_kernel_log NAME                   passes if the kernel has logged no warning, and nothing worse, since the suite
+#                                           began
 #   die DETAIL...                           ends the suite: what follows would make no sense
 
 OUT=/tmp/out
@@ -145,11 +145,16 @@ stop() {
     finish "$1"
 }
 
+# Errors in the kernel's log that are none. vhci_hcd has a moment between the end of a connection and the disconnect of its
+# device in which it takes no transfers, or cannot send them; they fail, as they do when a cable is pulled.
+HARMLESS='enqueue for inactive port\|vhci_hcd: sendmsg failed!'
+
 check_kernel_log() {
-    dmesg -r | grep '^<[0-4]>' | grep -v -e "${2:-^$}" >"$OUT"
-    cat "$OUT"
-    if [ -s "$OUT" ]; then
-        fail "$1" "$(wc -l <"$OUT") lines, the last: $(last_line)"
+    dmesg -r | grep '^<[0-4]>' >"$OUT"
+    show "$OUT"
+    grep -v "$HARMLESS" "$OUT" >/tmp/harmful
+    if [ -s /tmp/harmful ]; then
+        fail "$1" "$(wc -l </tmp/harmful) lines, the first: $(head -n 1 /tmp/harmful)"
     else
         ok "$1"
     fi

@@ -156,9 +156,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// Does all that can be done now. Returns when it wants to be called again even if nothing happens.
     ///
+    /// `clock` is read again behind each event of the bus: a host counts bwPollTimeout from the answer, and what it sends in time must
+    /// not be measured by a clock that was read before it came.
+    ///
     /// # Errors
     /// The USB side or the worker is gone.
-    pub fn step(&mut self, now: Duration) -> Result<Option<Duration>, Fault<B::Error>> {
+    pub fn step(&mut self, clock: impl Fn() -> Duration) -> Result<Option<Duration>, Fault<B::Error>> {
+        let mut now = clock();
         self.dfu.handle_timeout(now);
         if self.session.handle_timeout(now) {
             self.end_current(ResultCode::Timeout)?;
@@ -174,7 +178,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.handle_reply(now, reply)?;
             }
             busy |= self.handle_dfu(now)?;
-            busy |= self.handle_usb(now)?;
+            busy |= self.handle_usb(&clock)?;
+            now = clock();
             while let Some(line) = self.session.poll_audit() {
                 self.audit.tell(now, &line);
             }
@@ -189,11 +194,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     // USB.
 
     /// One event of the bus. Returns whether there was one.
-    fn handle_usb(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+    fn handle_usb(&mut self, clock: impl Fn() -> Duration) -> Result<bool, Fault<B::Error>> {
         if let Some(buffer) = self.receiving.take() {
-            return Ok(self.receive(now, buffer));
+            return Ok(self.receive(clock(), buffer));
         }
         let Some(event) = self.backend.poll_event().map_err(Fault::Backend)? else { return Ok(false) };
+        let now = clock();
         match event {
             DeviceEvent::Enable => self.dfu.handle_enable(now),
             DeviceEvent::Disable => self.dfu.handle_disable(now),

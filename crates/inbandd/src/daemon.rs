@@ -134,9 +134,9 @@ impl Daemon {
     /// The USB side or the worker is gone.
     pub fn run(mut self) -> Result<(), Error> {
         while !self.stop.load(Ordering::Acquire) {
-            let now = self.started.elapsed();
-            let due = self.bmc.step(now).map_err(fault)?;
-            let limit = due.map_or(LONGEST_WAIT, |due| due.saturating_sub(now).min(LONGEST_WAIT));
+            let clock = || self.started.elapsed();
+            let due = self.bmc.step(clock).map_err(fault)?;
+            let limit = due.map_or(LONGEST_WAIT, |due| due.saturating_sub(clock()).min(LONGEST_WAIT));
             self.server.wait(limit);
         }
         log::info!("event=stopped");

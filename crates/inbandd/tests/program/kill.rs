@@ -13,14 +13,14 @@ use inband_dfu::{
     wire::{DETACH_TIMEOUT_MS, Request},
 };
 use inband_session::{ResultCode, SessionState};
-use inband_store::{Layout, Options, Region, Slot, SlotState, Store, boot, file::FileMedium};
+use inband_store::{Slot, SlotState, boot, record::newest};
 use inband_usb::{EndpointAddress, HostCompletion, HostDevice, HostError, HostTransfer, TransferId};
 use inband_virtual::usbip::Client;
 
 use crate::{
     home::{Home, Running, SLOT, good_config},
     host,
-    package::{IMAGE, Package, Random, noise},
+    package::{Package, Random, noise},
     remote::{self, settled},
 };
 
@@ -156,11 +156,9 @@ fn update(victim: &mut Victim, file: &[u8]) -> Result<End, Error> {
 
 /// What the virtual boot loader would boot, were the machine to start now.
 fn bootable(home: &Home) -> Slot {
-    let region = Region { target: "bmc".into(), member: IMAGE.into(), offset: 0, length: SLOT as u64 };
-    let layout = Layout::new(SLOT as u64, vec![region]).unwrap();
-    let medium = FileMedium::open(&home.path("store"), SLOT as u64).unwrap();
-    let store = Store::open(medium, layout, Options::default()).unwrap();
-    boot::decide(store.record()).unwrap().booted
+    let [first, second] = ["record.0", "record.1"].map(|name| fs::read(home.path("store").join(name)).ok());
+    let (record, _) = newest(first.as_deref(), second.as_deref()).unwrap();
+    boot::decide(&record).unwrap().booted
 }
 
 fn slot(home: &Home, slot: Slot) -> Vec<u8> {

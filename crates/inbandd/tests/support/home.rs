@@ -94,6 +94,13 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// Sends a signal, such as `TERM`, to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let mut command = Command::new("sh");
+    let status = command.args(["-c", "kill -s \"$1\" \"$2\"", "kill", name, &pid.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
 /// What a program said on standard error.
 pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
@@ -131,8 +138,7 @@ impl Running {
 
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
-        assert!(status.unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for the end; exit code, if it ended by itself, and the lines of the log behind the first ones.

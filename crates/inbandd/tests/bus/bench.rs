@@ -50,13 +50,11 @@ pub(crate) struct Setting {
     pub(crate) mode: Mode,
     pub(crate) policy: DoorPolicy,
     pub(crate) activate: bool,
-    /// How long ago the clock was read when an event comes in, as on a machine that has more to do.
-    pub(crate) late: Duration,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { mode: Mode::Lenient, policy: DoorPolicy::Always, activate: false, late: Duration::ZERO }
+        Self { mode: Mode::Lenient, policy: DoorPolicy::Always, activate: false }
     }
 }
 
@@ -125,6 +123,8 @@ pub(crate) struct Bench {
     pub(crate) bus: Bus,
     setting: Setting,
     bmc: Arc<Mutex<TestBmc>>,
+    /// How long ago the clock was read when the BMC comes to read an event, as on a machine that has more to do.
+    late: Arc<Mutex<Duration>>,
 }
 
 fn layout() -> Layout {
@@ -184,12 +184,14 @@ impl Bench {
         bmc.attach(Duration::ZERO).unwrap();
         let bmc = Arc::new(Mutex::new(bmc));
         let pumped = Arc::clone(&bmc);
+        let late = Arc::new(Mutex::new(Duration::ZERO));
+        let latest = Arc::clone(&late);
         bus.set_pump(move |now| {
-            let late = Cell::new(setting.late);
+            let late = Cell::new(*latest.lock().unwrap());
             let clock = || now.saturating_sub(late.take());
             pumped.lock().unwrap().step(clock).unwrap()
         });
-        let bench = Self { bus, setting, bmc };
+        let bench = Self { bus, setting, bmc, late };
         bench.wait_attached();
         bench
     }
@@ -197,6 +199,11 @@ impl Bench {
     /// The BMC, to look at.
     pub(crate) fn bmc(&self) -> MutexGuard<'_, TestBmc> {
         self.bmc.lock().unwrap()
+    }
+
+    /// Has the BMC read its clock so long before each event.
+    pub(crate) fn be_late(&self, late: Duration) {
+        *self.late.lock().unwrap() = late;
     }
 
     /// Has the worker hold something back, or lets it go on.

@@ -17,8 +17,7 @@ use crate::{
     package::Package,
 };
 
-const OFF: Setting =
-    Setting { mode: Mode::Lenient, policy: DoorPolicy::Off, activate: false, late: Duration::ZERO };
+const OFF: Setting = Setting { mode: Mode::Lenient, policy: DoorPolicy::Off, activate: false };
 
 #[test]
 fn a_door_that_is_off_stalls_detach_and_hides_nothing() {

@@ -1,6 +1,6 @@
 //! From the configuration to what it names: keys, layout, store.
 
-use std::{fs, path::Path};
+use std::{fs, io::Read as _, path::Path};
 
 use inband_dfu::descriptors::Identity;
 use inband_package::{KeyRing, Kind, PublicKey};
@@ -34,13 +34,14 @@ pub fn keys(config: &Config) -> Result<KeyRing, Error> {
     paths.sort();
     let mut keys = Vec::new();
     for path in paths {
-        let length = fs::metadata(&path).map_err(unreadable(&path))?.len();
-        if length > MAX_KEY_FILE {
-            let error = std::io::Error::other(format!("{length} bytes are too many for a key"));
+        let mut pem = Vec::new();
+        let file = fs::File::open(&path).map_err(unreadable(&path))?;
+        file.take(MAX_KEY_FILE + 1).read_to_end(&mut pem).map_err(unreadable(&path))?;
+        if pem.len() as u64 > MAX_KEY_FILE {
+            let error = std::io::Error::other(format!("more than {MAX_KEY_FILE} bytes are too many for a key"));
             return Err(Error::Keys { path, error });
         }
         // What is no text is no key, and is told so.
-        let pem = fs::read(&path).map_err(unreadable(&path))?;
         let pem = String::from_utf8_lossy(&pem);
         keys.push(PublicKey::from_pem(&pem).map_err(|error| Error::Key { path, error })?);
     }

@@ -123,6 +123,7 @@ fn bad_packages_are_refused_as_the_results_say() {
         assert_eq!((page.boots_next, page.other_boots_next), (Slot::A, false), "{name}");
         let log = bench.last_log();
         assert_eq!((log.result(), log.session, page.log_records), (Some(result), 1, 1), "{name}");
+        assert_eq!(page.head[..8], log.head, "{name}");
         bench.assert_factory_runs();
 
         // The same host goes on, without a pause.

@@ -137,7 +137,7 @@ fn keys_that_are_missing_or_wrong() {
     assert_both_refused(&home, 4, &["second.pem", "is not the PEM file of an Ed25519 public key"]);
 
     fs::write(home.path("keys/second.pem"), "x".repeat(70_000)).unwrap();
-    assert_both_refused(&home, 4, &["second.pem", "70000 bytes"]);
+    assert_both_refused(&home, 4, &["second.pem", "more than 65536 bytes"]);
 
     fs::write(home.path("keys/second.pem"), [0xff, 0xfe]).unwrap();
     assert_both_refused(&home, 4, &["second.pem"]);

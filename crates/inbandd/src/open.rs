@@ -38,7 +38,8 @@ pub fn keys(config: &Config) -> Result<KeyRing, Error> {
         let file = fs::File::open(&path).map_err(unreadable(&path))?;
         file.take(MAX_KEY_FILE + 1).read_to_end(&mut pem).map_err(unreadable(&path))?;
         if pem.len() as u64 > MAX_KEY_FILE {
-            let error = std::io::Error::other(format!("more than {MAX_KEY_FILE} bytes are too many for a key"));
+            let error =
+                std::io::Error::other(format!("more than {MAX_KEY_FILE} bytes are too many for a key"));
             return Err(Error::Keys { path, error });
         }
         // What is no text is no key, and is told so.

@@ -101,7 +101,7 @@ fn good_update(
     report: &mut Report<'_>,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    report.step("At run-time");
+    report.step("At run time");
     let mut bmc = scope.one(None)?;
     report.descriptors(&bmc);
     let before = facts(&mut bmc)?;

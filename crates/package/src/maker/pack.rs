@@ -114,7 +114,7 @@ pub fn pack(options: &PackOptions, inputs: &[Input], output: &mut impl Write) ->
     let mut archive = Archive { output, mtime: options.mtime };
     archive.member(head::MEMBER_NAME, &head_bytes)?;
     for entry in &head.signatures {
-        archive.member(entry.kind.member_name(), &std::vec![0; entry.length.into()])?;
+        archive.member(entry.kind().member_name(), &std::vec![0; entry.length.into()])?;
     }
     archive.member(index::MEMBER_NAME, &index_bytes)?;
     for (input, member) in inputs.iter().zip(&index.members) {

@@ -144,7 +144,7 @@ impl SignatureStage {
                     check_header(
                         &block,
                         input,
-                        entry.kind.member_name(),
+                        entry.kind().member_name(),
                         entry.length.into(),
                         self.head.mtime,
                     )?;
@@ -164,7 +164,7 @@ impl SignatureStage {
                     }
                 }
                 Part::Padding(zeros) => {
-                    if !zeros.take(input, || ArchivePart::Padding(entry.kind.member_name().to_string()))? {
+                    if !zeros.take(input, || ArchivePart::Padding(entry.kind().member_name().to_string()))? {
                         return Ok(Step::Wait(self));
                     }
                     self.part = Part::start();

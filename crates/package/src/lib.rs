@@ -32,6 +32,7 @@ pub mod signature;
 pub mod suffix;
 pub mod tar;
 mod wire;
+mod zstd;
 
 pub use digest::{Digest, Hex};
 pub use head::Head;

@@ -55,6 +55,9 @@ pub enum MakeError {
         /// How the package says it is to be signed.
         scheme: Scheme,
     },
+    /// The compression's level is not one of Zstandard's, or it failed.
+    #[error("cannot compress")]
+    Compression(#[source] io::Error),
     /// A key cannot be used.
     #[error("{0}")]
     Key(KeyError),

@@ -5,7 +5,7 @@
 
 use inband_package::digest::{Hex, sha256};
 use inband_package::head::{Head, SignatureEntry};
-use inband_package::index::{Chunk, Encoding, Index, Member, MemberKind};
+use inband_package::index::{Chunk, Encoding, Index, Member, MemberKind, Sent};
 use inband_package::maker::PrivateKey;
 use inband_package::refusal::Refusal;
 use inband_package::signature::{Hash, RsaPadding, signed_bytes};
@@ -184,6 +184,44 @@ fn index() {
         &[0x01, 0x00],                      // metadata, target 0
         &[0; 8],                            // length
         &[0; 4],                            // chunk count
+    ]);
+    assert_eq!(index.encode(), Ok(bytes.clone()));
+    assert_eq!(Index::parse(&bytes), Ok(index));
+}
+
+#[test]
+fn compressed_chunk() {
+    let sent = Sent { length: 0x0001_0203, digest: [0x66; 32] };
+    let chunk = Chunk { encoding: Encoding::Zstd(sent), length: 0x0002_0000, digest: [0x44; 32] };
+    let chunks = vec![chunk];
+    let member = Member {
+        name: "image-kernel".into(),
+        kind: MemberKind::Image,
+        target: 0,
+        length: 0x0002_0000,
+        chunks,
+    };
+    let index = Index {
+        machine: "m".into(),
+        compatible: vec![],
+        version: "1".into(),
+        security_version: 0,
+        bcd_device: 0,
+        targets: vec!["bmc".into()],
+        members: vec![member],
+    };
+    let bytes = join(&[
+        b"INBANDIX\x01\x00\x00\x00",     // magic, format version, flags
+        b"\x01m\x00\x011",               // machine, compatible names, version
+        &[0; 6],                         // security version, bcdDevice
+        b"\x01\x03bmc\x01\x00",          // targets, member count
+        b"\x0Cimage-kernel\x00\x00",     // name, image, target 0
+        &[0, 0, 2, 0, 0, 0, 0, 0],       // length
+        &[1, 0, 0, 0],                   // chunk count
+        &[0x01, 0x00, 0x00, 0x02, 0x00], // zstd, length as stored
+        &[0x44; 32],                     // digest of what is stored
+        &[0x03, 0x02, 0x01, 0x00],       // length as sent
+        &[0x66; 32],                     // digest of what is sent
     ]);
     assert_eq!(index.encode(), Ok(bytes.clone()));
     assert_eq!(Index::parse(&bytes), Ok(index));

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod common;
+mod compressed;
 mod directory;
 mod frozen;
 mod head;

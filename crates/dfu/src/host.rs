@@ -3,7 +3,7 @@
 //! Nothing here does I/O. Each [`Step`] says what to do and holds what comes after it:
 //!
 //! 1. [`find_dfu_interface`] tells what an opened device offers.
-//! 2. In run-time mode: [`detach`] until [`Step::Detached`]; then follow the device by its port.
+//! 2. In run-time mode: [`detach()`] until [`Step::Detached`]; then follow the device by its port.
 //! 3. In DFU mode: [`open`] until [`Step::Ready`], [`Ready::download`], a [`Block`] at a time, until [`Step::Downloaded`].
 //!
 //! **The device is not trusted.** Replies have exactly the length the specification gives, unknown numbers are errors, every loop is

@@ -135,6 +135,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A signature does not belong to the package.
+    #[error("{}: {reason}", shown_path(.path))]
+    Signer {
+        /// The package.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The user asked for the end.
     #[error("cancelled")]
     Cancelled,
@@ -207,7 +215,7 @@ impl Error {
             Self::NotBack { .. } | Self::Swapped { .. } | Self::NotActivated { .. } => 10,
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
             Self::File { .. } | Self::Output(_) => 7,
-            Self::Key { .. } => 16,
+            Self::Key { .. } | Self::Signer { .. } => 16,
             Self::Cancelled | Self::Aborted { .. } => CANCELLED,
             Self::Demo { .. } => 20,
             Self::System { .. } | Self::UnknownResult { .. } => 1,
@@ -235,7 +243,7 @@ impl Error {
             Self::File { .. } => "file",
             Self::Attach { .. } => "attach",
             Self::Output(_) => "output",
-            Self::Key { .. } => "key",
+            Self::Key { .. } | Self::Signer { .. } => "key",
             Self::Cancelled | Self::Aborted { .. } => "cancelled",
             Self::Demo { .. } => "demo",
             Self::System { .. } => "system",
@@ -280,6 +288,7 @@ impl Error {
             Self::NotActivated { .. } => "restart the BMC; `inband status` then shows what it runs",
             Self::File { .. } => return None,
             Self::Key { .. } => "a key is a PEM file as `inband keygen` or openssl(1) writes it",
+            Self::Signer { .. } => "`inband inspect` shows which key the package was packed for",
             Self::Aborted { handed_over: false, .. } => {
                 "the running firmware is as it was; repeat the command to begin anew"
             }

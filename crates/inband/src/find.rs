@@ -121,9 +121,7 @@ impl Scope<'_> {
         }
         let Survey { mut bmcs, others } = self.ask(sightings);
         if let Some(selector) = selector {
-            bmcs.retain(|bmc| {
-                selector.names_place(&bmc.place) || selector.names_serial(bmc.strings.serial.as_deref())
-            });
+            bmcs.retain(|bmc| selector.names(&bmc.place, bmc.strings.serial.as_deref()));
         }
         match (bmcs.pop(), bmcs.is_empty()) {
             (Some(bmc), true) => Ok(bmc),
@@ -150,13 +148,15 @@ impl Scope<'_> {
             }
         }
         let where_ = match selector {
-            Some(selector) => format!("{} that is {}", self.name, shown(&selector.to_string())),
+            Some(selector) => {
+                format!("{} with the serial number or path {}", self.name, shown(&selector.to_string()))
+            }
             None => self.name.clone(),
         };
-        let advice = if all == 0 {
-            self.hint.clone()
-        } else {
-            "there are other DFU devices; `inband list --all` shows them".to_owned()
+        let advice = match (all, selector) {
+            (0, _) => self.hint.clone(),
+            (_, Some(_)) => "`inband list --all` shows what there is".to_owned(),
+            (_, None) => "there are other DFU devices; `inband list --all` shows them".to_owned(),
         };
         Error::NoDevice { where_, advice }
     }

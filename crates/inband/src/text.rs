@@ -57,6 +57,18 @@ pub fn bytes(count: u64) -> String {
     format!("{count} B")
 }
 
+/// A number of things: `1 member`, `2 members`.
+#[must_use]
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A digest, or `-` for the zeros that stand for none.
+#[must_use]
+pub fn digest_cell(hex: &str) -> &str {
+    if hex.contains(|digit| digit != '0') { hex } else { "-" }
+}
+
 /// Bytes a second, averaged over `elapsed`; `None` while too little time has passed to say.
 #[must_use]
 pub fn per_second(count: u64, elapsed: Duration) -> Option<u64> {
@@ -197,6 +209,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
+        assert_eq!(counted(0, "member"), "0 members");
+        assert_eq!(counted(1, "member"), "1 member");
+        assert_eq!(digest_cell("0000"), "-");
+        assert_eq!(digest_cell("0100"), "0100");
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");

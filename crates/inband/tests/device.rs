@@ -216,6 +216,8 @@ fn a_shut_door_is_8() {
     let bmc = Bmc::start(&bench, Kind { door: DoorPolicy::Off, ..Kind::default() });
     let refused = bmc.run(&["update", &bench.arg("fw.tar"), "--json"]).expect(8);
     assert_eq!(refused.event("error")["result"], "door-shut");
+    assert!(!refused.out.contains("\"detach\""), "{}", refused.out);
+    bmc.run(&["update", &bench.arg("fw.tar"), "--dry-run"]).expect(8);
     let refused = bmc.run(&["detach"]).expect(8);
     assert!(refused.err.contains("door-shut") && refused.err.contains("help:"), "{}", refused.err);
 }
@@ -239,11 +241,15 @@ fn a_device_is_chosen_by_serial_and_by_path() {
     let bmc = Bmc::start(&bench, Kind::default());
     let path = format!("usbip:{}/1-1", bmc.address);
     for selector in ["TEST-1", "1-1", &path] {
-        bmc.run(&["status", "--device", selector]).expect(0);
+        for command in ["status", "list"] {
+            bmc.run(&[command, "--device", selector]).expect(0);
+        }
     }
     for selector in ["TEST-2", "1-2", "usb:1-1"] {
-        let none = bmc.run(&["status", "--device", selector]).expect(3);
-        assert!(none.err.contains("list --all"), "{}", none.err);
+        for command in ["status", "list"] {
+            let none = bmc.run(&[command, "--device", selector]).expect(3);
+            assert!(none.err.contains(selector) && none.err.contains("list --all"), "{}", none.err);
+        }
     }
 }
 
@@ -322,7 +328,6 @@ fn verifying(setup: &inband_usb::Setup) -> Option<Vec<u8>> {
     let mut page = ours(setup)?;
     if setup.value == inband_session::status::STATUS_PAGE {
         page[2] = inband_session::SessionState::Verifying.number();
-        page[6] = inband_session::DoorState::Armed.number();
     }
     Some(page)
 }

@@ -23,10 +23,10 @@ pub enum Refusal {
         offset: u64,
     },
     /// 17 `bad-head`: not a package, or of a format this reader does not know.
-    #[error("bad head: {0}")]
+    #[error("{0}")]
     BadHead(HeadError),
     /// 18 `bad-index`: the index does not match the head, or breaks its own rules.
-    #[error("bad index: {0}")]
+    #[error("the index is not valid: {0}")]
     BadIndex(IndexError),
     /// 19 `bad-signature`: a signature does not verify.
     #[error("the {kind} signature does not verify")]

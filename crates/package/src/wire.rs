@@ -14,7 +14,7 @@ pub enum FieldError {
     #[error("has a length that is not allowed")]
     Length,
     /// A *str* with a byte that is none of `A-Z a-z 0-9 . _ - + : ~ @ /`.
-    #[error("has a character that is not allowed")]
+    #[error("has a character other than A-Z a-z 0-9 . _ - + : ~ @ /")]
     Character,
 }
 

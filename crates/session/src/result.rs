@@ -194,7 +194,7 @@ impl ResultCode {
                 OK,
                 0,
                 "staged, or running and confirmed",
-                "restart the BMC to run it, if it does not do so by itself; then confirm it",
+                "restart the BMC to run it, if it does not do so by itself",
             ),
             Self::BadArchive => row(
                 "bad-archive",
@@ -208,7 +208,7 @@ impl ResultCode {
                 ERR_FILE,
                 6,
                 "not an Inband package, or of a format this BMC does not know",
-                "send a package made by `inband pack`, with a version that this BMC knows",
+                "take a package that `inband pack` made, of a format version that the BMC knows",
             ),
             Self::BadIndex => row(
                 "bad-index",
@@ -222,7 +222,7 @@ impl ResultCode {
                 ERR_VERIFY,
                 6,
                 "a signature does not verify",
-                "get the package anew from its maker; check it with `inband verify`",
+                "get the package anew from its maker; `inband inspect` shows whether it was signed at all",
             ),
             Self::UnknownKey => row(
                 "unknown-key",
@@ -292,7 +292,7 @@ impl ResultCode {
                 ERR_VENDOR,
                 8,
                 "the door is off or not armed",
-                "open the door on the BMC, or have its operator do so",
+                "have the BMC's operator open it: doors.dfu.policy in the configuration of inbandd",
             ),
             Self::Busy => row(
                 "busy",
@@ -306,7 +306,7 @@ impl ResultCode {
                 ERR_VENDOR,
                 9,
                 "the running firmware is not confirmed yet; the other slot is the one that saves",
-                "confirm the running firmware, or restart the BMC to let it roll back",
+                "wait until the BMC has confirmed its firmware; if it never does, look at its log",
             ),
             Self::Aborted => row(
                 "aborted",

@@ -13,18 +13,21 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  inband list                           every BMC in reach, its firmware and its state
-  inband update bmc.tar                 sends firmware; the BMC checks it and stages it
-  inband update bmc.tar --wait          ... and waits until the BMC runs it
-  inband status                         which slot runs, which boots next, how the last update ended
-  inband --usbip 127.0.0.1 list         the same for a BMC served over USB/IP: no root, no driver
-  inband demo                           a virtual BMC, updated and attacked, on any machine
+  inband list                    every BMC in reach, its firmware and its state
+  inband update bmc.tar          send firmware; the BMC checks and stages it
+  inband update bmc.tar --wait   ... and wait until the BMC runs it
+  inband status                  what runs, what boots next, how the last update ended
+  inband --usbip 127.0.0.1 list  a BMC served over USB/IP: no root, no driver
+  inband demo                    a virtual BMC, updated and attacked, anywhere
 
 `inband help COMMAND` says more about a command.
 
-Exit codes: 0 done, 2 wrong command line, 3 no device, 4 more than one device, 5 no permission, 6 package refused,
-7 file error, 8 door shut, 9 BMC busy, 10 device lost or timeout, 11 protocol broken, 12 device held by another program,
+Exit codes: 0 done, 2 wrong command line, 3 no device, 4 more than one device, 5 no permission, 6 package refused, \
+7 file error, 8 door shut, 9 BMC busy, 10 device lost or timeout, 11 protocol broken, 12 device held by another program, \
 13 rolled back, 14 cancelled, 15 BMC could not store it, 16 key missing or wrong, 1 anything else.";
+
+/// Where help shows the options that every command has: behind its own.
+const GLOBAL: &str = "Options of every command";
 
 /// Updates the firmware of a BMC from its host, over USB.
 #[derive(Debug, Parser)]
@@ -38,6 +41,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = GLOBAL)]
 pub struct Global {
     /// Reach devices through a USB/IP server instead of this machine's USB (port 3240 unless given)
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
@@ -77,23 +81,23 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   inband list
-  inband list --all                     also DFU devices that are no BMC of this kind, and why a device was left out
+  inband list --all              also other DFU devices, and why they are left out
   inband list --json | jq -r .serial")]
     List(List),
 
     /// Send a firmware package to a BMC
     #[command(after_help = "\
-What happens: the package is checked here, the BMC is asked to enter DFU mode (DETACH), followed until it is back on
-the bus, and sent the package; it checks every byte against the signatures before it keeps it. At the end the firmware is
-staged: it runs once the BMC restarts. A refused or interrupted update leaves the running firmware as it was; just
+What happens: the package is checked here, the BMC is asked to enter DFU mode (DETACH), followed until it is back on \
+the bus, and sent the package; it checks every byte against the signatures before it keeps it. At the end the firmware is \
+staged: it runs once the BMC restarts. A refused or interrupted update leaves the running firmware as it was; just \
 repeat it. Ctrl-C ends it cleanly.
 
 Examples:
   inband update bmc.tar
-  inband update bmc.tar --key release.pub      check the signature here too, before anything is sent
-  inband update bmc.tar --dry-run              say what would be done
-  inband update bmc.tar --wait                 wait until the BMC runs it (where it restarts by itself)
-  inband --device usb:1-2 update bmc.tar       one of several BMCs")]
+  inband update bmc.tar --key release.pub  check the signature before sending, too
+  inband update bmc.tar --dry-run          say what would be done
+  inband update bmc.tar --wait             wait until the BMC runs it
+  inband update bmc.tar --device usb:1-2   one of several BMCs")]
     Update(Update),
 
     /// Show slots, versions, doors and the result of the last update
@@ -107,18 +111,24 @@ Examples:
 
     /// Ask a BMC to enter DFU mode, for another tool
     #[command(after_help = "\
-The BMC goes back to run-time by itself when nothing is sent to it for a minute.
+The BMC leaves DFU mode by itself when nothing is sent to it for a minute.
 
 Example:
   inband detach && dfu-util -D bmc.tar")]
     Detach,
 
     /// Show the BMC's record of past updates, newest first
+    #[command(after_help = "\
+The BMC keeps its last 16 records. An update that was staged and confirmed has two of them.
+
+Examples:
+  inband log
+  inband log --json | jq -r .result")]
     Log,
 
     /// Make a key pair to sign packages with
     #[command(after_help = "\
-Writes PREFIX.key (keep it secret) and PREFIX.pub (goes to the BMC, into its directory of system keys, as PREFIX.pem).
+Writes PREFIX.key (keep it secret) and PREFIX.pub (goes to the BMC, into its directory of system keys, as PREFIX.pem). \
 The keys are PEM as openssl(1) reads and writes them: `openssl genpkey -algorithm ed25519` makes one just as well.
 
 Example:
@@ -131,16 +141,17 @@ Examples:
   inband pack --machine example-board --version 2.4.0 --security-version 3 \\
       --member image-bmc=obmc.static.mtd --key release.key --out bmc.tar
   inband pack ... --metadata MANIFEST=MANIFEST --dfu-suffix 1d6b:0104 --out bmc.tar
-  inband pack ... --signer release.pub --out bmc.tar      then `inband sign`, where the private key is
+  inband pack ... --signer release.pub --out bmc.tar
+                         then `inband sign`, where the private key is
 
-The name of a member is the name of a region in the BMC's configuration. --dfu-suffix takes the vendor and product id the
-BMC shows at run-time.")]
+The name of a member is the name of a region in the BMC's configuration. --dfu-suffix takes the vendor and product id the \
+BMC shows at run time.")]
     Pack(Pack),
 
     /// Sign a package that was packed for a key
     #[command(after_help = "\
-The package is changed in place; a DFU suffix is brought up to date. A key that is not in a file signs elsewhere: write out the
-bytes to sign, and attach the signature when it is back.
+The package is changed in place; a DFU suffix is brought up to date. A key that is not in a file signs elsewhere: write \
+out the bytes to sign, and attach the signature when it is back.
 
 Examples:
   inband sign bmc.tar --key release.key
@@ -154,7 +165,7 @@ Examples:
 Examples:
   inband verify bmc.tar --key release.pub
   inband verify bmc.tar --keys /etc/inband/keys
-  inband verify bmc.tar                        all but the signature")]
+  inband verify bmc.tar                    all but the signature")]
     Verify(Verify),
 
     /// Show what is in a package
@@ -166,8 +177,9 @@ Examples:
 
     /// Update and attack a virtual BMC, without hardware and without root
     #[command(after_help = "\
-Starts a BMC in this process, served over USB/IP on a loopback port, updates it through real USB requests, then tries a
-tampered, a truncated, a wrong-machine and a downgrade package. Exit code 20 if any verdict is not the expected one.
+Starts a BMC in this process, served over USB/IP on a loopback port, updates it through real USB requests, then tries a \
+tampered, a truncated, a wrong-machine, a stranger's and a downgrade package. Exit code 20 if any verdict is not the \
+expected one.
 
 Examples:
   inband demo
@@ -181,7 +193,7 @@ Needs the module vhci_hcd (modprobe vhci-hcd). Other tools, such as dfu-util, th
 
 Examples:
   inband --usbip 127.0.0.1 attach
-  inband --usbip 127.0.0.1 attach --keep       stay, and attach it again when it comes back after DETACH")]
+  inband --usbip 127.0.0.1 attach --keep   attach it again after each DETACH, too")]
     Attach(Attach),
 
     /// Print a completion script for a shell
@@ -210,7 +222,7 @@ pub struct Update {
     #[command(flatten)]
     pub keys: Keys,
 
-    /// Wait until the BMC is back with the new firmware running, so many seconds at most
+    /// Wait until the BMC is back with the new firmware running, so many seconds at most (300 unless given)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "300")]
     pub wait: Option<u64>,
 
@@ -280,7 +292,7 @@ pub struct Pack {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "key")]
     pub signer: Option<PathBuf>,
 
-    /// Append a DFU suffix with these ids, hexadecimal: those the BMC shows at run-time
+    /// Append a DFU suffix with these ids, hexadecimal: those the BMC shows at run time
     #[arg(long, value_name = "VID:PID")]
     pub dfu_suffix: Option<UsbIds>,
 

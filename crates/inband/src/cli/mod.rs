@@ -97,7 +97,9 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
         .map_err(|source| Error::System { action: "catch the signals of Ctrl-C", source })?;
     let selector = cli.global.device.as_ref();
     match &cli.command {
-        Command::List(list) => with_scope(&cli.global, |scope| commands::list::run(scope, list.all, output)),
+        Command::List(list) => {
+            with_scope(&cli.global, |scope| commands::list::run(scope, selector, list.all, output))
+        }
         Command::Status => with_scope(&cli.global, |scope| commands::status::run(scope, selector, output)),
         Command::Log => with_scope(&cli.global, |scope| commands::log::run(scope, selector, output)),
         Command::Detach => {

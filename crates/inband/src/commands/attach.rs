@@ -6,16 +6,21 @@ use std::{io::ErrorKind, thread, time::Duration};
 #[cfg(target_os = "linux")]
 use inband_virtual::usbip::{self, BusId, ClientError, attach::AttachError};
 
+#[cfg(target_os = "linux")]
+use crate::usb::list_error;
 use crate::{cancel::Cancel, cli::args::Attach, error::Error, output::Output, usb::Server};
 
 /// Between two tries to attach the device again.
 #[cfg(target_os = "linux")]
 const POLL: Duration = Duration::from_millis(50);
+/// What to try where there is no server or no device.
+#[cfg(target_os = "linux")]
+const ADVICE: &str = "is inbandd up, does it listen there, and is the device not attached elsewhere?";
 
 /// Attaches a device, and with `keep` again whenever it comes back.
 ///
 /// # Errors
-/// [`Error::Usage`], [`Error::Attach`], [`Error::NoDevice`], [`Error::ManyDevices`]. With `keep` it ends when the user asks for it.
+/// [`Error::Usage`], [`Error::Attach`], [`Error::Bus`], [`Error::NoDevice`], [`Error::ManyDevices`]. With `keep` it ends when the user asks for it.
 #[cfg(target_os = "linux")]
 pub fn run(
     args: &Attach,
@@ -74,6 +79,7 @@ struct Attached {
 const fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Refused(_)
+        | ClientError::Address(_)
         | ClientError::Connect { .. }
         | ClientError::Io(_)
         | ClientError::Closed
@@ -90,12 +96,15 @@ fn busid(args: &Attach, server: &Server) -> Result<BusId, Error> {
     if let Some(name) = &args.busid {
         return BusId::new(name).ok_or_else(|| Error::Usage("BUSID has to be like 1-1".to_owned()));
     }
-    let devices = usbip::list((server.host.as_str(), server.port))
-        .map_err(|error| Error::Attach { reason: error.to_string(), permission: false })?;
+    let devices = usbip::list((server.host.as_str(), server.port)).map_err(|error| Error::Bus {
+        where_: format!("at the USB/IP server {server}"),
+        source: list_error(error),
+        advice: ADVICE.to_owned(),
+    })?;
     match devices.as_slice() {
         [] => Err(Error::NoDevice {
             where_: format!("at the USB/IP server {server}"),
-            advice: "is inbandd up, and is the device attached elsewhere?".to_owned(),
+            advice: ADVICE.to_owned(),
         }),
         [one] => Ok(one.device.busid.clone()),
         many => Err(Error::ManyDevices(many.iter().map(|remote| remote.device.busid.to_string()).collect())),

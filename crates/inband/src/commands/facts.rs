@@ -2,11 +2,11 @@
 
 use inband_dfu::host::InterfaceMode;
 use inband_session::{
-    Door, ResultCode,
+    Door, ResultCode, SessionState,
     status::{FirmwarePage, StatusPage},
 };
 use inband_store::Slot;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     bmc::Bmc,
@@ -36,7 +36,8 @@ pub struct Facts {
     /// `run-time` or `dfu`.
     pub mode: &'static str,
     /// The session's state.
-    pub state: &'static str,
+    #[serde(serialize_with = "state_by_name")]
+    pub state: SessionState,
     /// The result of the last session, by name; `unknown` for a number this version does not know.
     pub result: &'static str,
     /// The same by number.
@@ -120,7 +121,7 @@ impl Facts {
             bcd_device: bcd(bmc.device_version),
             machine: bmc.machine.clone(),
             mode: mode_name(bmc.mode()),
-            state: status.state.name(),
+            state: status.state,
             result: result_name(status.result()),
             result_code: status.result_code,
             door: status.door.map(Door::name),
@@ -148,6 +149,10 @@ impl Facts {
     pub fn version(&self, slot: &str) -> &str {
         self.slots.iter().find(|facts| facts.slot == slot).map_or("", |facts| facts.version.as_str())
     }
+}
+
+fn state_by_name<S: Serializer>(state: &SessionState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.name())
 }
 
 fn slot_facts(page: &FirmwarePage) -> SlotFacts {

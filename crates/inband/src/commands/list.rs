@@ -8,6 +8,7 @@ use crate::{
     find::{Other, Reason, Scope, Survey},
     output::Output,
     text::{Table, shown},
+    usb::Selector,
 };
 
 #[derive(Serialize)]
@@ -21,12 +22,23 @@ struct OtherFacts {
     advice: Option<String>,
 }
 
-/// Lists BMCs, and with `all` other DFU devices too.
+/// Lists BMCs, and with `all` other DFU devices too; with a selector only what it names.
 ///
 /// # Errors
 /// [`Error::NoDevice`] if there is nothing to list; [`Error::Bus`]; [`Error::Device`] if the only candidate could not be asked.
-pub fn run(scope: &Scope<'_>, all: bool, output: &mut Output) -> Result<(), Error> {
-    let Survey { bmcs, mut others } = scope.survey()?;
+pub fn run(
+    scope: &Scope<'_>,
+    selector: Option<&Selector>,
+    all: bool,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let Survey { mut bmcs, mut others } = scope.survey()?;
+    let found = bmcs.len() + others.len();
+    if let Some(selector) = selector {
+        bmcs.retain(|bmc| selector.names(&bmc.place, bmc.strings.serial.as_deref()));
+        others
+            .retain(|other| selector.names(&other.sighting.place, other.sighting.strings.serial.as_deref()));
+    }
     let mut rows = Vec::new();
     let mut failures = Vec::new();
     for mut bmc in bmcs {
@@ -47,7 +59,7 @@ pub fn run(scope: &Scope<'_>, all: bool, output: &mut Output) -> Result<(), Erro
         others.retain(|other| matches!(other.reason, Reason::Unreadable { .. }));
     }
     if rows.is_empty() && (!all || others.is_empty()) {
-        return Err(scope.none(None, 0, others));
+        return Err(scope.none(selector, if selector.is_some() { found } else { 0 }, others));
     }
     for facts in &rows {
         output.json("device", facts);
@@ -87,7 +99,7 @@ pub fn table(rows: &[Facts]) -> Table {
             facts.mode.to_owned(),
             format!("{}{trial}", version_cell(facts.version(facts.running))),
             next,
-            facts.state.to_owned(),
+            facts.state.name().to_owned(),
             format!("dfu {}", facts.doors.dfu),
         ]);
     }

@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     find::Scope,
     output::Output,
-    text::{Table, hex, shown},
+    text::{Table, digest_cell, hex, shown},
     usb::Selector,
 };
 
@@ -57,7 +57,7 @@ pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) 
             record.door.unwrap_or("-").to_owned(),
             record.slot.to_owned(),
             if record.version.is_empty() { "-".to_owned() } else { shown(&record.version) },
-            record.package.clone(),
+            digest_cell(&record.package).to_owned(),
         ]);
     }
     output.text(table.to_string().trim_end());

@@ -1,13 +1,13 @@
 //! `inband status`.
 
-use inband_session::ResultCode;
+use inband_session::{ResultCode, SessionState};
 
 use super::facts::Facts;
 use crate::{
     error::Error,
     find::Scope,
     output::Output,
-    text::{Table, bytes, shown},
+    text::{Table, bytes, digest_cell, shown},
     usb::Selector,
 };
 
@@ -35,26 +35,31 @@ pub fn text(facts: &Facts) -> String {
     let trial = if facts.on_trial { ", on trial" } else { "" };
     field("running", format!("slot {}{trial}", facts.running));
     field("next boot", format!("slot {}", facts.boots_next));
-    field("state", facts.state.to_owned());
+    field("state", facts.state.name().to_owned());
     let known = ResultCode::from_code(facts.result_code);
-    match known {
-        Some(result) => field("last result", format!("{}: {}", result.name(), result.meaning())),
-        None => field("last result", format!("number {}, unknown to this version", facts.result_code)),
-    }
-    if let Some(result) = known.filter(|_| facts.session != 0) {
-        field("next step", result.advice().to_owned());
+    field(
+        "last result",
+        match known {
+            Some(ResultCode::None) if facts.session != 0 => "none yet".to_owned(),
+            Some(result) => format!("{}: {}", result.name(), result.meaning()),
+            None => format!("number {}, unknown to this version", facts.result_code),
+        },
+    );
+    if let Some(step) = next_step(facts.state, known) {
+        field("next step", step.to_owned());
     }
     if facts.session != 0 {
         let announced = match facts.announced {
             0 => String::new(),
             announced => format!(" of {}", bytes(announced.into())),
         };
-        let door = facts.door.unwrap_or("-");
-        field(
-            "session",
-            format!("{}, door {door}, {}{announced} received", facts.session, bytes(facts.received.into())),
-        );
-        field("package", facts.package.clone());
+        // A BMC that restarted does not know any more how much came in.
+        let received = match facts.received {
+            0 => String::new(),
+            received => format!(", {}{announced} received", bytes(received.into())),
+        };
+        field("session", format!("{}, door {}{received}", facts.session, facts.door.unwrap_or("-")));
+        field("package", digest_cell(&facts.package).to_owned());
     }
     field("security", format!("version {}, floor {}", facts.security_version, facts.security_floor));
 
@@ -69,4 +74,98 @@ pub fn text(facts: &Facts) -> String {
         ]);
     }
     format!("{fields}\n{slots}")
+}
+
+/// What to do about a session that stands so, where there is anything to do.
+const fn next_step(state: SessionState, result: Option<ResultCode>) -> Option<&'static str> {
+    match state {
+        SessionState::Idle | SessionState::Done => None,
+        SessionState::Receiving | SessionState::Handover | SessionState::Verifying => {
+            Some("wait: the update is at work")
+        }
+        SessionState::Staged => Some("restart the BMC to run it, if it does not do so by itself"),
+        SessionState::Activating => Some("wait: the BMC is restarting into it"),
+        SessionState::PendingConfirm => {
+            Some("wait until the BMC confirms it; a restart before that counts as a failed start")
+        }
+        SessionState::Interrupted
+        | SessionState::Failed
+        | SessionState::Aborted
+        | SessionState::RolledBack => match result {
+            Some(result) => Some(result.advice()),
+            None => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::facts::{Doors, SlotFacts};
+
+    /// A BMC after its first session, which stands so and sent no byte since the BMC started.
+    fn facts(state: SessionState, result: ResultCode) -> Facts {
+        let slot = |slot| SlotFacts {
+            slot,
+            state: "good",
+            version: "1.0.0".to_owned(),
+            security_version: 1,
+            bcd_device: "1.00".to_owned(),
+        };
+        Facts {
+            path: "usb:1-1".to_owned(),
+            serial: None,
+            manufacturer: None,
+            product: None,
+            vendor_id: "1209".to_owned(),
+            product_id: "0001".to_owned(),
+            bcd_device: "1.00".to_owned(),
+            machine: "board".to_owned(),
+            mode: "run-time",
+            state,
+            result: result.name(),
+            result_code: result.code(),
+            door: Some("dfu"),
+            doors: Doors { dfu: "armed", bulk: "shut", volume: "shut", ipmi: "shut" },
+            session: 1,
+            received: 0,
+            announced: 0,
+            package: "0".repeat(32),
+            running: "a",
+            boots_next: "a",
+            on_trial: false,
+            security_version: 1,
+            security_floor: 1,
+            slots: [slot("a"), slot("b")],
+        }
+    }
+
+    fn field(facts: &Facts, name: &str) -> Option<String> {
+        text(facts).lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+    }
+
+    #[test]
+    fn the_next_step_is_that_of_the_state() {
+        let step = |state, result| field(&facts(state, result), "next step");
+        assert_eq!(step(SessionState::Idle, ResultCode::None), None);
+        assert_eq!(step(SessionState::Done, ResultCode::Ok), None);
+        for state in [SessionState::Receiving, SessionState::Verifying, SessionState::Activating] {
+            let step = step(state, ResultCode::None).unwrap();
+            assert!(step.starts_with("wait"), "{step}");
+        }
+        assert!(step(SessionState::Staged, ResultCode::Ok).unwrap().starts_with("restart the BMC"));
+        let step = step(SessionState::Failed, ResultCode::WrongMachine);
+        assert_eq!(step.as_deref(), Some(ResultCode::WrongMachine.advice()));
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_is_not_known() {
+        let facts = facts(SessionState::Receiving, ResultCode::None);
+        assert_eq!(field(&facts, "last result").as_deref(), Some("none yet"));
+        assert_eq!(field(&facts, "session").as_deref(), Some("1, door dfu"));
+        assert_eq!(field(&facts, "package").as_deref(), Some("-"));
+        let under_way = Facts { received: 512, announced: 2048, package: "12".repeat(16), ..facts };
+        assert_eq!(field(&under_way, "session").as_deref(), Some("1, door dfu, 512 B of 2.0 KiB received"));
+        assert_eq!(field(&under_way, "package"), Some("12".repeat(16)));
+    }
 }

@@ -228,3 +228,28 @@ impl<'a> Report<'a> {
         if failed == 0 { Ok(()) } else { Err(Error::Demo { failed, all }) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::output::Verbosity;
+
+    fn finished(seen: &str) -> Result<(), Error> {
+        let mut output =
+            Output::to_streams(Box::new(io::sink()), Box::new(io::sink()), false, Verbosity::Normal);
+        let mut report = Report::new(&mut output);
+        report.verdict("a good package", "ok", "ok");
+        report.verdict("a forged package", "bad-chunk", seen);
+        report.finish(Duration::ZERO)
+    }
+
+    #[test]
+    fn one_verdict_that_was_not_expected_fails_the_demo() {
+        assert!(finished("bad-chunk").is_ok());
+        let failure = finished("ok").unwrap_err();
+        assert!(matches!(failure, Error::Demo { failed: 1, all: 2 }), "{failure}");
+        assert_eq!(failure.exit_code(), 20);
+    }
+}

@@ -51,7 +51,7 @@ pub fn make_error(path: &Path, error: MakeError) -> Error {
         MakeError::Input { name, source } => Error::File { path: name.into(), action: "read", source },
         MakeError::Key(error) => Error::Key { path: path.to_owned(), reason: error.to_string() },
         MakeError::NotASigner { .. } | MakeError::WrongSignature { .. } => {
-            Error::Key { path: path.to_owned(), reason: error.to_string() }
+            Error::Signer { path: path.to_owned(), reason: error.to_string() }
         }
         MakeError::Changed { .. } | MakeError::Compression(_) | MakeError::Head(_) | MakeError::Index(_) => {
             Error::Pack(error.to_string())

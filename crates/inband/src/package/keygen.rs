@@ -58,9 +58,10 @@ pub fn run(prefix: &Path, output: &mut Output) -> Result<(), Error> {
     write_new(&private_path, key.to_pem().map_err(key_error)?.as_bytes(), true)?;
     write_new(&public_path, public_pem.as_bytes(), false)?;
     output.text(format_args!(
-        "private key: {}  (keep it secret)\npublic key:  {}  (goes to the BMC)\nkey id:      {}",
+        "private key: {}  (keep it secret)\npublic key:  {}  (goes to the BMC's system keys, as {})\nkey id:      {}",
         shown_path(&private_path),
         shown_path(&public_path),
+        shown_path(Path::new(with_suffix(prefix, ".pem").file_name().unwrap_or_default())),
         hex(public.id())
     ));
     output.json(

@@ -20,7 +20,7 @@ use crate::{
     cli::args::Pack,
     error::Error,
     output::Output,
-    text::{bytes, hex, shown_path},
+    text::{bytes, counted, hex, shown_path},
 };
 
 #[derive(Serialize)]
@@ -89,10 +89,10 @@ pub fn run(args: &Pack, output: &mut Output) -> Result<(), Error> {
     let digest = hex(&inband_package::head::digest(&packed.head_bytes));
     let signed = private.is_some();
     output.text(format_args!(
-        "{}: {} in {} members{}, {}\ndigest {digest}",
+        "{}: {} in {}{}, {}\ndigest {digest}",
         shown_path(&args.out),
         bytes(packed.head.total_length),
-        packed.index.members.len(),
+        counted(packed.index.members.len(), "member"),
         if args.dfu_suffix.is_some() { " and a DFU suffix" } else { "" },
         if signed { "signed" } else { "not signed yet: `inband sign` does that" },
     ));

@@ -60,9 +60,9 @@ pub fn run(args: &Sign, output: &mut Output) -> Result<(), Error> {
             return Err(Error::Usage("say what to do: --key, --bytes or --signature".to_owned()));
         }
     };
-    output.text(match what {
-        "signed" => format!("{}: signed", shown_path(path)),
-        _ => format!("{}: the bytes to sign are written", shown_path(path)),
+    output.text(match &args.bytes {
+        None => format!("{}: signed", shown_path(path)),
+        Some(to) => format!("{}: the bytes to sign are in {}", shown_path(path), shown_path(to)),
     });
     output.json("signed", &Signed { path: path.to_string_lossy().into_owned(), what });
     Ok(())

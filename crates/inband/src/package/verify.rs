@@ -12,7 +12,7 @@ use crate::{
     cli::args::Verify,
     error::Error,
     output::Output,
-    text::{bytes, hex, shown, shown_path},
+    text::{bytes, counted, hex, shown, shown_path},
 };
 
 #[derive(Serialize)]
@@ -35,10 +35,13 @@ pub fn run(args: &Verify, output: &mut Output, cancel: &Cancel) -> Result<(), Er
     let demands = Demands { keys: keys.as_ref(), machine: args.machine.as_deref() };
     let verified = check(&args.package, demands, cancel)?;
     let chunks: usize = verified.index.members.iter().map(|member| member.chunks.len()).sum();
-    let signature = if keys.is_some() { "verified" } else { "NOT CHECKED: no --key and no --keys" };
+    let (verdict, signature) = match &keys {
+        Some(_) => ("good", "verified"),
+        None => ("good, but for the signature", "NOT CHECKED: no --key and no --keys"),
+    };
     output.text(format_args!(
-        "{}: good\n  head        format 1, {}\n  signature   {signature}\n  index       matches the head; version {}, security version {}\n  \
-         machine     {}{}\n  members     {} with {chunks} chunks, every hash matches\n  end         nothing behind it but what may be",
+        "{}: {verdict}\n  head        format 1, {}\n  signature   {signature}\n  index       matches the head; version {}, security version {}\n  \
+         machine     {}{}\n  members     {} with {}, every hash matches\n  end         nothing behind it but what may be",
         shown_path(&args.package),
         bytes(verified.head.total_length),
         shown(&verified.index.version),
@@ -46,6 +49,7 @@ pub fn run(args: &Verify, output: &mut Output, cancel: &Cancel) -> Result<(), Er
         shown(&verified.head.machine),
         if args.machine.is_some() { ", as asked for" } else { "" },
         verified.index.members.len(),
+        counted(chunks, "chunk"),
     ));
     output.json(
         "verified",

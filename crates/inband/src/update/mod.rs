@@ -14,7 +14,7 @@ use std::{
 
 use inband_dfu::host::{End, Error as DfuError, InterfaceMode};
 use inband_package::{KeyRing, Refusal, maker::Verified};
-use inband_session::{ResultCode, SessionState, status::StatusPage};
+use inband_session::{Door, DoorState, ResultCode, SessionState, status::StatusPage};
 
 use self::{
     enter::BACK_LIMIT,
@@ -104,8 +104,12 @@ fn allowed(path: &Path, contents: &Verified, bmc: &Bmc, status: &StatusPage) -> 
         let found = contents.index.security_version;
         return Err(refused(path, &Refusal::OldSecurityVersion { floor: status.floor, found }));
     }
+    let refused = |code| Err(Error::Refused { place: bmc.place.clone(), code });
+    if bmc.mode() == InterfaceMode::Runtime && status.door_state(Door::Dfu) == DoorState::Shut {
+        return refused(ResultCode::DoorShut);
+    }
     if status.on_trial {
-        return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::OnTrial });
+        return refused(ResultCode::OnTrial);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use inband_usb::HostError;
 pub use kernel::KernelBus;
 pub use place::{Place, Selector, Server};
 pub use read::{CONTROL_TIMEOUT, Opened, Strings};
-pub use usbip::UsbipBus;
+pub use usbip::{UsbipBus, list_error};
 
 use crate::error::DeviceError;
 

@@ -124,6 +124,12 @@ impl fmt::Display for Selector {
 }
 
 impl Selector {
+    /// Whether the selector means the device at this place with this serial number.
+    #[must_use]
+    pub fn names(&self, place: &Place, serial: Option<&str>) -> bool {
+        self.names_place(place) || self.names_serial(serial)
+    }
+
     /// Whether the selector means the device at this place.
     #[must_use]
     pub fn names_place(&self, place: &Place) -> bool {

@@ -26,10 +26,7 @@ impl UsbipBus {
 
 impl Bus for UsbipBus {
     fn list(&self) -> Result<Vec<Sighting>, HostError> {
-        let devices = usbip::list(self.address()).map_err(|error| match error {
-            ClientError::Timeout => HostError::Cancelled,
-            other => HostError::Other(other.to_string()),
-        })?;
+        let devices = usbip::list(self.address()).map_err(list_error)?;
         let sightings = devices.into_iter().map(|remote| Sighting {
             place: Place::Export {
                 server: self.server.clone(),
@@ -82,6 +79,23 @@ impl Bus for UsbipBus {
     }
 }
 
+/// Why a server's devices cannot be listed. Whoever tells it names the server.
+#[must_use]
+pub fn list_error(error: ClientError) -> HostError {
+    match error {
+        ClientError::Timeout => HostError::Cancelled,
+        ClientError::Connect { source, .. } => HostError::Other(format!("cannot connect: {source}")),
+        ClientError::Address(source) => HostError::Other(format!("it has no address: {source}")),
+        ClientError::Io(_)
+        | ClientError::Closed
+        | ClientError::Refused(_)
+        | ClientError::Wire(_)
+        | ClientError::Protocol(_)
+        | ClientError::Descriptors(_)
+        | ClientError::Device(_) => HostError::Other(error.to_string()),
+    }
+}
+
 fn device_error(error: ClientError) -> DeviceError {
     match error {
         ClientError::Refused(Status::Busy) => HostError::Busy.into(),
@@ -91,7 +105,7 @@ fn device_error(error: ClientError) -> DeviceError {
         | ClientError::Closed
         | ClientError::Io(_) => HostError::Gone.into(),
         ClientError::Timeout => HostError::Cancelled.into(),
-        ClientError::Connect { .. } => HostError::Other(error.to_string()).into(),
+        ClientError::Address(_) | ClientError::Connect { .. } => HostError::Other(error.to_string()).into(),
         ClientError::Descriptors(error) => error.into(),
         ClientError::Device(error) => error.into(),
         ClientError::Wire(_) | ClientError::Protocol(_) => DeviceError::Server(error.to_string()),

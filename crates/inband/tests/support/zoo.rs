@@ -98,6 +98,7 @@ pub(crate) fn ours(setup: &inband_usb::Setup) -> Option<Vec<u8>> {
         STATUS_PAGE => {
             let mut page = vec![0; 56];
             page[..2].copy_from_slice(&[1, 56]);
+            page[6] = inband_session::DoorState::Armed.number();
             Some(page)
         }
         page @ (1 | 2) => Some(vec![1, 10, 0, page as u8 - 1, 0, 0, 0, 0, 0, 0]),

@@ -31,10 +31,10 @@ pub enum MakeError {
         name: String,
     },
     /// The options do not make a valid head.
-    #[error("the head would be invalid: {0}")]
+    #[error("{0}")]
     Head(HeadError),
     /// The options or members do not make a valid index.
-    #[error("the index would be invalid: {0}")]
+    #[error("{0}")]
     Index(IndexError),
     /// The package was not made for a signature of this key.
     #[error(

@@ -2,7 +2,7 @@
 //!
 //! Packing and signing are separate steps, since release keys live elsewhere. [`pack()`] takes the list of
 //! signers, because the head names them and is what they sign; it leaves zeros where the signatures belong.
-//! Then [`sign()`] with a private key at hand, or [`signed_bytes_of`], a signer of any kind, and [`attach()`].
+//! Then [`sign()`] with a private key at hand, or [`signed_bytes_of`], a signer of any kind, and [`attach`].
 
 mod compress;
 mod error;

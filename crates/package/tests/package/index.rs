@@ -98,7 +98,7 @@ fn bounds_of_names() {
     assert_eq!(message(changed(|index| index.version = "1".repeat(256))), length("the version"));
     assert_eq!(
         message(changed(|index| index.version = "1 2".into())),
-        "the version has a character that is not allowed"
+        "the version has a character other than A-Z a-z 0-9 . _ - + : ~ @ /"
     );
     assert_eq!(message(changed(|index| index.targets[1] = "t".repeat(17))), length("the list of targets"));
     assert_eq!(

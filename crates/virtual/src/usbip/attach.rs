@@ -5,7 +5,7 @@
 mod tests;
 
 use std::{
-    fmt, fs,
+    fs,
     io::{self, ErrorKind},
     net::ToSocketAddrs,
     os::fd::AsRawFd,
@@ -67,17 +67,13 @@ pub enum AttachError {
 /// A device that comes back belongs on the port it had, `last`: programs follow a device by its path. The kernel frees a port
 /// a moment after the connection of its device has ended, so that one is waited for; not for ever, because another device
 /// may have taken it.
-pub fn attach(
-    server: impl ToSocketAddrs + fmt::Debug,
-    busid: &BusId,
-    last: Option<u32>,
-) -> Result<u32, AttachError> {
+pub fn attach(server: impl ToSocketAddrs, busid: &BusId, last: Option<u32>) -> Result<u32, AttachError> {
     attach_to(Path::new(CONTROLLER), server, busid, last)
 }
 
 fn attach_to(
     controller: &Path,
-    server: impl ToSocketAddrs + fmt::Debug,
+    server: impl ToSocketAddrs,
     busid: &BusId,
     last: Option<u32>,
 ) -> Result<u32, AttachError> {

@@ -7,7 +7,6 @@ mod opening;
 mod tests;
 
 use std::{
-    fmt,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     task::Poll,
@@ -39,11 +38,14 @@ const CHUNKS: usize = 32;
 /// Why a server's devices could not be listed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// The server's name leads nowhere.
+    #[error("the USB/IP server has no address: {0}")]
+    Address(#[source] io::Error),
     /// The server cannot be reached.
     #[error("cannot connect to the USB/IP server {server}: {source}")]
     Connect {
-        /// As it was asked for, or one of its addresses.
-        server: String,
+        /// The last of its addresses.
+        server: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -85,7 +87,7 @@ fn refusal(status: Status) -> String {
 }
 
 /// Lists the devices of a server. Waits for it, 5 seconds at most.
-pub fn list(server: impl ToSocketAddrs + fmt::Debug) -> Result<Vec<RemoteDevice>, ClientError> {
+pub fn list(server: impl ToSocketAddrs) -> Result<Vec<RemoteDevice>, ClientError> {
     let deadline = Instant::now() + TIMEOUT;
     let mut stream = connect(server, deadline)?;
     stream.write_all(&Request::DeviceList.to_bytes())?;
@@ -100,7 +102,7 @@ pub fn list(server: impl ToSocketAddrs + fmt::Debug) -> Result<Vec<RemoteDevice>
 }
 
 /// Imports a device and configures it. Waits for the server, 5 seconds at most.
-pub fn open(server: impl ToSocketAddrs + fmt::Debug, busid: &BusId) -> Result<Client, ClientError> {
+pub fn open(server: impl ToSocketAddrs, busid: &BusId) -> Result<Client, ClientError> {
     let deadline = Instant::now() + TIMEOUT;
     let mut opening = Opening::over(connect(server, deadline)?, busid, deadline)?;
     loop {
@@ -114,7 +116,7 @@ pub fn open(server: impl ToSocketAddrs + fmt::Debug, busid: &BusId) -> Result<Cl
 /// Imports a device for the kernel: the connection, with the device's record read from it and nothing more.
 #[cfg(target_os = "linux")]
 pub(super) fn import_only(
-    server: impl ToSocketAddrs + fmt::Debug,
+    server: impl ToSocketAddrs,
     busid: &BusId,
 ) -> Result<(TcpStream, wire::Device), ClientError> {
     let deadline = Instant::now() + TIMEOUT;
@@ -138,12 +140,9 @@ pub(super) fn import_only(
 }
 
 /// A connection in blocking mode, to the first of a server's addresses that takes one.
-fn connect(server: impl ToSocketAddrs + fmt::Debug, deadline: Instant) -> Result<TcpStream, ClientError> {
-    let failed = |server: String, source| ClientError::Connect { server, source };
-    let name = format!("{server:?}");
-    let addresses = server.to_socket_addrs().map_err(|source| failed(name.clone(), source))?;
-    let mut last = failed(name, ErrorKind::AddrNotAvailable.into());
-    for address in addresses {
+fn connect(server: impl ToSocketAddrs, deadline: Instant) -> Result<TcpStream, ClientError> {
+    let mut last = ClientError::Address(ErrorKind::AddrNotAvailable.into());
+    for address in server.to_socket_addrs().map_err(ClientError::Address)? {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
@@ -154,7 +153,7 @@ fn connect(server: impl ToSocketAddrs + fmt::Debug, deadline: Instant) -> Result
                 stream.set_write_timeout(Some(TIMEOUT))?;
                 return Ok(stream);
             }
-            Err(source) => last = failed(address.to_string(), source),
+            Err(source) => last = ClientError::Connect { server: address, source },
         }
     }
     Err(last)

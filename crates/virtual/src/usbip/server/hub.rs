@@ -2,7 +2,7 @@
 //!
 //! A connection asks for the list and is answered and closed, or it imports a device and carries its transfers until
 //! either side ends it. What a client can make the server hold is bounded by the constants here, in
-//! [`importer`](super::importer) and in [`wire`](super::wire).
+//! [`importer`](super::importer) and in [`wire`].
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -16,6 +16,7 @@ mod dfu_suffix;
 mod host_enumeration;
 mod package_head;
 mod package_index;
+mod package_key;
 mod package_stream;
 mod package_tar;
 mod status;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("host_enumeration", host_enumeration::run),
     ("package_head", package_head::run),
     ("package_index", package_index::run),
+    ("package_key", package_key::run),
     ("package_stream", package_stream::run),
     ("package_tar", package_tar::run),
     ("usbip_client", usbip_client::run),

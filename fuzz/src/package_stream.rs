@@ -1,9 +1,11 @@
 //! The reader, with a verifier that accepts everything, so that what comes behind the signatures is reached.
 //!
 //! Input: how to cut the stream (1 byte), whether to mend it (1), then the stream. The machine is `m`.
-//! Mending makes head and index agree, so that changes of the index are not all caught by its digest.
+//! Mending makes head and index agree (bit 0), so that changes of the index are not all caught by its digest, and
+//! before that index and compressed chunks (bit 1), so that changes of these reach the decoder.
 
 use inband_package::digest::{Digest, sha256};
+use inband_package::index::Encoding;
 use inband_package::reader::Error;
 use inband_package::{Head, Index, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
 
@@ -73,6 +75,9 @@ impl Sink for Checks {
 pub(crate) fn run(input: &[u8]) {
     let Some((&[cut, mend], stream)) = input.split_first_chunk() else { return };
     let mut stream = stream.to_vec();
+    if mend & 2 == 2 {
+        mend_chunks(&mut stream);
+    }
     if mend & 1 == 1 {
         mend_index(&mut stream);
     }
@@ -103,15 +108,44 @@ fn read(pieces: &[&[u8]]) -> (Checks, u64, Result<(), Refusal>) {
     (checks, reader.received(), verdict)
 }
 
-/// Writes the digest of the index that is there, and the total length it adds up to, into the head.
-fn mend_index(stream: &mut [u8]) {
-    let Some(head) = stream.get(512..1024).and_then(|bytes| bytes.try_into().ok()).map(Head::parse) else {
-        return;
-    };
-    let Ok(mut head) = head else { return };
+/// Where the index stands, as the head says; the head with it.
+fn find_index(stream: &[u8]) -> Option<(Head, std::ops::Range<usize>)> {
+    let head = Head::parse(stream.get(512..1024)?.first_chunk()?).ok()?;
     let signatures = head.signatures.iter().filter_map(|entry| tar::span(entry.length.into()));
     let start = 1024 + signatures.sum::<u64>() as usize + 512;
-    let Some(bytes) = stream.get(start..start.saturating_add(head.index_length as usize)) else { return };
+    let range = start..start.saturating_add(head.index_length as usize);
+    stream.get(range.clone())?;
+    Some((head, range))
+}
+
+/// Writes the digests of the compressed chunks that are there into the index.
+fn mend_chunks(stream: &mut [u8]) {
+    let Some((_, range)) = find_index(stream) else { return };
+    let Ok(mut index) = Index::parse(&stream[range.clone()]) else { return };
+    let mut at = range.end.next_multiple_of(512);
+    for member in &mut index.members {
+        let length = member.sent_length() as usize;
+        at += 512;
+        let mut from = at;
+        for chunk in &mut member.chunks {
+            let to = from.saturating_add(chunk.sent().length as usize);
+            let Some(bytes) = stream.get(from..to) else { return };
+            if let Encoding::Zstd(sent) = &mut chunk.encoding {
+                sent.digest = sha256(bytes);
+            }
+            from = to;
+        }
+        at += length.next_multiple_of(512);
+    }
+    if let Ok(mended) = index.encode() {
+        stream[range].copy_from_slice(&mended);
+    }
+}
+
+/// Writes the digest of the index that is there, and the total length it adds up to, into the head.
+fn mend_index(stream: &mut [u8]) {
+    let Some((mut head, range)) = find_index(stream) else { return };
+    let bytes = &stream[range];
     head.index_digest = sha256(bytes);
     if let Ok(index) = Index::parse(bytes) {
         let lengths = head.signatures.iter().map(|entry| entry.length);

@@ -32,6 +32,9 @@ const NEEDS: &[Need] = &[
     // independent makers and readers of our formats
     need("openssl", "openssl"),
     need("tar", "tar"),
+    // a signer whose keys stay in a token
+    need("softhsm2-util", "softhsm2"),
+    need("pkcs11-tool", "opensc"),
     need("tshark", "tshark"),
     // libFuzzer is C++
     need("c++", "g++"),

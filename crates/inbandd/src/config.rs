@@ -110,8 +110,11 @@ fn default_busid() -> String {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signatures {
-    /// Directory of the system keys, `*.pem`.
+    /// Directory of the system keys.
     pub keys: PathBuf,
+    /// How that directory is laid out.
+    #[serde(default)]
+    pub format: KeyFormat,
     /// Kinds that must all be there.
     #[serde(default = "default_required")]
     pub required: Vec<SignatureKind>,
@@ -121,12 +124,27 @@ fn default_required() -> Vec<SignatureKind> {
     vec![SignatureKind::Ed25519]
 }
 
+/// Layouts of a directory of system keys (docs/spec/package.md, 8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyFormat {
+    /// A public key in every `*.pem`; ids of revoked keys in `revoked`.
+    #[default]
+    Inband,
+    /// OpenBMC's `/etc/activationdata`: a folder for each key, with `publickey` and `hashfunc`.
+    Openbmc,
+}
+
 /// Kinds of signature this version verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureKind {
     /// RFC 8032.
     Ed25519,
+    /// ECDSA over P-384 with SHA-384.
+    P384,
+    /// RSA of 3072 or 4096 bits.
+    Rsa,
 }
 
 /// The store: two slots in files.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inband_package::key::KeyError;
+use inband_package::key::{DirectoryError, KeyError};
 use inband_store::{StoreError, layout::LayoutError, medium::MediumError};
 
 use crate::config::ConfigError;
@@ -22,22 +22,9 @@ pub enum Error {
     /// The regions do not fit the slot.
     #[error("the configuration is not valid: {0}")]
     Layout(#[from] LayoutError),
-    /// The key directory cannot be read.
-    #[error("cannot read the system keys in {}: {error}; put the public keys of your releases there as *.pem", path.display())]
-    Keys {
-        /// The directory, or a file in it.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// A file in the key directory is no key this version takes.
-    #[error("{} is not a usable system key: {error}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: KeyError,
-    },
+    /// The key directory, or a file in it, is not as it must be.
+    #[error("the system keys cannot be used: {0}; put the public keys of your releases there")]
+    Keys(#[from] DirectoryError),
     /// The keys do not make up what the policy requires.
     #[error("the system keys in {} do not do: {error}; inband keygen makes a key pair, and its public half belongs there as *.pem", path.display())]
     KeyRing {
@@ -106,7 +93,7 @@ impl Error {
             Self::Record { .. } | Self::Worker | Self::System { .. } => 1,
             Self::Usage(_) => 2,
             Self::Config(_) | Self::Layout(_) => 3,
-            Self::Keys { .. } | Self::Key { .. } | Self::KeyRing { .. } => 4,
+            Self::Keys(_) | Self::KeyRing { .. } => 4,
             Self::Medium(_) | Self::Store { .. } => 5,
             Self::Usb { .. } => 6,
         }

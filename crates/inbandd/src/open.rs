@@ -1,55 +1,31 @@
 //! From the configuration to what it names: keys, layout, store.
 
-use std::{fs, io::Read as _, path::Path};
-
 use inband_dfu::descriptors::Identity;
-use inband_package::{KeyRing, Kind, PublicKey};
+use inband_package::{KeyRing, Kind, key::SystemKeys};
 use inband_session::Pipeline;
 use inband_store::{Firmware, Layout, Options, Region, SlotRecord, Store, file::FileMedium};
 
 use crate::{
-    config::{Config, SignatureKind},
+    config::{Config, KeyFormat, SignatureKind, Signatures},
     error::Error,
 };
 
 /// The name of the only target there is so far.
 const TARGET: &str = "bmc";
-/// Larger than any key file that makes sense, bytes.
-const MAX_KEY_FILE: u64 = 64 * 1024;
 
-/// Reads the system keys: every `*.pem` of the directory, in the order of their names.
+/// Reads the system keys and those that are revoked.
 pub fn keys(config: &Config) -> Result<KeyRing, Error> {
-    let directory = &config.signatures.keys;
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |error| Error::Keys { path, error }
+    let Signatures { keys: directory, format, required } = &config.signatures;
+    let keys = match format {
+        KeyFormat::Inband => SystemKeys::read(directory)?,
+        KeyFormat::Openbmc => SystemKeys::read_openbmc(directory)?,
     };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
-        let path = entry.map_err(unreadable(directory))?.path();
-        if path.extension().is_some_and(|extension| extension == "pem") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    let mut keys = Vec::new();
-    for path in paths {
-        let mut pem = Vec::new();
-        let file = fs::File::open(&path).map_err(unreadable(&path))?;
-        file.take(MAX_KEY_FILE + 1).read_to_end(&mut pem).map_err(unreadable(&path))?;
-        if pem.len() as u64 > MAX_KEY_FILE {
-            let error =
-                std::io::Error::other(format!("more than {MAX_KEY_FILE} bytes are too many for a key"));
-            return Err(Error::Keys { path, error });
-        }
-        // What is no text is no key, and is told so.
-        let pem = String::from_utf8_lossy(&pem);
-        keys.push(PublicKey::from_pem(&pem).map_err(|error| Error::Key { path, error })?);
-    }
-    let required = config.signatures.required.iter().map(|kind| match kind {
+    let required = required.iter().map(|kind| match kind {
         SignatureKind::Ed25519 => Kind::Ed25519,
+        SignatureKind::P384 => Kind::P384,
+        SignatureKind::Rsa => Kind::Rsa,
     });
-    KeyRing::new(required.collect(), keys).map_err(|error| Error::KeyRing { path: directory.clone(), error })
+    keys.ring(required.collect()).map_err(|error| Error::KeyRing { path: directory.clone(), error })
 }
 
 /// The regions of a slot.

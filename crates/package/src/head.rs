@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::digest::{Digest, sha256};
 use crate::key::KeyId;
-use crate::signature::Kind;
+use crate::signature::{Kind, Scheme};
 use crate::tar;
 use crate::wire::{FieldError, Fields, put_str};
 
@@ -61,8 +61,8 @@ pub struct Head {
 /// One entry of the signature table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureEntry {
-    /// Kind of the signature.
-    pub kind: Kind,
+    /// How the signature is made.
+    pub scheme: Scheme,
     /// Its length in bytes.
     pub length: u16,
     /// The key that made it.
@@ -96,6 +96,14 @@ pub enum HeadError {
     /// A kind of signature that the format does not have.
     #[error("signature kind {0}")]
     SignatureKind(u8),
+    /// A scheme that this kind of signature does not have.
+    #[error("scheme {number} of {kind} signatures")]
+    SignatureScheme {
+        /// Kind of the signature.
+        kind: Kind,
+        /// Number of the scheme.
+        number: u8,
+    },
     /// Two signatures of one kind.
     #[error("two signatures of kind {0}")]
     SignatureTwice(Kind),
@@ -148,8 +156,8 @@ impl Head {
         let mut signatures: Vec<SignatureEntry> = Vec::with_capacity(count);
         for entry in table.as_chunks().0 {
             let entry = SignatureEntry::parse(entry)?;
-            if signatures.iter().any(|earlier| earlier.kind == entry.kind) {
-                return Err(HeadError::SignatureTwice(entry.kind));
+            if signatures.iter().any(|earlier| earlier.kind() == entry.kind()) {
+                return Err(HeadError::SignatureTwice(entry.kind()));
             }
             signatures.push(entry);
         }
@@ -183,7 +191,7 @@ impl Head {
         out.push(self.signatures.len() as u8);
         out.extend_from_slice(&[0; 7]);
         for entry in &self.signatures {
-            out.extend_from_slice(&[entry.kind.number(), 0]);
+            out.extend_from_slice(&[entry.kind().number(), entry.scheme.number()]);
             out.extend_from_slice(&entry.length.to_le_bytes());
             out.extend_from_slice(&[0; 4]);
             out.extend_from_slice(&entry.key_id);
@@ -199,15 +207,22 @@ impl Head {
 }
 
 impl SignatureEntry {
+    /// Kind of the signature.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.scheme.kind()
+    }
+
     fn parse(bytes: &[u8; ENTRY_LENGTH]) -> Result<Self, HeadError> {
         let kind = Kind::from_number(bytes[0]).ok_or(HeadError::SignatureKind(bytes[0]))?;
-        reserved(&bytes[1..2])?;
+        let scheme = Scheme::from_number(kind, bytes[1])
+            .ok_or(HeadError::SignatureScheme { kind, number: bytes[1] })?;
         let length = u16::from_le_bytes(field(bytes, 2));
         if !kind.allows_length(length) {
             return Err(HeadError::SignatureLength { kind, length });
         }
         reserved(&bytes[4..8])?;
-        Ok(Self { kind, length, key_id: field(bytes, 8) })
+        Ok(Self { scheme, length, key_id: field(bytes, 8) })
     }
 }
 

@@ -36,8 +36,15 @@ pub const MAX_TARGET_NAME: usize = 16;
 pub const MAX_MEMBERS: usize = 64;
 
 const MAGIC: &[u8; 8] = b"INBANDIX";
-/// Bytes of a chunk in the index.
+/// Bytes of a chunk in the index, at least.
 const CHUNK_ENTRY_LENGTH: usize = 37;
+/// Number of [`Encoding::Plain`]. Like the next one part of the format: never reorder, never reuse one.
+const PLAIN: u8 = 0;
+/// Number of [`Encoding::Zstd`].
+const ZSTD: u8 = 1;
+/// What stands before the name of a member in the archive if one of its chunks is not sent as it is stored. No
+/// member's own name begins so, and none who knows nothing of chunks takes it for an image.
+const ENCODED_PREFIX: &str = "inband.chunks/";
 /// What the names of the package's own members begin with.
 const OWN_PREFIX: &str = "inband.";
 
@@ -69,7 +76,7 @@ pub struct Member {
     pub kind: MemberKind,
     /// Which of the index's targets it belongs to.
     pub target: u8,
-    /// Its length in bytes: the sum of its chunks.
+    /// Its length in bytes as it is stored: the sum of its chunks.
     pub length: u64,
     /// Its chunks, in order and without gaps.
     pub chunks: Vec<Chunk>,
@@ -85,13 +92,22 @@ pub enum MemberKind {
     Metadata = 1,
 }
 
-/// How a chunk's bytes stand in the archive. The numbers are part of the format: never reorder, never reuse
-/// one.
+/// How a chunk's bytes stand in the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Encoding {
     /// As they are.
-    Plain = 0,
+    Plain,
+    /// As a Zstandard frame (RFC 8878), shorter than they are.
+    Zstd(Sent),
+}
+
+/// A chunk as it is sent, where that is not as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its length in bytes: at least 1, and less than that of what is stored.
+    pub length: u32,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
 }
 
 /// A piece of a member with its own hash.
@@ -99,9 +115,9 @@ pub enum Encoding {
 pub struct Chunk {
     /// How its bytes stand in the archive.
     pub encoding: Encoding,
-    /// Its length in bytes: 1 to [`MAX_CHUNK_LENGTH`].
+    /// Its length in bytes as it is stored: 1 to [`MAX_CHUNK_LENGTH`].
     pub length: u32,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its bytes as they are stored.
     pub digest: Digest,
 }
 
@@ -173,6 +189,16 @@ pub enum IndexError {
         /// Which of its chunks.
         chunk: usize,
         /// Its length in bytes.
+        length: u32,
+    },
+    /// A chunk that would be sent empty, or not shorter than it is stored.
+    #[error("chunk {chunk} of member {member} is sent as {length} bytes")]
+    SentLength {
+        /// Which member.
+        member: usize,
+        /// Which of its chunks.
+        chunk: usize,
+        /// Its length as sent, in bytes.
         length: u32,
     },
     /// Bytes behind the last member's entry.
@@ -322,7 +348,7 @@ impl Index {
     pub fn archive_length(&self, signatures: impl Iterator<Item = u16>, index_length: u32) -> Option<u64> {
         let head = tar::span(crate::head::LENGTH as u64);
         let signatures = signatures.map(|length| tar::span(length.into()));
-        let members = self.members.iter().map(|member| tar::span(member.length));
+        let members = self.members.iter().map(|member| tar::span(member.sent_length()));
         [head, tar::span(index_length.into())]
             .into_iter()
             .chain(signatures)
@@ -332,6 +358,21 @@ impl Index {
 }
 
 impl Member {
+    /// Its length in bytes as it is sent: what its tar header says.
+    #[must_use]
+    pub fn sent_length(&self) -> u64 {
+        // A sum of u32 that an index has no room for enough of to overflow.
+        self.chunks.iter().map(|chunk| u64::from(chunk.sent().length)).sum()
+    }
+
+    /// The name in its tar header.
+    #[must_use]
+    pub fn archive_name(&self) -> String {
+        let encoded = self.chunks.iter().any(|chunk| chunk.encoding != Encoding::Plain);
+        let prefix = if encoded { ENCODED_PREFIX } else { "" };
+        [prefix, &self.name].concat()
+    }
+
     /// The chunks with their offsets in the member, in bytes.
     pub fn chunks_with_offsets(&self) -> impl Iterator<Item = (u64, &Chunk)> {
         self.chunks.iter().scan(0, |next: &mut u64, chunk| {
@@ -361,19 +402,24 @@ impl Member {
         let count = within(this, fields.u32())?;
         // Whatever the count claims: memory is taken for chunks that are there.
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let entries = within(this, fields.bytes(count.saturating_mul(CHUNK_ENTRY_LENGTH)))?;
-        let mut chunks = Vec::with_capacity(entries.len() / CHUNK_ENTRY_LENGTH);
+        if fields.0.len() / CHUNK_ENTRY_LENGTH < count {
+            return Err(IndexError::Field(this, FieldError::Short));
+        }
+        let mut chunks = Vec::with_capacity(count);
         let mut sum: u64 = 0;
-        let mut entries = Fields(entries);
-        while !entries.0.is_empty() {
-            let chunk = Chunk::parse(&mut entries, number, chunks.len())?;
+        for _ in 0..count {
+            let chunk = Chunk::parse(fields, number, chunks.len())?;
             sum = sum.saturating_add(chunk.length.into());
             chunks.push(chunk);
         }
         if sum != length {
             return Err(IndexError::MemberLength(number));
         }
-        Ok(Self { name, kind, target, length, chunks })
+        let member = Self { name, kind, target, length, chunks };
+        if member.archive_name().len() > tar::MAX_NAME {
+            return Err(IndexError::MemberName(number));
+        }
+        Ok(member)
     }
 
     fn encode(&self, number: usize, out: &mut Vec<u8>) -> Result<(), IndexError> {
@@ -384,26 +430,58 @@ impl Member {
             .map_err(|_| IndexError::Count(Field::Member(number), self.chunks.len()))?;
         out.extend_from_slice(&count.to_le_bytes());
         for chunk in &self.chunks {
-            out.push(chunk.encoding as u8);
-            out.extend_from_slice(&chunk.length.to_le_bytes());
-            out.extend_from_slice(&chunk.digest);
+            chunk.encode(out);
         }
         Ok(())
     }
 }
 
 impl Chunk {
+    /// What is sent for the chunk.
+    #[must_use]
+    pub const fn sent(&self) -> Sent {
+        match self.encoding {
+            Encoding::Plain => Sent { length: self.length, digest: self.digest },
+            Encoding::Zstd(sent) => sent,
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self.encoding {
+            Encoding::Plain => PLAIN,
+            Encoding::Zstd(_) => ZSTD,
+        });
+        out.extend_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&self.digest);
+        match self.encoding {
+            Encoding::Plain => {}
+            Encoding::Zstd(sent) => {
+                out.extend_from_slice(&sent.length.to_le_bytes());
+                out.extend_from_slice(&sent.digest);
+            }
+        }
+    }
+
     fn parse(fields: &mut Fields<'_>, member: usize, chunk: usize) -> Result<Self, IndexError> {
         let this = Field::Member(member);
-        let encoding = match within(this, fields.u8())? {
-            0 => Encoding::Plain,
+        let compressed = match within(this, fields.u8())? {
+            PLAIN => false,
+            ZSTD => true,
             encoding => return Err(IndexError::Encoding { member, chunk, encoding }),
         };
         let length = within(this, fields.u32())?;
         if !(1..=MAX_CHUNK_LENGTH).contains(&length) {
             return Err(IndexError::ChunkLength { member, chunk, length });
         }
-        Ok(Self { encoding, length, digest: within(this, fields.array())? })
+        let digest = within(this, fields.array())?;
+        if !compressed {
+            return Ok(Self { encoding: Encoding::Plain, length, digest });
+        }
+        let sent = Sent { length: within(this, fields.u32())?, digest: within(this, fields.array())? };
+        if !(1..length).contains(&sent.length) {
+            return Err(IndexError::SentLength { member, chunk, length: sent.length });
+        }
+        Ok(Self { encoding: Encoding::Zstd(sent), length, digest })
     }
 }
 

@@ -9,13 +9,14 @@
 //! A build machine uses `maker` (cargo feature of the same name, needs std): keys, packing, signing,
 //! inspecting.
 //!
-//! Everything but `maker` is `no_std` + alloc, does no I/O and knows no time.
+//! The cargo feature `std` adds [`key`]'s readers of key directories. Everything else but `maker` is `no_std` +
+//! alloc, does no I/O and knows no time.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(feature = "maker")]
+#[cfg(feature = "std")]
 extern crate std;
 
 pub mod digest;
@@ -31,6 +32,7 @@ pub mod signature;
 pub mod suffix;
 pub mod tar;
 mod wire;
+mod zstd;
 
 pub use digest::{Digest, Hex};
 pub use head::Head;
@@ -39,5 +41,5 @@ pub use key::{KeyRing, PublicKey};
 pub use policy::Policy;
 pub use reader::{Progress, Reader, Sink};
 pub use refusal::Refusal;
-pub use signature::{Kind, Verifier};
+pub use signature::{Kind, Scheme, Verifier};
 pub use wire::{FieldError, is_str_byte};

@@ -7,7 +7,7 @@ use crate::digest::Hex;
 use crate::head::HeadError;
 use crate::index::IndexError;
 use crate::key::KeyId;
-use crate::signature::Kind;
+use crate::signature::{Kind, Scheme};
 
 /// Why a package was refused. One variant for each result 16 to 27 of docs/spec/results.md, in that order,
 /// with what a person needs to find the fault. Texts never hold bytes that the format does not allow, so they
@@ -148,6 +148,22 @@ pub enum KeyFault {
     NotKnown {
         /// Kind of the signature.
         kind: Kind,
+        /// The key that the package names.
+        id: KeyId,
+    },
+    /// A signature by a key that was good once.
+    #[error("the {kind} key {} is revoked here", Hex(id))]
+    Revoked {
+        /// Kind of the signature.
+        kind: Kind,
+        /// The key that the package names.
+        id: KeyId,
+    },
+    /// A signature of another scheme than the key is for.
+    #[error("the key {} is not for {scheme} signatures here", Hex(id))]
+    Scheme {
+        /// Scheme of the signature.
+        scheme: Scheme,
         /// The key that the package names.
         id: KeyId,
     },

@@ -21,9 +21,10 @@ pub const SIGNED_LENGTH: usize = DOMAIN.len() + crate::head::LENGTH;
 pub enum Kind {
     /// Ed25519 (RFC 8032, pure) under the strict rule: canonical S and R, no keys of small order.
     Ed25519 = 1,
-    /// ECDSA on P-384. Reserved: this version refuses it.
+    /// ECDSA (FIPS 186-5) on P-384 with SHA-384: r and s, 48 bytes each, most significant first, s at most half
+    /// the order of the curve.
     P384 = 2,
-    /// RSA. Reserved: this version refuses it.
+    /// RSA (RFC 8017) of 3,072 or 4,096 bits with the exponent 65,537. Its [`Scheme`] says the rest.
     Rsa = 3,
     /// ML-DSA (FIPS 204). Reserved: this version refuses it.
     MlDsa = 4,
@@ -78,7 +79,9 @@ impl Kind {
     pub const fn allows_length(self, length: u16) -> bool {
         match self {
             Self::Ed25519 => length == 64,
-            Self::P384 | Self::Rsa | Self::MlDsa => 1 <= length && length <= MAX_LENGTH,
+            Self::P384 => length == 96,
+            Self::Rsa => length == 384 || length == 512,
+            Self::MlDsa => 1 <= length && length <= MAX_LENGTH,
         }
     }
 
@@ -86,13 +89,118 @@ impl Kind {
     #[must_use]
     pub const fn is_implemented(self) -> bool {
         match self {
-            Self::Ed25519 => true,
-            Self::P384 | Self::Rsa | Self::MlDsa => false,
+            Self::Ed25519 | Self::P384 | Self::Rsa => true,
+            Self::MlDsa => false,
         }
     }
 }
 
 impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a signature is made, to the last choice: a kind, and the scheme byte of the signature table where the
+/// kind leaves one. The head holds the byte, so it is signed itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// The only one of [`Kind::Ed25519`].
+    Ed25519,
+    /// The only one of [`Kind::P384`].
+    P384,
+    /// [`Kind::Rsa`] with this padding.
+    Rsa(RsaPadding, Hash),
+    /// The only one of [`Kind::MlDsa`].
+    MlDsa,
+}
+
+/// The paddings of RSA signatures (RFC 8017).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RsaPadding {
+    /// RSASSA-PSS (8.1): MGF1 with the same hash, a salt as long as the hash.
+    Pss,
+    /// RSASSA-PKCS1-v1_5 (8.2), as OpenBMC signs.
+    Pkcs1,
+}
+
+/// The hashes that RSA signatures use (FIPS 180-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Scheme {
+    /// Every scheme the format knows, by kind and number.
+    pub const ALL: [Self; 9] = [
+        Self::Ed25519,
+        Self::P384,
+        Self::Rsa(RsaPadding::Pss, Hash::Sha256),
+        Self::Rsa(RsaPadding::Pss, Hash::Sha384),
+        Self::Rsa(RsaPadding::Pss, Hash::Sha512),
+        Self::Rsa(RsaPadding::Pkcs1, Hash::Sha256),
+        Self::Rsa(RsaPadding::Pkcs1, Hash::Sha384),
+        Self::Rsa(RsaPadding::Pkcs1, Hash::Sha512),
+        Self::MlDsa,
+    ];
+
+    /// The scheme of this kind with this number on the wire.
+    #[must_use]
+    pub fn from_number(kind: Kind, number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.kind() == kind && scheme.number() == number)
+    }
+
+    /// The scheme with this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name)
+    }
+
+    /// The kind of signature that it makes.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Ed25519 => Kind::Ed25519,
+            Self::P384 => Kind::P384,
+            Self::Rsa(..) => Kind::Rsa,
+            Self::MlDsa => Kind::MlDsa,
+        }
+    }
+
+    /// The number on the wire, among those of its kind. Part of the format: never reorder, never reuse one.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Ed25519 | Self::P384 | Self::MlDsa | Self::Rsa(RsaPadding::Pss, Hash::Sha256) => 0,
+            Self::Rsa(RsaPadding::Pss, Hash::Sha384) => 1,
+            Self::Rsa(RsaPadding::Pss, Hash::Sha512) => 2,
+            Self::Rsa(RsaPadding::Pkcs1, Hash::Sha256) => 3,
+            Self::Rsa(RsaPadding::Pkcs1, Hash::Sha384) => 4,
+            Self::Rsa(RsaPadding::Pkcs1, Hash::Sha512) => 5,
+        }
+    }
+
+    /// The name, for people and command lines. A kind without a choice is a scheme of the same name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 | Self::P384 | Self::MlDsa => self.kind().name(),
+            Self::Rsa(RsaPadding::Pss, Hash::Sha256) => "rsa-pss-sha256",
+            Self::Rsa(RsaPadding::Pss, Hash::Sha384) => "rsa-pss-sha384",
+            Self::Rsa(RsaPadding::Pss, Hash::Sha512) => "rsa-pss-sha512",
+            Self::Rsa(RsaPadding::Pkcs1, Hash::Sha256) => "rsa-pkcs1-sha256",
+            Self::Rsa(RsaPadding::Pkcs1, Hash::Sha384) => "rsa-pkcs1-sha384",
+            Self::Rsa(RsaPadding::Pkcs1, Hash::Sha512) => "rsa-pkcs1-sha512",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -155,5 +263,22 @@ mod tests {
         assert_eq!(Kind::from_number(0), None);
         assert_eq!(Kind::from_number(5), None);
         assert_eq!(Kind::from_name("ED25519"), None);
+    }
+
+    #[test]
+    fn schemes_have_numbers_within_their_kind() {
+        for kind in Kind::ALL {
+            let of_kind = Scheme::ALL.into_iter().filter(|scheme| scheme.kind() == kind);
+            for (number, scheme) in (0..).zip(of_kind) {
+                assert_eq!(scheme.number(), number);
+                assert_eq!(Scheme::from_number(kind, number), Some(scheme));
+                assert_eq!(Scheme::from_name(scheme.name()), Some(scheme));
+                assert!(scheme.name().starts_with(kind.name()));
+            }
+            let count = if kind == Kind::Rsa { 6 } else { 1 };
+            for number in count..=u8::MAX {
+                assert_eq!(Scheme::from_number(kind, number), None, "{kind} {number}");
+            }
+        }
     }
 }

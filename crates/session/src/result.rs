@@ -228,7 +228,7 @@ impl ResultCode {
                 "unknown-key",
                 ERR_VERIFY,
                 6,
-                "a signature of a key or kind this BMC does not accept, or a required one is missing",
+                "a signature of a key, kind or scheme this BMC does not accept, or of a revoked key, or a required one is missing",
                 "sign with the keys this BMC accepts, or install the maker's public key on the BMC",
             ),
             Self::WrongMachine => row(

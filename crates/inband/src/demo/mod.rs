@@ -16,8 +16,8 @@ use inband_dfu::host::InterfaceMode;
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, Region, SignatureKind, Signatures, Store, Usb,
-    When,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Region, SignatureKind, Signatures,
+    Store, Usb, When,
 };
 
 pub use scratch::Scratch;
@@ -263,7 +263,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             product: "virtual BMC".to_owned(),
             busid: "1-1".to_owned(),
         },
-        signatures: Signatures { keys, required: vec![SignatureKind::Ed25519] },
+        signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![SignatureKind::Ed25519] },
         store: Store {
             path: scratch.path("store"),
             slot_size: offset.saturating_add(SPARE),

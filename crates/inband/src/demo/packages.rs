@@ -247,6 +247,7 @@ fn pack(
         bcd_device: options.bcd_device,
         targets: vec!["bmc".to_owned()],
         mtime: 0,
+        compression: None,
         signers: vec![public(key, path)?.signature_entry()],
     };
     let file =

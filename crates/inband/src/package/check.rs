@@ -53,7 +53,7 @@ pub fn make_error(path: &Path, error: MakeError) -> Error {
         MakeError::NotASigner { .. } | MakeError::WrongSignature { .. } => {
             Error::Signer { path: path.to_owned(), reason: error.to_string() }
         }
-        MakeError::Changed { .. } | MakeError::Head(_) | MakeError::Index(_) => {
+        MakeError::Changed { .. } | MakeError::Compression(_) | MakeError::Head(_) | MakeError::Index(_) => {
             Error::Pack(error.to_string())
         }
     }

@@ -68,7 +68,7 @@ pub fn run(path: &Path, output: &mut Output) -> Result<(), Error> {
         .iter()
         .enumerate()
         .map(|(number, entry)| Signature {
-            kind: entry.kind.name(),
+            kind: entry.scheme.name(),
             key_id: hex(&entry.key_id),
             signed: inspection.is_signed(number),
         })

@@ -56,6 +56,7 @@ pub fn run(args: &Pack, output: &mut Output) -> Result<(), Error> {
         bcd_device: args.bcd_device.0,
         targets: vec!["bmc".to_owned()],
         mtime: args.mtime,
+        compression: None,
         signers: vec![signer.signature_entry()],
     };
     let images = args.members.iter().map(|member| (member, MemberKind::Image));

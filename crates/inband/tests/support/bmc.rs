@@ -11,8 +11,8 @@ use inband::demo::VirtualBmc;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, Region, SignatureKind, Signatures, Store, Usb,
-    When,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Region, SignatureKind, Signatures,
+    Store, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run};
@@ -100,7 +100,7 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
             product: "BMC".into(),
             busid: "1-1".into(),
         },
-        signatures: Signatures { keys, required: vec![SignatureKind::Ed25519] },
+        signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![SignatureKind::Ed25519] },
         store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT, trial_boots: 3 },
         regions: vec![Region { member: "image-bmc".into(), offset: 0, size: SLOT }],
         doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance } },

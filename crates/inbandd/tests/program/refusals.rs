@@ -6,7 +6,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use inband_package::maker::PrivateKey;
+use inband_package::{Hex, maker::PrivateKey};
 
 use crate::{
     home::{Home, Running, contents, errors, good_config},
@@ -82,7 +82,7 @@ fn a_configuration_with_a_mistake_in_it() {
         (replaced("product_id = 1", "product_id = \"1\""), &["expected u16"]),
         (replaced("product_id = 1", "product_id = 65536"), &["expected u16"]),
         (replaced("slot_size = 262144", "slot_size = -1"), &["expected u64"]),
-        (replaced("keys = \"keys\"", "keys = \"keys\"\nrequired = [\"rsa\"]"), &["`rsa`", "`ed25519`"]),
+        (replaced("keys = \"keys\"", "keys = \"keys\"\nrequired = [\"md5\"]"), &["`md5`", "`ed25519`"]),
         // Values.
         (replaced("usbip:127.0.0.1:0", "usbip:0.0.0.0:3240"), &["0.0.0.0:3240", "loopback"]),
         (replaced("usbip:127.0.0.1:0", "usbip:192.0.2.1:3240"), &["192.0.2.1:3240", "loopback"]),
@@ -130,14 +130,14 @@ fn keys_that_are_missing_or_wrong() {
     let pem = fs::read_to_string(home.path("keys/system.pem")).unwrap();
 
     fs::write(home.path("keys/second.pem"), "no key").unwrap();
-    assert_both_refused(&home, 4, &["second.pem", "is not the PEM file of an Ed25519 public key"]);
+    assert_both_refused(&home, 4, &["second.pem", "is not the PEM file of"]);
 
     let private = key().to_pem().unwrap().to_string();
     fs::write(home.path("keys/second.pem"), private).unwrap();
-    assert_both_refused(&home, 4, &["second.pem", "is not the PEM file of an Ed25519 public key"]);
+    assert_both_refused(&home, 4, &["second.pem", "is not the PEM file of"]);
 
     fs::write(home.path("keys/second.pem"), "x".repeat(70_000)).unwrap();
-    assert_both_refused(&home, 4, &["second.pem", "more than 65536 bytes"]);
+    assert_both_refused(&home, 4, &["second.pem", "longer than 65536 bytes"]);
 
     fs::write(home.path("keys/second.pem"), [0xff, 0xfe]).unwrap();
     assert_both_refused(&home, 4, &["second.pem"]);
@@ -159,6 +159,37 @@ fn keys_that_are_missing_or_wrong() {
     fs::write(home.path("keys/b.pem"), other).unwrap();
     let check = home.inbandd(&["check"]).output().unwrap();
     assert_eq!(String::from_utf8(check.stdout).unwrap().matches("key: ed25519").count(), 2);
+
+    let revoked = key().public().unwrap();
+    fs::write(home.path("keys/revoked"), format!("# lost\n{}\n", Hex(revoked.id()))).unwrap();
+    fs::remove_file(home.path("keys/b.pem")).unwrap();
+    assert_both_refused(&home, 4, &["there is no ed25519 key"]);
+    fs::write(home.path("keys/revoked"), "not a key id\n").unwrap();
+    assert_both_refused(&home, 4, &["keys/revoked"]);
+}
+
+#[test]
+fn required_kinds_and_the_layout_of_the_key_directory_are_configured() {
+    let home = Home::with_store();
+    let good = fs::read_to_string(home.path("inbandd.toml")).unwrap();
+    for kind in ["p384", "rsa"] {
+        home.configure(
+            &good.replace("keys = \"keys\"", &format!("keys = \"keys\"\nrequired = [\"{kind}\"]")),
+        );
+        assert_both_refused(&home, 4, &[&format!("no {kind} key")]);
+    }
+    home.configure(
+        &good.replace("keys = \"keys\"", "keys = \"activation\"\nformat = \"openbmc\"\nrequired = [\"rsa\"]"),
+    );
+    let folder = home.path("activation/vendor");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("hashfunc"), "HashType=RSA-SHA256\n").unwrap();
+    assert_both_refused(&home, 4, &["vendor/publickey"]);
+    let pem = include_str!("../../../package/tests/package/frozen-v1/rsa-4096.pem");
+    fs::write(folder.join("publickey"), pem).unwrap();
+    let check = home.inbandd(&["check"]).output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));
+    assert_eq!(String::from_utf8(check.stdout).unwrap().matches("key: rsa").count(), 1);
 }
 
 #[test]

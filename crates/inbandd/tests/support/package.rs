@@ -55,6 +55,7 @@ impl Package {
             bcd_device: self.bcd_device,
             targets: vec!["bmc".into()],
             mtime: 0,
+            compression: None,
             signers: vec![key.public().unwrap().signature_entry()],
         };
         let input = Input {

@@ -8,7 +8,7 @@ use crate::head::HeadError;
 use crate::index::IndexError;
 use crate::key::{KeyError, KeyId};
 use crate::refusal::Refusal;
-use crate::signature::Kind;
+use crate::signature::{Kind, Scheme};
 
 /// What went wrong while making or checking a package.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +48,16 @@ pub enum MakeError {
         id: KeyId,
     },
     /// A signature that its key does not verify.
-    #[error("the signature is not one of this package by key {}", Hex(id))]
+    #[error("this is no {scheme} signature of this package by key {}", Hex(id))]
     WrongSignature {
         /// The key.
         id: KeyId,
+        /// How the package says it is to be signed.
+        scheme: Scheme,
     },
+    /// The compression's level is not one of Zstandard's, or it failed.
+    #[error("cannot compress")]
+    Compression(#[source] io::Error),
     /// A key cannot be used.
     #[error("{0}")]
     Key(KeyError),

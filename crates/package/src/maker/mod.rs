@@ -4,6 +4,7 @@
 //! signers, because the head names them and is what they sign; it leaves zeros where the signatures belong.
 //! Then [`sign()`] with a private key at hand, or [`signed_bytes_of`], a signer of any kind, and [`attach`].
 
+mod compress;
 mod error;
 mod inspect;
 mod key;

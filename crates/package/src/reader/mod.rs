@@ -1,8 +1,9 @@
 //! Reads a package as it streams in, and lets nothing through that is not checked.
 //!
 //! The order of checks is that of docs/spec/package.md, 6. What the reader holds is bounded whatever arrives:
-//! a few blocks, the signatures (32 KiB at most), the index (512 KiB at most and about as much again parsed;
-//! taken only once the signatures have verified), and one chunk (128 KiB at most). None of it depends on the
+//! a few blocks, the signatures (32 KiB at most), the index (512 KiB at most and about twice as much again
+//! parsed; taken only once the signatures have verified), and one chunk (128 KiB at most; where chunks are
+//! compressed, another and the decoder with some 400 KiB). None of it depends on the
 //! length of the package.
 
 mod archive;

@@ -10,11 +10,12 @@ use super::archive::{Gather, Input, Zeros, check_header};
 use super::{Error, Sink};
 use crate::digest::{Digest, sha256};
 use crate::head::{self, Head, HeadError, SignedHead};
-use crate::index::{self, Index, IndexError, Member};
+use crate::index::{self, Encoding, Index, IndexError};
 use crate::policy::Policy;
 use crate::refusal::{ArchivePart, Refusal};
 use crate::signature::Verifier;
 use crate::tar::{self, Block};
+use crate::zstd::Decoder;
 
 /// What a stage made of its input.
 pub(super) enum Step<This, Next> {
@@ -144,7 +145,7 @@ impl SignatureStage {
                     check_header(
                         &block,
                         input,
-                        entry.kind.member_name(),
+                        entry.kind().member_name(),
                         entry.length.into(),
                         self.head.mtime,
                     )?;
@@ -164,7 +165,7 @@ impl SignatureStage {
                     }
                 }
                 Part::Padding(zeros) => {
-                    if !zeros.take(input, || ArchivePart::Padding(entry.kind.member_name().to_string()))? {
+                    if !zeros.take(input, || ArchivePart::Padding(entry.kind().member_name().to_string()))? {
                         return Ok(Step::Wait(self));
                     }
                     self.part = Part::start();
@@ -263,6 +264,7 @@ pub(super) struct MemberStage {
     package: Authentic,
     /// The chunk that is coming in portions.
     chunk: Vec<u8>,
+    decoder: Decoder,
     at: At,
 }
 
@@ -288,9 +290,9 @@ impl At {
 impl MemberStage {
     fn new(package: Authentic) -> Self {
         let chunks = package.index.members.iter().flat_map(|member| &member.chunks);
-        let longest = chunks.map(|chunk| chunk.length).max().unwrap_or(0);
+        let longest = chunks.map(|chunk| chunk.sent().length).max().unwrap_or(0);
         let at = At::start(0, &package.index);
-        Self { package, chunk: Vec::with_capacity(longest as usize), at }
+        Self { package, chunk: Vec::with_capacity(longest as usize), decoder: Decoder::default(), at }
     }
 
     pub(super) const fn package(&self) -> &Authentic {
@@ -307,30 +309,44 @@ impl MemberStage {
             match &mut self.at {
                 At::Header { member, gather } => {
                     let Some(block) = gather.take(input) else { return Ok(Step::Wait(self)) };
-                    let Member { name, length, .. } = &index.members[*member];
-                    check_header(&block, input, name, *length, head.mtime)?;
+                    let found = &index.members[*member];
+                    check_header(&block, input, &found.archive_name(), found.sent_length(), head.mtime)?;
                     self.at = At::Chunk { member: *member, chunk: 0, offset: 0 };
                 }
                 At::Chunk { member, chunk, offset } => {
-                    let Member { name, length, chunks, .. } = &index.members[*member];
-                    let Some(expected) = chunks.get(*chunk) else {
-                        self.at = At::Padding { member: *member, zeros: Zeros::new(tar::padding(*length)) };
+                    let found = &index.members[*member];
+                    let Some(expected) = found.chunks.get(*chunk) else {
+                        let zeros = Zeros::new(tar::padding(found.sent_length()));
+                        self.at = At::Padding { member: *member, zeros };
                         continue;
                     };
-                    let Some(data) = whole(&mut self.chunk, input, expected.length as usize) else {
+                    let sent = expected.sent();
+                    let Some(data) = whole(&mut self.chunk, input, sent.length as usize) else {
                         return Ok(Step::Wait(self));
                     };
-                    if sha256(data) != expected.digest {
-                        return Err(Refusal::BadChunk { member: name.clone(), offset: *offset }.into());
+                    let bad = || Refusal::BadChunk { member: found.name.clone(), offset: *offset };
+                    // Only what is authentic is decoded.
+                    if sha256(data) != sent.digest {
+                        return Err(bad().into());
                     }
-                    sink.chunk(*member, *offset, data).map_err(Error::Sink)?;
+                    match expected.encoding {
+                        Encoding::Plain => sink.chunk(*member, *offset, data),
+                        Encoding::Zstd(_) => {
+                            let data = self.decoder.decode(data, expected.length).ok_or_else(bad)?;
+                            if sha256(&data) != expected.digest {
+                                return Err(bad().into());
+                            }
+                            sink.chunk(*member, *offset, &data)
+                        }
+                    }
+                    .map_err(Error::Sink)?;
                     self.chunk.clear();
                     *chunk += 1;
                     *offset = offset.saturating_add(expected.length.into());
                 }
                 At::Padding { member, zeros } => {
-                    let name = &index.members[*member].name;
-                    if !zeros.take(input, || ArchivePart::Padding(name.clone()))? {
+                    let found = &index.members[*member];
+                    if !zeros.take(input, || ArchivePart::Padding(found.archive_name()))? {
                         return Ok(Step::Wait(self));
                     }
                     self.at = At::start(*member + 1, index);

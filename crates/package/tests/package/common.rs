@@ -32,6 +32,7 @@ pub(crate) fn options() -> PackOptions {
         bcd_device: 0x0214,
         targets: vec!["bmc".into()],
         mtime: 0,
+        compression: None,
         signers: vec![key().public().unwrap().signature_entry()],
     }
 }

@@ -1,17 +1,18 @@
 //! The head's rules, one by one.
 
 use inband_package::head::{Head, HeadError, SignatureEntry, SignedHead};
-use inband_package::{Kind, tar};
+use inband_package::signature::{Hash, RsaPadding};
+use inband_package::{Kind, Scheme, tar};
 use proptest::prelude::*;
 
 fn head() -> Head {
-    let entry = |kind, length, byte| SignatureEntry { kind, length, key_id: [byte; 32] };
+    let entry = |scheme, length, byte| SignatureEntry { scheme, length, key_id: [byte; 32] };
     Head {
         index_length: 1000,
         total_length: 16384,
         mtime: 0,
         index_digest: [0xA5; 32],
-        signatures: vec![entry(Kind::Ed25519, 64, 1), entry(Kind::P384, 104, 2)],
+        signatures: vec![entry(Scheme::Ed25519, 64, 1), entry(Scheme::P384, 96, 2)],
         machine: "evb-ast2600".into(),
     }
 }
@@ -49,7 +50,7 @@ fn bounds_of_numbers() {
 
 #[test]
 fn reserved_bytes_are_zero() {
-    let used_entry_reserved = [73, 76, 77, 78, 79, 113, 116, 117, 118, 119];
+    let used_entry_reserved = [76, 77, 78, 79, 116, 117, 118, 119];
     let reserved = [10, 11].into_iter().chain(65..72).chain(used_entry_reserved).chain(152..232);
     for at in reserved.chain(232 + 12..512) {
         assert_eq!(with(at, &[1]), Err(HeadError::Reserved), "byte {at}");
@@ -69,12 +70,40 @@ fn the_signature_table_s_rules() {
         let refused = HeadError::SignatureLength { kind: Kind::Ed25519, length };
         assert_eq!(with(74, &length.to_le_bytes()), Err(refused));
     }
-    for length in [0, 8193, u16::MAX] {
-        let refused = HeadError::SignatureLength { kind: Kind::P384, length };
-        assert_eq!(with(114, &length.to_le_bytes()), Err(refused));
+}
+
+#[test]
+fn every_kind_has_its_lengths_and_schemes() {
+    let with_entry = |kind: Kind, scheme: u8, length: u16| {
+        let entry = [&[kind.number(), scheme][..], &length.to_le_bytes()].concat();
+        with(112, &entry).map(|head| head.signatures[1].scheme)
+    };
+    for (kind, lengths) in
+        [(Kind::P384, &[96][..]), (Kind::Rsa, &[384, 512]), (Kind::MlDsa, &[1, 4627, 8192])]
+    {
+        for length in (0..=600).chain([4627, 8191, 8192, 8193, u16::MAX]) {
+            let allowed = lengths.contains(&length) || (kind == Kind::MlDsa && (1..=8192).contains(&length));
+            let expected = if allowed { Ok(()) } else { Err(HeadError::SignatureLength { kind, length }) };
+            assert_eq!(with_entry(kind, 0, length).map(drop), expected, "{kind} {length}");
+        }
+        for number in 0..=u8::MAX {
+            let expected = match (kind, number) {
+                (Kind::Rsa, 0) => Ok(Scheme::Rsa(RsaPadding::Pss, Hash::Sha256)),
+                (Kind::Rsa, 1) => Ok(Scheme::Rsa(RsaPadding::Pss, Hash::Sha384)),
+                (Kind::Rsa, 2) => Ok(Scheme::Rsa(RsaPadding::Pss, Hash::Sha512)),
+                (Kind::Rsa, 3) => Ok(Scheme::Rsa(RsaPadding::Pkcs1, Hash::Sha256)),
+                (Kind::Rsa, 4) => Ok(Scheme::Rsa(RsaPadding::Pkcs1, Hash::Sha384)),
+                (Kind::Rsa, 5) => Ok(Scheme::Rsa(RsaPadding::Pkcs1, Hash::Sha512)),
+                (Kind::P384, 0) => Ok(Scheme::P384),
+                (Kind::MlDsa, 0) => Ok(Scheme::MlDsa),
+                _ => Err(HeadError::SignatureScheme { kind, number }),
+            };
+            assert_eq!(with_entry(kind, number, lengths[0]), expected);
+        }
     }
-    for length in [1_u16, 8192] {
-        assert!(with(114, &length.to_le_bytes()).is_ok());
+    for number in 1..=u8::MAX {
+        let refused = HeadError::SignatureScheme { kind: Kind::Ed25519, number };
+        assert_eq!(with(73, &[number]), Err(refused));
     }
 }
 
@@ -109,7 +138,10 @@ fn a_head_that_breaks_the_rules_is_not_written() {
         refused(|head| head.signatures = vec![head.signatures[0]; 5]),
         "5 signatures; 1 to 4 are allowed"
     );
-    assert_eq!(refused(|head| head.signatures[1].kind = Kind::Ed25519), "a ed25519 signature of 104 bytes");
+    assert_eq!(
+        refused(|head| head.signatures[1].scheme = Scheme::Ed25519),
+        "a ed25519 signature of 96 bytes"
+    );
     assert_eq!(refused(|head| head.machine.clear()), "the machine's name has a length that is not allowed");
     for length in [49, 255, 256, 70_000] {
         let mut head = head();

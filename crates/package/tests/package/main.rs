@@ -4,10 +4,16 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod common;
+mod compressed;
+mod directory;
 mod frozen;
 mod head;
+mod hsm;
 mod index;
 mod maker;
 mod order;
 mod peers;
+mod programs;
+mod ring;
+mod signers;
 mod whole;

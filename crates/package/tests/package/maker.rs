@@ -10,7 +10,8 @@ use inband_package::key::{KeyError, KeyHalf};
 use inband_package::maker::{
     Input, MakeError, PackOptions, PrivateKey, Source, attach, inspect, pack, sign, signed_bytes_of, verify,
 };
-use inband_package::{Kind, PublicKey, Refusal};
+use inband_package::signature::{Hash, RsaPadding};
+use inband_package::{Kind, PublicKey, Refusal, Scheme};
 
 use crate::common::{image, key, keys, noise, options, package_of, policy, small_package};
 
@@ -131,7 +132,7 @@ fn signatures_made_elsewhere_are_checked_and_attached() {
     let bytes = signed_bytes_of(&mut file).unwrap();
     let public = key().public().unwrap();
     let good = key().sign(&bytes);
-    let mut wrong = good;
+    let mut wrong = good.clone();
     wrong[0] ^= 1;
     for wrong in [&wrong[..], &good[..63], &[&good[..], &[0]].concat(), &[]] {
         let before = file.get_ref().clone();
@@ -151,7 +152,10 @@ fn signatures_made_elsewhere_are_checked_and_attached() {
 #[test]
 fn a_signature_behind_others_finds_its_place() {
     let mut options = options();
-    options.signers.insert(0, SignatureEntry { kind: Kind::Rsa, length: 512, key_id: [1; 32] });
+    options.signers.insert(
+        0,
+        SignatureEntry { scheme: Scheme::Rsa(RsaPadding::Pss, Hash::Sha256), length: 512, key_id: [1; 32] },
+    );
     let package = package_of(&options, &[image("image-bmc", vec![1])]);
     let inspection = inspect(&mut package.as_slice()).unwrap();
     assert_eq!(inspection.fault, None);

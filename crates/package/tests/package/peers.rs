@@ -2,22 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use inband_package::maker::PrivateKey;
 use inband_package::signature::signed_bytes;
 use inband_package::{KeyRing, Kind, Policy, PublicKey};
 
 use crate::common::{Call, key, noise, policy, read_with, small_package};
-
-/// Runs a program in `folder` and gives what it prints.
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> Vec<u8> {
-    let output =
-        Command::new(program).args(arguments).current_dir(folder).env("LC_ALL", "C").output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {complaint}");
-    output.stdout
-}
+use crate::programs::run;
 
 /// tar(1) as docs/spec/package.md says.
 fn make_tar(folder: &Path, members: &[&str]) {
@@ -226,10 +217,4 @@ fn openssl_reads_our_keys_and_we_read_its() {
     let sign = ["pkeyutl", "-sign", "-inkey", "theirs.pem", "-rawin", "-in", "message", "-out", "signature"];
     run(folder, "openssl", &sign);
     assert_eq!(fs::read(folder.join("signature")).unwrap(), theirs.sign(&message));
-
-    for (kind, options) in [("EC", "ec_paramgen_curve:P-384"), ("RSA", "rsa_keygen_bits:2048")] {
-        run(folder, "openssl", &["genpkey", "-algorithm", kind, "-pkeyopt", options, "-out", "other.pem"]);
-        let other = run(folder, "openssl", &["pkey", "-in", "other.pem", "-pubout"]);
-        assert!(PublicKey::from_pem(&String::from_utf8(other).unwrap()).is_err(), "{kind}");
-    }
 }

@@ -64,6 +64,7 @@ impl Package {
             bcd_device: 0x0200,
             targets: vec!["bmc".to_string()],
             mtime: 0,
+            compression: None,
             signers: vec![key().public().unwrap().signature_entry()],
         };
         let inputs = [

@@ -8,6 +8,7 @@ mod host;
 #[path = "../support/package.rs"]
 mod package;
 
+mod dfu_core;
 mod doors;
 mod ends;
 mod good;

@@ -35,6 +35,11 @@ The guest's kernel and its logs are kept in the target folder (CARGO_TARGET_DIR)
 ";
 
 fn main() -> ExitCode {
+    // Behind any command: there is one text for all.
+    if std::env::args().skip(1).any(|arg| arg == "--help" || arg == "-h") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     match run(lexopt::Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -47,10 +52,6 @@ fn main() -> ExitCode {
 fn run(mut args: lexopt::Parser) -> Outcome {
     let command = match args.next().map_err(|e| e.to_string())? {
         Some(lexopt::Arg::Value(command)) => command,
-        Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => {
-            print!("{HELP}");
-            return Ok(());
-        }
         Some(other) => return Err(other.unexpected().to_string()),
         None => return Err(format!("which command?\n\n{HELP}")),
     };

@@ -28,6 +28,10 @@ pub trait Rig {
     /// Whether [`HostDevice::reset`] reaches the device as a bus reset. USB/IP has no message for it.
     const BUS_RESET: bool = true;
 
+    /// Whether [`HostDevice::cancel`] ends one bulk transfer and leaves the others on its endpoint alone. nusb can only end all
+    /// that are queued.
+    const CANCELS_ONE: bool = true;
+
     /// The device's side, detached at first.
     fn device(&mut self) -> &mut Self::Device;
 
@@ -39,30 +43,44 @@ pub trait Rig {
     fn idle(&mut self);
 }
 
+/// A scenario by itself. It leaves the rig as it found it, unless it fails.
+pub type Scenario<R> = fn(&mut R);
+
+/// Every scenario the rig's backends are to pass, with its name.
+#[must_use]
+pub fn scenarios<R: Rig>() -> Vec<(&'static str, Scenario<R>)> {
+    let mut all: Vec<(&'static str, Scenario<R>)> = vec![
+        ("descriptors", control::descriptors),
+        ("data-in", control::data_in),
+        ("data-out", control::data_out),
+        ("stalls", control::stalls),
+        ("wrong-answers", control::wrong_answers),
+        ("setup-after-cancel", control::setup_after_cancel),
+        ("setup-replaces-setup", control::setup_replaces_setup),
+        ("late-answer", control::late_answer),
+        ("in-flight", bulk::in_flight),
+        ("packets-out", bulk::packets_out),
+        ("packets-in", bulk::packets_in),
+        ("halts", bulk::halts),
+        ("halt-with-transfers-queued", bulk::halt_with_transfers_queued),
+        ("host-cancels", bulk::host_cancels),
+        ("device-cancels", bulk::device_cancels),
+        ("submit-errors", bulk::submit_errors),
+        ("other-descriptors", connection::other_descriptors),
+        ("unplug-in-control", connection::unplug_in_control),
+        ("unplug-in-bulk", connection::unplug_in_bulk),
+        ("host-leaves", connection::host_leaves),
+    ];
+    if R::BUS_RESET {
+        all.push(("bus-reset", connection::bus_reset));
+    }
+    all
+}
+
 /// Runs every scenario.
 pub fn run_all<R: Rig>(rig: &mut R) {
-    control::descriptors(rig);
-    control::data_in(rig);
-    control::data_out(rig);
-    control::stalls(rig);
-    control::wrong_answers(rig);
-    control::setup_after_cancel(rig);
-    control::setup_replaces_setup(rig);
-    control::late_answer(rig);
-    bulk::in_flight(rig);
-    bulk::packets_out(rig);
-    bulk::packets_in(rig);
-    bulk::halts(rig);
-    bulk::halt_with_transfers_queued(rig);
-    bulk::host_cancels(rig);
-    bulk::device_cancels(rig);
-    bulk::submit_errors(rig);
-    connection::other_descriptors(rig);
-    connection::unplug_in_control(rig);
-    connection::unplug_in_bulk(rig);
-    connection::host_leaves(rig);
-    if R::BUS_RESET {
-        connection::bus_reset(rig);
+    for (_, scenario) in scenarios() {
+        scenario(rig);
     }
 }
 

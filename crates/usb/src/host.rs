@@ -1,6 +1,6 @@
 //! The host's side of a USB connection: one opened device.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
 use crate::{EndpointAddress, Setup};
@@ -109,6 +109,10 @@ pub trait HostDevice {
     fn poll(&mut self) -> Option<HostCompletion>;
 
     /// Asks for a transfer to end. Unknown and ended ids are ignored.
+    ///
+    /// Not every operating system lets a program take back just one transfer, or a control transfer at all. A backend may
+    /// then end the other transfers queued on the endpoint too, all as [`HostError::Cancelled`], and leave a control
+    /// transfer to a limit of its own; it says so in its documentation.
     fn cancel(&mut self, id: TransferId);
 
     /// Claims an interface and chooses its alternate setting 0. Claiming twice is no error.
@@ -167,5 +171,43 @@ pub trait HostDevice {
     /// [`run`](Self::run) for an OUT control request.
     fn control_out(&mut self, setup: Setup, data: Vec<u8>, timeout: Duration) -> Result<(), HostError> {
         self.run(HostTransfer::ControlOut { setup, data }, timeout).map(|_| ())
+    }
+}
+
+impl<D: HostDevice + ?Sized> HostDevice for Box<D> {
+    fn submit(&mut self, transfer: HostTransfer) -> Result<TransferId, HostError> {
+        (**self).submit(transfer)
+    }
+
+    fn poll(&mut self) -> Option<HostCompletion> {
+        (**self).poll()
+    }
+
+    fn cancel(&mut self, id: TransferId) {
+        (**self).cancel(id);
+    }
+
+    fn claim(&mut self, interface: u8) -> Result<(), HostError> {
+        (**self).claim(interface)
+    }
+
+    fn clear_halt(&mut self, endpoint: EndpointAddress) -> Result<(), HostError> {
+        (**self).clear_halt(endpoint)
+    }
+
+    fn reset(&mut self) -> Result<(), HostError> {
+        (**self).reset()
+    }
+
+    fn wait(&mut self, limit: Duration) {
+        (**self).wait(limit);
+    }
+
+    fn now(&self) -> Duration {
+        (**self).now()
+    }
+
+    fn run(&mut self, transfer: HostTransfer, timeout: Duration) -> Result<HostCompletion, HostError> {
+        (**self).run(transfer, timeout)
     }
 }

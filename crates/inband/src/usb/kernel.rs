@@ -26,6 +26,8 @@ use crate::error::DeviceError;
 /// How long a control transfer may take that nobody gave a limit. nusb cannot cancel one, only let it run into its
 /// own limit, so there always is one.
 const CONTROL_LIMIT: Duration = Duration::from_secs(5);
+/// How long a device that is let go of waits for its transfers to come back. The kernel gives cancelled ones back at once.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The USB of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -167,6 +169,14 @@ impl Pipe {
         }
     }
 
+    /// Cancels everything that is queued.
+    fn cancel(&mut self) {
+        match self {
+            Self::Out(endpoint, _) => endpoint.cancel_all(),
+            Self::In(endpoint, _) => endpoint.cancel_all(),
+        }
+    }
+
     /// The oldest transfer if it has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Option<HostCompletion> {
         let (completion, id, is_in) = match self {
@@ -198,8 +208,16 @@ impl Pipe {
 
 /// A device the kernel has opened for us.
 ///
-/// Two limits come from nusb: a control transfer cannot be cancelled, only waited for until its limit (its completion is
-/// then [`HostError::Cancelled`]); and cancelling a bulk transfer cancels all that are queued on its endpoint.
+/// Limits that come from nusb and the kernel:
+/// * A control transfer that runs cannot be cancelled, only waited for until its limit; its completion is then
+///   [`HostError::Cancelled`]. This is so as well when the device is let go of: what the next one to open it asks for waits
+///   its turn.
+/// * Cancelling a bulk transfer cancels all that are queued on its endpoint.
+/// * [`claim`](HostDevice::claim), [`clear_halt`](HostDevice::clear_halt), [`reset`](HostDevice::reset), and cancelling wait in the
+///   kernel for its host controller. With a device behind `vhci_hcd` that is the USB/IP server, which another thread or
+///   process has to serve meanwhile.
+/// * What a control transfer had moved when it failed is not told: its completion has length 0.
+/// * After a reset nusb wants the device to be opened again.
 struct KernelDevice {
     device: Device,
     interfaces: Vec<Interface>,
@@ -286,9 +304,7 @@ impl KernelDevice {
     }
 
     fn submit_within(&mut self, transfer: HostTransfer, limit: Duration) -> Result<TransferId, HostError> {
-        if self.gone {
-            return Err(HostError::Gone);
-        }
+        self.present()?;
         match transfer {
             HostTransfer::ControlOut { setup, data } => {
                 if usize::from(setup.length) != data.len() {
@@ -392,6 +408,37 @@ impl KernelDevice {
         }
     }
 
+    /// Gives up every control transfer, cancels every bulk transfer, and waits until these have come back, though not for
+    /// ever.
+    fn give_up(&mut self) {
+        self.pump();
+        while let Some(control) = self.controls.pop_front() {
+            self.end_control(control, Err(HostError::Cancelled));
+        }
+        for pipe in &mut self.pipes {
+            pipe.cancel();
+        }
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        self.pump();
+        while self.pipes.iter().any(|pipe| !pipe.queue().is_empty()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+            self.pump();
+        }
+    }
+
+    /// What is said of a call that the kernel answered.
+    fn called<T>(&mut self, result: Result<T, nusb::Error>) -> Result<T, HostError> {
+        result.map_err(host_error).inspect_err(|error| self.gone |= *error == HostError::Gone)
+    }
+
+    const fn present(&self) -> Result<(), HostError> {
+        if self.gone { Err(HostError::Gone) } else { Ok(()) }
+    }
+
     fn end_control(&mut self, control: Control, result: Result<Vec<u8>, HostError>) {
         let is_in = control.setup.direction() == Direction::In;
         self.gone |= result == Err(HostError::Gone);
@@ -427,42 +474,44 @@ impl HostDevice for KernelDevice {
         }
         for pipe in &mut self.pipes {
             if pipe.queue().contains(&id) {
-                match pipe {
-                    Pipe::Out(endpoint, _) => endpoint.cancel_all(),
-                    Pipe::In(endpoint, _) => endpoint.cancel_all(),
-                }
+                pipe.cancel();
             }
         }
     }
 
     fn claim(&mut self, interface: u8) -> Result<(), HostError> {
+        self.present()?;
         if self.interfaces.iter().any(|claimed| claimed.interface_number() == interface) {
             return Ok(());
         }
         // No kernel driver binds to FE/01. One that holds the interface nevertheless was put there by somebody and is
         // not pushed aside. A fresh claim is at alternate setting 0: the kernel sees to it when it releases one.
-        let claimed = self.device.claim_interface(interface).wait().map_err(host_error)?;
+        let claimed = self.device.claim_interface(interface).wait();
+        let claimed = self.called(claimed)?;
         self.interfaces.push(claimed);
         Ok(())
     }
 
     fn clear_halt(&mut self, endpoint: EndpointAddress) -> Result<(), HostError> {
+        self.present()?;
+        self.pump();
         let pipe = self.pipe(endpoint)?;
         if !pipe.queue().is_empty() {
             return Err(HostError::Misuse("transfers are in flight on the endpoint"));
         }
-        match pipe {
+        let cleared = match pipe {
             Pipe::Out(endpoint, _) => endpoint.clear_halt().wait(),
             Pipe::In(endpoint, _) => endpoint.clear_halt().wait(),
-        }
-        .map_err(host_error)
+        };
+        self.called(cleared)
     }
 
     fn reset(&mut self) -> Result<(), HostError> {
-        // After a reset the kernel has dropped our claims if the descriptors changed, and then says the device is gone.
-        self.device.reset().wait().map_err(host_error).inspect_err(|error| {
-            self.gone |= *error == HostError::Gone;
-        })
+        self.present()?;
+        // The kernel would end them as if the device were gone.
+        self.give_up();
+        let done = self.device.reset().wait();
+        self.called(done)
     }
 
     fn wait(&mut self, limit: Duration) {
@@ -476,10 +525,13 @@ impl HostDevice for KernelDevice {
         self.start.elapsed()
     }
 
-    // As provided, but with the caller's limit as nusb's own, because nusb cannot cancel a control transfer.
+    // As provided, but with the caller's limit as nusb's own, which may be longer than the one there is otherwise.
     fn run(&mut self, transfer: HostTransfer, timeout: Duration) -> Result<HostCompletion, HostError> {
         let id = self.submit_within(transfer, timeout)?;
-        let deadline = self.now() + timeout;
+        let deadline = self.now().saturating_add(timeout);
+        // A device that left in the middle may leave a transfer that never comes back: the kernel says that the device is gone
+        // before it has given the transfers back, and nusb then listens no more.
+        let end = deadline.saturating_add(timeout.max(RELEASE_LIMIT));
         loop {
             while let Some(completion) = self.poll() {
                 if completion.id == id {
@@ -489,14 +541,23 @@ impl HostDevice for KernelDevice {
                     };
                 }
             }
-            let left = deadline.saturating_sub(self.now());
-            if left.is_zero() {
-                self.cancel(id);
-                self.wait(CONTROL_LIMIT);
-            } else {
-                self.wait(left);
+            let now = self.now();
+            if now >= end {
+                self.gone = true;
+                return Err(HostError::Gone);
             }
+            if now >= deadline {
+                self.cancel(id);
+            }
+            self.wait(if now < deadline { deadline - now } else { end - now });
         }
+    }
+}
+
+impl Drop for KernelDevice {
+    fn drop(&mut self) {
+        // An interface stays claimed as long as transfers are in flight, and whoever opens the device next finds it busy.
+        self.give_up();
     }
 }
 

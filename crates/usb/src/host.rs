@@ -139,6 +139,11 @@ pub trait HostDevice {
     /// `run` drops it.
     fn run(&mut self, transfer: HostTransfer, timeout: Duration) -> Result<HostCompletion, HostError> {
         let id = self.submit(transfer)?;
+        self.finish(id, timeout)
+    }
+
+    /// The second half of [`run`](Self::run), for a transfer that has been submitted.
+    fn finish(&mut self, id: TransferId, timeout: Duration) -> Result<HostCompletion, HostError> {
         let mut deadline = self.now().saturating_add(timeout);
         let mut cancelled = false;
         loop {

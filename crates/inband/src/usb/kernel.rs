@@ -435,6 +435,11 @@ impl KernelDevice {
         result.map_err(host_error).inspect_err(|error| self.gone |= *error == HostError::Gone)
     }
 
+    fn is_in_flight(&self, id: TransferId) -> bool {
+        self.controls.iter().any(|control| control.id == id)
+            || self.pipes.iter().any(|pipe| pipe.queue().contains(&id))
+    }
+
     const fn present(&self) -> Result<(), HostError> {
         if self.gone { Err(HostError::Gone) } else { Ok(()) }
     }
@@ -528,29 +533,14 @@ impl HostDevice for KernelDevice {
     // As provided, but with the caller's limit as nusb's own, which may be longer than the one there is otherwise.
     fn run(&mut self, transfer: HostTransfer, timeout: Duration) -> Result<HostCompletion, HostError> {
         let id = self.submit_within(transfer, timeout)?;
-        let deadline = self.now().saturating_add(timeout);
-        // A device that left in the middle may leave a transfer that never comes back: the kernel says that the device is gone
-        // before it has given the transfers back, and nusb then listens no more.
-        let end = deadline.saturating_add(timeout.max(RELEASE_LIMIT));
-        loop {
-            while let Some(completion) = self.poll() {
-                if completion.id == id {
-                    return match completion.result {
-                        Ok(()) => Ok(completion),
-                        Err(error) => Err(error),
-                    };
-                }
-            }
-            let now = self.now();
-            if now >= end {
-                self.gone = true;
-                return Err(HostError::Gone);
-            }
-            if now >= deadline {
-                self.cancel(id);
-            }
-            self.wait(if now < deadline { deadline - now } else { end - now });
+        let result = self.finish(id, timeout);
+        if result == Err(HostError::Cancelled) && self.is_in_flight(id) {
+            // Given up, which the kernel never makes us do with a device that is there: it says that one is gone before it has
+            // given the transfers back, and nusb then listens no more.
+            self.gone = true;
+            return Err(HostError::Gone);
         }
+        result
     }
 }
 

@@ -67,11 +67,27 @@ fn build(suites: &[&Suite]) -> Outcome<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let mut command = cargo(&["build", "--release"]);
-    for name in &names {
-        command.args(["--package", name]);
+    let (mut packages, mut files) = (0, Vec::new());
+    let release = layout::target().join("release");
+    for name in names {
+        match name.strip_prefix("example:").and_then(|example| example.split_once('/')) {
+            // By itself: the features that an example's tests ask for are none of a program's.
+            Some((package, example)) => {
+                let mut command = cargo(&["build", "--release"]);
+                program::run(command.args(["--package", package, "--example", example]))?;
+                files.push(release.join("examples").join(example));
+            }
+            None => {
+                command.args(["--package", name]);
+                packages += 1;
+                files.push(release.join(name));
+            }
+        }
     }
-    program::run(&mut command)?;
-    Ok(names.iter().map(|name| layout::target().join("release").join(name)).collect())
+    if packages > 0 {
+        program::run(&mut command)?;
+    }
+    Ok(files)
 }
 
 /// Shows the end of a guest's console: what happened before it went wrong.

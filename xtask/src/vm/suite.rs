@@ -3,8 +3,10 @@
 //! ```text
 //! # One line that says what the suite is about.
 //! # timeout: 600
-//! # binaries: inband inbandd
+//! # binaries: inband inbandd example:inband/conformance
 //! ```
+//!
+//! A binary is a package's program, or `example:PACKAGE/EXAMPLE`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ pub(super) struct Suite {
     pub(super) about: String,
     /// How long the boot and the suite may take together.
     pub(super) timeout: Duration,
-    /// Our own programs that it runs.
+    /// Our own programs that it runs, as in the head.
     pub(super) binaries: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 //! The suite every pair of backends passes, over the kernel: a port of the USB/IP server, given to `vhci_hcd`, and the
 //! device that shows up on the kernel's bus. Takes Linux, root and the module:
-//! `cargo run --release --package inband --example conformance`.
+//! `cargo xtask vm conformance` runs it in a guest.
 //!
 //! Prints `ok NAME` or `failed NAME REASON` for each scenario; exits with 1 if one failed.
 

@@ -16,7 +16,7 @@ use inband_usb::{
     descriptor::{parse_configuration, parse_device},
 };
 use nusb::{
-    Device, DeviceInfo, Endpoint, Interface, MaybeFuture,
+    Device, DeviceId, DeviceInfo, Endpoint, Interface, MaybeFuture,
     transfer::{Buffer, Bulk, ControlIn, ControlOut, ControlType, In, Out, TransferError},
 };
 
@@ -28,6 +28,9 @@ use crate::error::DeviceError;
 const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 /// How long a device that is let go of waits for its transfers to come back. The kernel gives cancelled ones back at once.
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+/// How often a device with transfers in flight is looked for. usbfs says that a device is gone before it has given all transfers
+/// back, and nusb 0.2.9 then listens no more: those would never end.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The USB of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +54,7 @@ impl Bus for KernelBus {
             descriptor: parse_device(&descriptor)?,
             configuration: parse_configuration(&configuration)?,
             strings,
-            device: Box::new(KernelDevice::new(device)),
+            device: Box::new(KernelDevice::new(device, info.id())),
         })
     }
 
@@ -169,6 +172,12 @@ impl Pipe {
         }
     }
 
+    const fn queue_mut(&mut self) -> &mut VecDeque<TransferId> {
+        match self {
+            Self::Out(_, queue) | Self::In(_, queue) => queue,
+        }
+    }
+
     /// Cancels everything that is queued.
     fn cancel(&mut self) {
         match self {
@@ -217,29 +226,37 @@ impl Pipe {
 ///   kernel for its host controller. With a device behind `vhci_hcd` that is the USB/IP server, which another thread or
 ///   process has to serve meanwhile.
 /// * What a control transfer had moved when it failed is not told: its completion has length 0.
+/// * Bulk transfers that were in flight when the device left come back without their buffers.
 /// * After a reset nusb wants the device to be opened again.
 struct KernelDevice {
     device: Device,
+    /// What the system calls this device until it leaves.
+    id: DeviceId,
     interfaces: Vec<Interface>,
     pipes: Vec<Pipe>,
     controls: VecDeque<Control>,
     ended: VecDeque<HostCompletion>,
     next_id: u64,
     gone: bool,
+    /// When the device was last seen to be there.
+    seen: Instant,
     start: Instant,
 }
 
 impl KernelDevice {
-    fn new(device: Device) -> Self {
+    fn new(device: Device, id: DeviceId) -> Self {
+        let now = Instant::now();
         Self {
             device,
+            id,
             interfaces: Vec::new(),
             pipes: Vec::new(),
             controls: VecDeque::new(),
             ended: VecDeque::new(),
             next_id: 0,
             gone: false,
-            start: Instant::now(),
+            seen: now,
+            start: now,
         }
     }
 
@@ -372,8 +389,45 @@ impl KernelDevice {
         Ok(&mut self.pipes[position])
     }
 
-    /// Starts what can start and collects what has ended.
+    /// Starts what can start and collects what has ended; with a device that is gone, that is everything.
     fn pump(&mut self) {
+        self.collect();
+        self.look();
+        if self.gone {
+            self.end_all();
+        }
+    }
+
+    /// Looks now and then whether the device is still there, if anything waits for it.
+    fn look(&mut self) {
+        if self.gone || !self.is_waited_for() || self.seen.elapsed() < LOOK_AGAIN {
+            return;
+        }
+        self.seen = Instant::now();
+        // A list that cannot be had says nothing.
+        self.gone = devices().is_ok_and(|devices| devices.iter().all(|info| info.id() != self.id));
+    }
+
+    /// Nothing in flight comes back any more, or need be waited for.
+    fn end_all(&mut self) {
+        while let Some(control) = self.controls.pop_front() {
+            self.end_control(control, Err(HostError::Gone));
+        }
+        for id in self.pipes.iter_mut().flat_map(|pipe| pipe.queue_mut().drain(..)) {
+            self.ended.push_back(HostCompletion {
+                id,
+                data: Vec::new(),
+                length: 0,
+                result: Err(HostError::Gone),
+            });
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.controls.is_empty() || self.pipes.iter().any(|pipe| !pipe.queue().is_empty())
+    }
+
+    fn collect(&mut self) {
         let waker = waker();
         let mut context = Context::from_waker(&waker);
         while let Some(mut control) = self.controls.pop_front() {
@@ -433,11 +487,6 @@ impl KernelDevice {
     /// What is said of a call that the kernel answered.
     fn called<T>(&mut self, result: Result<T, nusb::Error>) -> Result<T, HostError> {
         result.map_err(host_error).inspect_err(|error| self.gone |= *error == HostError::Gone)
-    }
-
-    fn is_in_flight(&self, id: TransferId) -> bool {
-        self.controls.iter().any(|control| control.id == id)
-            || self.pipes.iter().any(|pipe| pipe.queue().contains(&id))
     }
 
     const fn present(&self) -> Result<(), HostError> {
@@ -522,7 +571,7 @@ impl HostDevice for KernelDevice {
     fn wait(&mut self, limit: Duration) {
         self.pump();
         if self.ended.is_empty() {
-            thread::park_timeout(limit);
+            thread::park_timeout(limit.min(LOOK_AGAIN));
         }
     }
 
@@ -533,14 +582,7 @@ impl HostDevice for KernelDevice {
     // As provided, but with the caller's limit as nusb's own, which may be longer than the one there is otherwise.
     fn run(&mut self, transfer: HostTransfer, timeout: Duration) -> Result<HostCompletion, HostError> {
         let id = self.submit_within(transfer, timeout)?;
-        let result = self.finish(id, timeout);
-        if result == Err(HostError::Cancelled) && self.is_in_flight(id) {
-            // Given up, which the kernel never makes us do with a device that is there: it says that one is gone before it has
-            // given the transfers back, and nusb then listens no more.
-            self.gone = true;
-            return Err(HostError::Gone);
-        }
-        result
+        self.finish(id, timeout)
     }
 }
 

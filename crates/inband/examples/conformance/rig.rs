@@ -1,7 +1,7 @@
 //! The kernel's side and ours.
 
 use std::{
-    fs,
+    env, fs,
     panic::{self, AssertUnwindSafe},
     thread::{self, JoinHandle},
     time::Duration,
@@ -106,7 +106,7 @@ impl Rig for Kernel {
     }
 }
 
-/// Runs every scenario by itself; whether all passed.
+/// Runs every scenario by itself, or those that the command line names; whether all passed.
 pub(super) fn run() -> Result<bool, ServerError> {
     let server = Server::bind(([127, 0, 0, 1], 0).into())?;
     let port = server.port("1-1")?;
@@ -120,7 +120,11 @@ pub(super) fn run() -> Result<bool, ServerError> {
     });
     let mut rig = Kernel { port, stage: Stage::Unknown, last: None, opened: None, stale: None };
     let mut passed = true;
+    let wanted = env::args().skip(1).collect::<Vec<_>>();
     for (name, scenario) in scenarios() {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         match panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut rig))) {
             Ok(()) => println!("ok {name}"),
             Err(reason) => {

@@ -372,16 +372,16 @@ impl KernelDevice {
         let position = match known {
             Some(position) => position,
             None => {
-                let pipe = self
-                    .interfaces
-                    .iter()
-                    .find_map(|interface| match address.direction() {
-                        Direction::Out => {
-                            Some(Pipe::Out(interface.endpoint(address.0).ok()?, VecDeque::new()))
-                        }
-                        Direction::In => Some(Pipe::In(interface.endpoint(address.0).ok()?, VecDeque::new())),
-                    })
-                    .ok_or(HostError::Misuse("no such bulk endpoint in a claimed interface"))?;
+                let opened = self.interfaces.iter().find_map(|interface| match address.direction() {
+                    Direction::Out => Some(Pipe::Out(interface.endpoint(address.0).ok()?, VecDeque::new())),
+                    Direction::In => Some(Pipe::In(interface.endpoint(address.0).ok()?, VecDeque::new())),
+                });
+                let Some(pipe) = opened else {
+                    // Which endpoints there are nusb reads from the system, and of a device that has left there is nothing to read.
+                    self.look();
+                    self.present()?;
+                    return Err(HostError::Misuse("no such bulk endpoint in a claimed interface"));
+                };
                 self.pipes.push(pipe);
                 self.pipes.len() - 1
             }
@@ -392,20 +392,19 @@ impl KernelDevice {
     /// Starts what can start and collects what has ended; with a device that is gone, that is everything.
     fn pump(&mut self) {
         self.collect();
-        self.look();
+        if self.is_waited_for() && self.seen.elapsed() >= LOOK_AGAIN {
+            self.look();
+        }
         if self.gone {
             self.end_all();
         }
     }
 
-    /// Looks now and then whether the device is still there, if anything waits for it.
+    /// Looks whether the device is still there.
     fn look(&mut self) {
-        if self.gone || !self.is_waited_for() || self.seen.elapsed() < LOOK_AGAIN {
-            return;
-        }
         self.seen = Instant::now();
         // A list that cannot be had says nothing.
-        self.gone = devices().is_ok_and(|devices| devices.iter().all(|info| info.id() != self.id));
+        self.gone |= devices().is_ok_and(|devices| devices.iter().all(|info| info.id() != self.id));
     }
 
     /// Nothing in flight comes back any more, or need be waited for.

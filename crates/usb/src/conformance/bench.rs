@@ -25,7 +25,7 @@ pub(super) enum Ask {
 }
 
 /// Much longer than anything here takes.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// Most idle periods of about a millisecond until the host sees a device.
 const OPEN_LIMIT: u32 = 20_000;
 /// How long a scenario looks on when nothing must happen.

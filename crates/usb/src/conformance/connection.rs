@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use super::{
     BULK_IN, BULK_OUT, PACKET, Rig,
-    bench::{Bench, must},
+    bench::{Bench, LIMIT, must},
     control::compare_descriptors,
     other_set, pattern, plain_set,
 };
@@ -119,13 +119,19 @@ pub fn bus_reset<R: Rig>(rig: &mut R) {
 
 /// Waits until the host knows that the device has left; then every call says so.
 fn gone<R: Rig>(bench: &mut Bench<'_, R>) {
-    bench.until("the host to notice that the device has left", |bench| {
+    let deadline = bench.host.now() + LIMIT;
+    loop {
         let transfer = HostTransfer::BulkIn { endpoint: bench.bulk_in, length: PACKET };
-        match bench.host.submit(transfer) {
-            Ok(id) => bench.end(id).result == Err(HostError::Gone),
-            Err(error) => error == HostError::Gone,
+        let result = match bench.host.submit(transfer) {
+            Ok(id) => bench.end(id).result,
+            Err(error) => Err(error),
+        };
+        if result == Err(HostError::Gone) {
+            break;
         }
-    });
+        assert!(bench.host.now() < deadline, "the device left {LIMIT:?} ago, and the host says {result:?}");
+        bench.step();
+    }
     assert_eq!(bench.host.claim(0), Err(HostError::Gone));
     assert_eq!(bench.host.clear_halt(EndpointAddress(0x81)), Err(HostError::Gone));
     assert_eq!(bench.host.reset(), Err(HostError::Gone));

@@ -50,7 +50,7 @@ expect_text update-says-where 'staged: version 2.0.0 in slot b'
 status_is update-status result=ok state=staged mode=run-time running=a boots_next=b a=good:factory b=staged:2.0.0
 bmc_restart one
 status_is update-started result=ok state=done running=b on_trial=false b=good:2.0.0
-check update-json inband update next.tar --json --key "$KEY.pub"
+check update-json inband update next.tar --json --keys "$KEY.pub"
 expect_text update-json-staged '"event":"staged","slot":"a","version":"3.0.0"'
 expect_text update-json-verified '"verified":true'
 

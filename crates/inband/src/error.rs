@@ -1,6 +1,9 @@
 //! What can go wrong, how it is told, and the exit codes of docs/spec/results.md.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use inband_dfu::host::Error as DfuError;
 use inband_session::ResultCode;
@@ -135,6 +138,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A private RSA key: this program does not sign with those.
+    #[error("{}: RSA keys sign elsewhere: with openssl(1), or in the HSM that keeps them", shown_path(.path))]
+    RsaKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// A signature does not belong to the package.
     #[error("{}: {reason}", shown_path(.path))]
     Signer {
@@ -201,6 +210,11 @@ pub enum DeviceError {
 }
 
 impl Error {
+    /// A key that cannot be used.
+    pub(crate) fn key(path: &Path, reason: impl fmt::Display) -> Self {
+        Self::Key { path: path.to_owned(), reason: reason.to_string() }
+    }
+
     /// The exit code (docs/spec/results.md, 2).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -215,7 +229,7 @@ impl Error {
             Self::NotBack { .. } | Self::Swapped { .. } | Self::NotActivated { .. } => 10,
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
             Self::File { .. } | Self::Output(_) => 7,
-            Self::Key { .. } | Self::Signer { .. } => 16,
+            Self::Key { .. } | Self::RsaKey { .. } | Self::Signer { .. } => 16,
             Self::Cancelled | Self::Aborted { .. } => CANCELLED,
             Self::Demo { .. } => 20,
             Self::System { .. } | Self::UnknownResult { .. } => 1,
@@ -243,7 +257,7 @@ impl Error {
             Self::File { .. } => "file",
             Self::Attach { .. } => "attach",
             Self::Output(_) => "output",
-            Self::Key { .. } | Self::Signer { .. } => "key",
+            Self::Key { .. } | Self::RsaKey { .. } | Self::Signer { .. } => "key",
             Self::Cancelled | Self::Aborted { .. } => "cancelled",
             Self::Demo { .. } => "demo",
             Self::System { .. } => "system",
@@ -288,7 +302,11 @@ impl Error {
             Self::NotActivated { .. } => "restart the BMC; `inband status` then shows what it runs",
             Self::File { .. } => return None,
             Self::Key { .. } => "a key is a PEM file as `inband keygen` or openssl(1) writes it",
-            Self::Signer { .. } => "`inband inspect` shows which key the package was packed for",
+            Self::RsaKey { .. } => {
+                "pack for its public half (--unsigned PUBLIC.pem); `inband sign PACKAGE --print-bytes --out FILE` then names the \
+                 `openssl dgst -sign` command that the package needs, and `inband sign PACKAGE --attach SIGNATURE` takes the result"
+            }
+            Self::Signer { .. } => "`inband inspect` shows for which keys the package was packed",
             Self::Aborted { handed_over: false, .. } => {
                 "the running firmware is as it was; repeat the command to begin anew"
             }
@@ -394,6 +412,7 @@ mod tests {
             (7, Error::File { path: "x".into(), action: "read", source: io() }),
             (7, Error::Output(io())),
             (16, Error::Key { path: "x".into(), reason: String::new() }),
+            (16, Error::RsaKey { path: "x".into() }),
             (14, Error::Cancelled),
             (14, Error::Aborted { place: place(), handed_over: false }),
             (1, Error::UnknownResult { place: place(), number: 999 }),

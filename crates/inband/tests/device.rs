@@ -55,7 +55,7 @@ fn an_update_is_staged_and_told_as_events() {
     let bench = bench_with_package();
     let bmc = Bmc::start(&bench, Kind::default());
     let update =
-        bmc.run(&["update", &bench.arg("fw.tar"), "--key", &bench.arg("release.pub"), "--json"]).expect(0);
+        bmc.run(&["update", &bench.arg("fw.tar"), "--keys", &bench.arg("release.pub"), "--json"]).expect(0);
     let events = update.json();
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     let mut once = names.clone();
@@ -258,10 +258,10 @@ fn no_package_no_key_no_update() {
     let bench = bench_with_package();
     let bmc = Bmc::start(&bench, Kind::default());
     bmc.run(&["update", &bench.arg("missing.tar")]).expect(7);
-    bmc.run(&["update", &bench.arg("fw.tar"), "--key", &bench.arg("missing.pub")]).expect(16);
+    bmc.run(&["update", &bench.arg("fw.tar"), "--keys", &bench.arg("missing.pub")]).expect(16);
     bench.keygen("other");
     let wrong =
-        bmc.run(&["update", &bench.arg("fw.tar"), "--key", &bench.arg("other.pub"), "--json"]).expect(6);
+        bmc.run(&["update", &bench.arg("fw.tar"), "--keys", &bench.arg("other.pub"), "--json"]).expect(6);
     assert_eq!(wrong.event("error")["result"], "unknown-key");
     assert_eq!(bmc.status()["session"], 0);
 }

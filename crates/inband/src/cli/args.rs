@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use inband_package::Kind;
 
-use super::values::{Bcd, NamedFile, UsbIds};
+use super::values::{Bcd, NamedFile, NewKey, Signer, UsbIds, kind};
 use crate::{
     output::Verbosity,
     usb::{Selector, Server},
@@ -94,7 +95,7 @@ repeat it. Ctrl-C ends it cleanly.
 
 Examples:
   inband update bmc.tar
-  inband update bmc.tar --key release.pub  check the signature before sending, too
+  inband update bmc.tar --keys release.pub check the signatures before sending, too
   inband update bmc.tar --dry-run          say what would be done
   inband update bmc.tar --wait             wait until the BMC runs it
   inband update bmc.tar --device usb:1-2   one of several BMCs")]
@@ -129,10 +130,12 @@ Examples:
     /// Make a key pair to sign packages with
     #[command(after_help = "\
 Writes PREFIX.key (keep it secret) and PREFIX.pub (goes to the BMC, into its directory of system keys, as PREFIX.pem). \
-The keys are PEM as openssl(1) reads and writes them: `openssl genpkey -algorithm ed25519` makes one just as well.
+The keys are PEM as openssl(1) reads and writes them: `openssl genpkey -algorithm ed25519` makes one just as well. RSA keys come \
+from openssl(1) or from an HSM, and sign there: see `inband help sign`.
 
-Example:
-  inband keygen --out release")]
+Examples:
+  inband keygen --out release
+  inband keygen --kind p384 --out release-p384")]
     Keygen(Keygen),
 
     /// Make a package of image files
@@ -141,38 +144,47 @@ Examples:
   inband pack --machine example-board --version 2.4.0 --security-version 3 \\
       --member image-bmc=obmc.static.mtd --key release.key --out bmc.tar
   inband pack ... --metadata MANIFEST=MANIFEST --dfu-suffix 1d6b:0104 --out bmc.tar
-  inband pack ... --signer release.pub --out bmc.tar
-                         then `inband sign`, where the private key is
+  inband pack ... --unsigned hsm.pem:rsa-pss-sha384 --out bmc.tar
+                         then `inband sign`, where the key is
+  inband pack ... --key release.key --unsigned hsm.pem --out bmc.tar
+                         one signature now, one later
 
 The name of a member is the name of a region in the BMC's configuration. --dfu-suffix takes the vendor and product id the \
-BMC shows at run time.")]
+BMC shows at run time. A package is for one to three signers, each with another kind of key: the BMC says which kinds it requires.")]
     Pack(Pack),
 
     /// Sign a package that was packed for a key
     #[command(after_help = "\
-The package is changed in place; a DFU suffix is brought up to date. A key that is not in a file signs elsewhere: write \
-out the bytes to sign, and attach the signature when it is back.
+The package is replaced by a signed copy once that is complete; a DFU suffix is brought up to date. A key that is not in a file \
+signs elsewhere: print the bytes to sign (528, as they are, to be hashed by the signer as its scheme says), and attach the signature \
+when it is back. It is verified first, and goes where it belongs. Which signatures are missing is told each time, by --print-bytes with the commands of \
+openssl(1) that make them.
 
 Examples:
   inband sign bmc.tar --key release.key
-  inband sign bmc.tar --bytes to-sign.bin
-  openssl pkeyutl -sign -rawin -inkey release.key -in to-sign.bin -out signature.bin
-  inband sign bmc.tar --signature signature.bin --signer release.pub")]
+  inband sign bmc.tar --print-bytes --out to-sign.bin
+  openssl dgst -sha384 -sign p384.key -out signature.bin to-sign.bin
+  inband sign bmc.tar --attach signature.bin --keys p384.pub")]
     Sign(Sign),
 
     /// Check a package as a BMC would, every byte of it
     #[command(after_help = "\
 Examples:
-  inband verify bmc.tar --key release.pub
-  inband verify bmc.tar --keys /etc/inband/keys
-  inband verify bmc.tar                    all but the signature")]
+  inband verify bmc.tar --keys release.pub
+  inband verify bmc.tar --keys /etc/inband/keys --require ed25519,rsa
+  inband verify bmc.tar                    all but the signatures")]
     Verify(Verify),
 
-    /// Show what is in a package
+    /// Show what is in a package, or what an update to it would cost
     #[command(after_help = "\
+--diff supposes a BMC whose target slot holds OLD. Bytes are of chunks, so as they are stored; `shared` are chunks that OLD has in any of \
+its images, at whatever place; `sent` is what a transfer of needed chunks sends; `flash` is what changes in place. Signatures \
+are not verified: `inband verify` does that.
+
 Examples:
   inband inspect bmc.tar
-  inband inspect bmc.tar --json | jq -r .version")]
+  inband inspect bmc.tar --json | jq -r .version
+  inband inspect --diff bmc-1.0.tar bmc-1.1.tar")]
     Inspect(Inspect),
 
     /// Update and attack a virtual BMC, without hardware and without root
@@ -234,17 +246,23 @@ pub struct Update {
 /// Public keys to check signatures with.
 #[derive(Args, Debug, Default)]
 pub struct Keys {
-    /// A public key (PEM) whose signature counts; may be given more than once
-    #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub files: Vec<PathBuf>,
+    /// Public keys whose signatures count: a PEM file, or a directory as a BMC has it (*.pem and `revoked`, or OpenBMC's
+    /// /etc/activationdata); may be given more than once
+    #[arg(long, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+    pub keys: Vec<PathBuf>,
 
-    /// A directory of public keys, *.pem and *.pub
-    #[arg(long = "keys", value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub directory: Option<PathBuf>,
+    /// Kinds of signature that the package must have, all of them and no other, as a BMC's configuration lists them: such as
+    /// ed25519,p384,rsa. Unless given, those that the package announces, at least one
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = kind, requires = "keys")]
+    pub require: Vec<Kind>,
 }
 
 #[derive(Args, Debug)]
 pub struct Keygen {
+    /// The kind of key: ed25519 or p384
+    #[arg(long, value_name = "KIND", default_value = "ed25519")]
+    pub kind: NewKey,
+
     /// Where to write the keys: PREFIX.key and PREFIX.pub
     #[arg(long, value_name = "PREFIX", value_hint = ValueHint::FilePath)]
     pub out: PathBuf,
@@ -284,13 +302,21 @@ pub struct Pack {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub mtime: u64,
 
-    /// Sign with this private key (PEM)
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "signer")]
-    pub key: Option<PathBuf>,
+    /// Compress the chunks of images with Zstandard, at this level (1 to 22; 9 unless given), where that saves a tenth. Only
+    /// Inband reads such a package; other update paths of the BMC refuse it
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "9",
+        value_parser = clap::value_parser!(i32).range(1..=22))]
+    pub compress: Option<i32>,
 
-    /// The public key (PEM) of who will sign later
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "key")]
-    pub signer: Option<PathBuf>,
+    /// Sign with this private key (PEM, Ed25519 or P-384); may be given more than once
+    #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "unsigned")]
+    pub keys: Vec<PathBuf>,
+
+    /// Leave the place of a signature empty, by the private half of this public key (PEM), which signs later. An RSA key signs by
+    /// SCHEME: rsa-pss-sha256 (unless given), -sha384, -sha512, or rsa-pkcs1-sha256, -sha384, -sha512. May be given more than
+    /// once
+    #[arg(long, value_name = "FILE[:SCHEME]")]
+    pub unsigned: Vec<Signer>,
 
     /// Append a DFU suffix with these ids, hexadecimal: those the BMC shows at run time
     #[arg(long, value_name = "VID:PID")]
@@ -302,27 +328,31 @@ pub struct Pack {
 }
 
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("what").required(true).args(["key", "bytes", "signature"]))]
+#[command(group = ArgGroup::new("what").required(true).args(["key", "print_bytes", "attach"]))]
 pub struct Sign {
     /// The package
     #[arg(value_hint = ValueHint::FilePath)]
     pub package: PathBuf,
 
-    /// Sign with this private key (PEM)
+    /// Sign with this private key (PEM, Ed25519 or P-384)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
 
-    /// Write the bytes to be signed into a file, and sign nothing
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub bytes: Option<PathBuf>,
+    /// Print the 528 bytes that every signer of the package signs, as they are, and sign nothing
+    #[arg(long)]
+    pub print_bytes: bool,
 
-    /// Attach this signature (64 bytes), made elsewhere
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "signer")]
-    pub signature: Option<PathBuf>,
+    /// Write them into this file, and not to standard output
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "print_bytes", conflicts_with_all = ["key", "attach"])]
+    pub out: Option<PathBuf>,
 
-    /// The public key (PEM) of who made the signature
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "signature")]
-    pub signer: Option<PathBuf>,
+    /// Attach this signature, made elsewhere: the bare bytes, or DER of P-384
+    #[arg(long, value_name = "SIGNATURE", value_hint = ValueHint::FilePath, requires = "keys")]
+    pub attach: Option<PathBuf>,
+
+    /// Public keys of which one has made the signature: a PEM file, or a directory of *.pem; may be given more than once
+    #[arg(long, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath, requires = "attach", conflicts_with_all = ["key", "print_bytes"])]
+    pub keys: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -344,6 +374,10 @@ pub struct Inspect {
     /// The package
     #[arg(value_hint = ValueHint::FilePath)]
     pub package: PathBuf,
+
+    /// Say what an update from this package would cost
+    #[arg(long, value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub diff: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

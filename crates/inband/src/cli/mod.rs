@@ -19,7 +19,7 @@ use crate::{
     find::Scope,
     logger,
     output::{Output, Verbosity},
-    package,
+    package::{self, keys::PublicKeys},
     update::{self, Plan, event::Listener, show::Show},
     usb::{Bus, KernelBus, UsbipBus},
 };
@@ -108,11 +108,11 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
         Command::Update(args) => {
             with_scope(&cli.global, |scope| update(scope, &cli.global, args, output, &cancel))
         }
-        Command::Keygen(args) => package::keygen::run(&args.out, output),
+        Command::Keygen(args) => package::keygen::run(args, output),
         Command::Pack(args) => package::pack::run(args, output),
         Command::Sign(args) => package::sign::run(args, output),
         Command::Verify(args) => package::verify::run(args, output, &cancel),
-        Command::Inspect(args) => package::inspect::run(&args.package, output),
+        Command::Inspect(args) => package::inspect::run(args, output),
         Command::Demo(args) => crate::demo::run(args, output, &cancel),
         Command::Attach(args) => commands::attach::run(args, cli.global.usbip.as_ref(), output, &cancel),
         Command::Completions(args) => {
@@ -150,7 +150,7 @@ fn update(
     output: &mut Output,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let keys = package::keys::load(&args.keys.files, args.keys.directory.as_deref())?;
+    let keys = PublicKeys::load(&args.keys.keys, &args.keys.require)?;
     let plan = Plan {
         package: args.firmware.clone(),
         keys: keys.as_ref(),

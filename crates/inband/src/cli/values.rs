@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr};
 
+use inband_package::{Kind, Scheme};
+
 /// `NAME=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
@@ -70,8 +72,77 @@ impl FromStr for UsbIds {
     }
 }
 
+/// `FILE` or `FILE:SCHEME`: a public key, and how it will sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// The key.
+    pub path: PathBuf,
+    /// How it signs, where there is a choice.
+    pub scheme: Option<Scheme>,
+}
+
+impl FromStr for Signer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A drive or a folder may have a colon before it; no scheme has a dot or a slash in it.
+        let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        match text.rsplit_once(':') {
+            Some((path, name)) if !path.is_empty() && is_name(name) => match Scheme::from_name(name) {
+                Some(scheme) => Ok(Self { path: path.into(), scheme: Some(scheme) }),
+                None => {
+                    Err(format!("{name:?} is none of the schemes {}", names(Scheme::ALL.map(Scheme::name))))
+                }
+            },
+            _ if text.is_empty() => Err("has to be FILE or FILE:SCHEME".to_owned()),
+            _ => Ok(Self { path: text.into(), scheme: None }),
+        }
+    }
+}
+
+/// A kind of signature that this version verifies.
+///
+/// # Errors
+/// What to write instead.
+pub fn kind(text: &str) -> Result<Kind, String> {
+    Kind::from_name(text).filter(|kind| kind.is_implemented()).ok_or_else(|| {
+        let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_implemented()).map(Kind::name);
+        format!("has to be one of {}", names(kinds))
+    })
+}
+
+fn names(names: impl IntoIterator<Item = &'static str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// A kind of key that this program makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewKey {
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA on P-384.
+    P384,
+}
+
+impl FromStr for NewKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match Kind::from_name(text) {
+            Some(Kind::Ed25519) => Ok(Self::Ed25519),
+            Some(Kind::P384) => Ok(Self::P384),
+            Some(Kind::Rsa) => Err("RSA keys are made in an HSM, or by \
+                `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:4096 -out FILE`, and sign there"
+                .to_owned()),
+            Some(Kind::MlDsa) | None => Err("has to be ed25519 or p384".to_owned()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use inband_package::signature::{Hash, RsaPadding};
+
     use super::*;
 
     #[test]
@@ -99,5 +170,30 @@ mod tests {
         for text in ["", "x", "=x", "x="] {
             assert!(text.parse::<NamedFile>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_signer_is_a_file_and_maybe_a_scheme() {
+        let signer = |path: &str, scheme| Ok(Signer { path: path.into(), scheme });
+        assert_eq!("hsm.pub".parse(), signer("hsm.pub", None));
+        let scheme = Scheme::Rsa(RsaPadding::Pkcs1, Hash::Sha512);
+        assert_eq!("keys/hsm.pub:rsa-pkcs1-sha512".parse(), signer("keys/hsm.pub", Some(scheme)));
+        assert_eq!("C:\\hsm.pub".parse(), signer("C:\\hsm.pub", None));
+        assert_eq!("C:\\hsm.pub:p384".parse(), signer("C:\\hsm.pub", Some(Scheme::P384)));
+        assert_eq!("a:b/hsm.pub".parse(), signer("a:b/hsm.pub", None));
+        for text in ["", "hsm.pub:", "hsm.pub:rsa", "hsm.pub:rsa-pss-sha1", "hsm.pub:P384"] {
+            assert!(text.parse::<Signer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_those_that_can_be_had() {
+        assert_eq!(kind("rsa"), Ok(Kind::Rsa));
+        for text in ["", "ml-dsa", "RSA", "rsa-pss-sha256"] {
+            assert!(kind(text).is_err(), "{text}");
+        }
+        assert_eq!("p384".parse(), Ok(NewKey::P384));
+        assert!("rsa".parse::<NewKey>().is_err_and(|text| text.contains("openssl genpkey")));
+        assert!("ml-dsa".parse::<NewKey>().is_err());
     }
 }

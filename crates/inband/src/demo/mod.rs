@@ -13,6 +13,7 @@ use std::{
 };
 
 use inband_dfu::host::InterfaceMode;
+use inband_package::Kind;
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
@@ -24,7 +25,7 @@ pub use scratch::Scratch;
 pub use virtual_bmc::VirtualBmc;
 
 use self::{
-    packages::{Forgery, Good, images, public},
+    packages::{Forgery, Good, images},
     report::Report,
 };
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
     find::Scope,
     follow::{Expected, follow},
     output::Output,
+    package::keys::public_half,
     text::{bytes, seconds},
     update::{
         self, Payload, Plan, Prepared,
@@ -74,10 +76,11 @@ pub fn run(args: &Demo, output: &mut Output, cancel: &Cancel) -> Result<(), Erro
         _ => Good::make(&scratch, u64::from(args.size) << 20, cancel)?,
     };
     report.line(format_args!(
-        "package: version {}, security version {}, {}, Ed25519; ready after {}",
+        "package: version {}, security version {}, {}, signed with {}; ready after {}",
         good.contents.index.version,
         good.contents.index.security_version,
         bytes(good.length()),
+        good.contents.head.signatures.iter().map(|entry| entry.scheme.name()).collect::<Vec<_>>().join(", "),
         seconds(start.elapsed())
     ));
     let config = configuration(&scratch, &good)?;
@@ -239,9 +242,14 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
     let failed = |source| Error::File { path: scratch.folder().to_owned(), action: "write to", source };
     let keys = scratch.path("keys");
     fs::create_dir(&keys).map_err(failed)?;
-    let pem = public(&good.key, &good.path)?
-        .to_pem()
-        .map_err(|error| Error::Key { path: good.path.clone(), reason: error.to_string() })?;
+    let key = public_half(&good.key, &good.path)?;
+    let required = match key.kind() {
+        Kind::P384 => SignatureKind::P384,
+        Kind::Rsa => SignatureKind::Rsa,
+        // Of ML-DSA there are no keys yet.
+        Kind::Ed25519 | Kind::MlDsa => SignatureKind::Ed25519,
+    };
+    let pem = key.to_pem().map_err(|error| Error::key(&good.path, error))?;
     fs::write(keys.join("release.pem"), pem).map_err(failed)?;
     let mut regions = Vec::new();
     let mut offset = 0_u64;
@@ -263,7 +271,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             product: "virtual BMC".to_owned(),
             busid: "1-1".to_owned(),
         },
-        signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![SignatureKind::Ed25519] },
+        signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![required] },
         store: Store {
             path: scratch.path("store"),
             slot_size: offset.saturating_add(SPARE),

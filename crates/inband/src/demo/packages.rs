@@ -16,11 +16,12 @@ use inband_package::{
 use super::scratch::Scratch;
 use crate::{
     cancel::Cancel,
+    cli::values::NewKey,
     error::Error,
     package::{
         check::{Demands, check, make_error},
         keygen::random_key,
-        keys,
+        keys::{PublicKeys, public_half, read_private},
     },
 };
 
@@ -47,7 +48,7 @@ impl Good {
     /// # Errors
     /// [`Error::File`] and the like.
     pub(super) fn make(scratch: &Scratch, length: u64, cancel: &Cancel) -> Result<Self, Error> {
-        let key = random_key()?;
+        let key = random_key(NewKey::Ed25519)?;
         let path = scratch.path("good.tar");
         let options = Options {
             machine: MACHINE,
@@ -65,12 +66,12 @@ impl Good {
     /// # Errors
     /// [`Error::BadPackage`], also if the key is not the package's; [`Error::Key`], [`Error::File`].
     pub(super) fn open(path: &Path, key: &Path, cancel: &Cancel) -> Result<Self, Error> {
-        Self::checked(path.to_owned(), keys::read_private(key)?, cancel)
+        Self::checked(path.to_owned(), read_private(key)?, cancel)
     }
 
     fn checked(path: PathBuf, key: PrivateKey, cancel: &Cancel) -> Result<Self, Error> {
-        let ring = keys::ring(vec![public(&key, &path)?], &path)?;
-        let contents = check(&path, Demands { keys: Some(&ring), machine: None }, cancel)?;
+        let keys = PublicKeys::one(public_half(&key, &path)?, &path)?;
+        let contents = check(&path, Demands { keys: Some(&keys), machine: None }, cancel)?;
         Ok(Self { path, contents, key })
     }
 
@@ -89,11 +90,12 @@ impl Good {
             span(head::LENGTH as u64) + signatures + span(self.contents.head.index_length.into());
         let mut largest = None;
         for member in &self.contents.index.members {
-            let is_larger = largest.is_none_or(|(_, length)| member.length > length);
-            if member.kind == MemberKind::Image && member.length > 0 && is_larger {
-                largest = Some((offset + tar::BLOCK as u64, member.length));
+            let sent = member.sent_length();
+            let is_larger = largest.is_none_or(|(_, length)| sent > length);
+            if member.kind == MemberKind::Image && sent > 0 && is_larger {
+                largest = Some((offset + tar::BLOCK as u64, sent));
             }
-            offset += span(member.length);
+            offset += span(sent);
         }
         largest
     }
@@ -137,7 +139,7 @@ impl Forgery {
     /// # Errors
     /// [`Error::File`] and the like.
     pub(super) fn other_key(scratch: &Scratch, good: &Good) -> Result<Self, Error> {
-        Self::small(scratch, "other-key.tar", &Options::like(good), &random_key()?)
+        Self::small(scratch, "other-key.tar", &Options::like(good), &random_key(NewKey::Ed25519)?)
     }
 
     /// A package with a lower security version, rightly signed. `None` if there is no lower one.
@@ -217,11 +219,6 @@ impl<'a> Options<'a> {
     }
 }
 
-/// The public half of a key.
-pub(super) fn public(key: &PrivateKey, path: &Path) -> Result<inband_package::PublicKey, Error> {
-    key.public().map_err(|error| Error::Key { path: path.to_owned(), reason: error.to_string() })
-}
-
 /// Writes a signed package with an image of pseudo-random bytes; its length.
 fn pack(
     scratch: &Scratch,
@@ -248,7 +245,7 @@ fn pack(
         targets: vec!["bmc".to_owned()],
         mtime: 0,
         compression: None,
-        signers: vec![public(key, path)?.signature_entry()],
+        signers: vec![public_half(key, path)?.signature_entry()],
     };
     let file =
         File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;

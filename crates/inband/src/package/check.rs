@@ -7,20 +7,21 @@ use std::{
 };
 
 use inband_package::{
-    Head, KeyRing, Policy, Refusal, Verifier,
+    Head, Policy, Refusal, Verifier,
     head::{self, MAX_TOTAL_LENGTH, SignedHead},
     maker::{self, MakeError, Verified},
     tar,
 };
 use inband_session::ResultCode;
 
+use super::{keys::PublicKeys, signatures};
 use crate::{cancel::Cancel, error::Error};
 
 /// What the package has to be, besides well-formed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Demands<'a> {
     /// Keys whose signatures count; without keys signatures are not verified.
-    pub keys: Option<&'a KeyRing>,
+    pub keys: Option<&'a PublicKeys>,
     /// The board it has to be for.
     pub machine: Option<&'a str>,
 }
@@ -39,8 +40,24 @@ pub fn check(path: &Path, demands: Demands<'_>, cancel: &Cancel) -> Result<Verif
     };
     let policy = Policy { machine, security_floor: 0, max_total_length: MAX_TOTAL_LENGTH };
     let mut reader = Cancellable { file, cancel };
-    maker::verify(&mut reader, &Signatures(demands.keys), policy)
-        .map_err(|error| if cancel.is_requested() { Error::Cancelled } else { make_error(path, error) })
+    maker::verify(&mut reader, &Signatures(demands.keys), policy).map_err(|error| match error {
+        _ if cancel.is_requested() => Error::Cancelled,
+        MakeError::Refused(refusal @ Refusal::BadSignature { .. }) => unsigned(path, &refusal),
+        other => make_error(path, other),
+    })
+}
+
+/// A signature that does not verify. It may be none at all: then it helps to know whose is missing.
+fn unsigned(path: &Path, refusal: &Refusal) -> Error {
+    let missing = File::open(path).ok().and_then(|mut file| maker::missing(&mut file).ok());
+    match missing.filter(|missing| !missing.is_empty()) {
+        Some(missing) => Error::BadPackage {
+            path: path.to_owned(),
+            code: ResultCode::from(refusal),
+            reason: format!("not signed yet: {} missing", signatures::listed(&missing)),
+        },
+        None => refused(path, refusal),
+    }
 }
 
 /// What went wrong with a package, in the words of this program.
@@ -77,7 +94,7 @@ fn claimed_machine(file: &mut File) -> io::Result<String> {
 }
 
 /// Verifies signatures where there are keys, and takes any where there are none.
-struct Signatures<'a>(Option<&'a KeyRing>);
+struct Signatures<'a>(Option<&'a PublicKeys>);
 
 impl Verifier for Signatures<'_> {
     fn accepts(&self, head: &Head) -> Result<(), Refusal> {

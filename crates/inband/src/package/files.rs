@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,8 @@ use crate::error::Error;
 pub(super) struct Part {
     path: PathBuf,
     part: PathBuf,
-    file: Option<File>,
+    file: File,
+    named: bool,
 }
 
 impl Part {
@@ -31,7 +32,23 @@ impl Part {
             .create_new(true)
             .open(&part)
             .map_err(|source| Error::File { path: path.to_owned(), action: "create", source })?;
-        Ok(Self { path: path.to_owned(), part, file: Some(file) })
+        Ok(Self { path: path.to_owned(), part, file, named: false })
+    }
+
+    /// Begins a file that will replace what is at `path`, with the same content and permissions; it stands at its beginning.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn copy_of(path: &Path) -> Result<Self, Error> {
+        let failed = |action| move |source| Error::File { path: path.to_owned(), action, source };
+        let mut from = File::open(path).map_err(failed("open"))?;
+        let mut part = Self::create(path)?;
+        let copied = io::copy(&mut from, &mut part.file).and_then(|_| {
+            part.file.set_permissions(from.metadata()?.permissions())?;
+            part.file.rewind()
+        });
+        copied.map_err(failed("copy"))?;
+        Ok(part)
     }
 
     /// Writes the whole content.
@@ -42,18 +59,16 @@ impl Part {
         &mut self,
         write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let path = self.path.clone();
-        let failed = |source| Error::File { path, action: "write", source };
-        let Some(file) = &mut self.file else { return Err(failed(io::ErrorKind::NotFound.into())) };
-        let mut buffered = BufWriter::new(file);
+        let mut buffered = BufWriter::new(&mut self.file);
         let result = write(&mut buffered)?;
-        buffered.flush().map_err(failed)?;
+        let flushed = buffered.flush();
+        flushed.map_err(|source| Error::File { path: self.path.clone(), action: "write", source })?;
         Ok(result)
     }
 
     /// The file as it is so far.
-    pub(super) const fn file(&mut self) -> Option<&mut File> {
-        self.file.as_mut()
+    pub(super) const fn file(&mut self) -> &mut File {
+        &mut self.file
     }
 
     /// The file is complete: it gets its name.
@@ -61,19 +76,17 @@ impl Part {
     /// # Errors
     /// [`Error::File`].
     pub(super) fn finish(mut self) -> Result<(), Error> {
-        let Some(file) = self.file.take() else { return Ok(()) };
-        let result = file.sync_all().and_then(|()| fs::rename(&self.part, &self.path));
-        result.map_err(|source| {
-            // It stays nobody's file otherwise; the first error is the one to tell.
-            let _ = fs::remove_file(&self.part);
-            Error::File { path: self.path.clone(), action: "write", source }
-        })
+        let named = self.file.sync_all().and_then(|()| fs::rename(&self.part, &self.path));
+        named.map_err(|source| Error::File { path: self.path.clone(), action: "write", source })?;
+        self.named = true;
+        Ok(())
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
+        if !self.named {
+            // Whatever stopped it is the error to tell.
             let _ = fs::remove_file(&self.part);
         }
     }

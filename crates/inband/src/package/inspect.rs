@@ -5,8 +5,9 @@ use std::{fs::File, path::Path};
 use inband_package::{index::MemberKind, maker};
 use serde::Serialize;
 
-use super::{check::make_error, suffix};
+use super::{check::make_error, diff, signatures, suffix};
 use crate::{
+    cli::args::Inspect,
     error::Error,
     output::Output,
     text::{Table, bcd, bytes, hex, shown, shown_path},
@@ -32,8 +33,8 @@ struct Inspected {
 
 #[derive(Serialize)]
 struct Signature {
-    kind: &'static str,
-    key_id: String,
+    #[serde(flatten)]
+    of: signatures::Signature,
     signed: bool,
 }
 
@@ -53,11 +54,18 @@ struct DfuSuffix {
     device: String,
 }
 
-/// Shows a package. A broken one is shown as far as it goes, with what is wrong.
+/// Shows a package, or what an update to it costs. A broken one is shown as far as it goes, with what is wrong.
 ///
 /// # Errors
 /// [`Error::BadPackage`] if it has no readable head; [`Error::File`].
-pub fn run(path: &Path, output: &mut Output) -> Result<(), Error> {
+pub fn run(args: &Inspect, output: &mut Output) -> Result<(), Error> {
+    match &args.diff {
+        Some(old) => diff::run(old, &args.package, output),
+        None => show(&args.package, output),
+    }
+}
+
+fn show(path: &Path, output: &mut Output) -> Result<(), Error> {
     let failed = |action| move |source| Error::File { path: path.to_owned(), action, source };
     let mut file = File::open(path).map_err(failed("open"))?;
     let inspection = maker::inspect(&mut file).map_err(|error| make_error(path, error))?;
@@ -67,11 +75,7 @@ pub fn run(path: &Path, output: &mut Output) -> Result<(), Error> {
         .signatures
         .iter()
         .enumerate()
-        .map(|(number, entry)| Signature {
-            kind: entry.scheme.name(),
-            key_id: hex(&entry.key_id),
-            signed: inspection.is_signed(number),
-        })
+        .map(|(number, entry)| Signature { of: entry.into(), signed: inspection.is_signed(number) })
         .collect();
     let index = inspection.index.as_ref();
     let members = index.map_or_else(Vec::new, |index| {
@@ -80,10 +84,7 @@ pub fn run(path: &Path, output: &mut Output) -> Result<(), Error> {
             .iter()
             .map(|member| Member {
                 name: member.name.clone(),
-                kind: match member.kind {
-                    MemberKind::Image => "image",
-                    MemberKind::Metadata => "metadata",
-                },
+                kind: kind_name(member.kind),
                 target: index.targets.get(usize::from(member.target)).cloned(),
                 length: member.length,
                 chunks: member.chunks.len(),
@@ -115,6 +116,14 @@ pub fn run(path: &Path, output: &mut Output) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a member is, as all outputs name it.
+pub(super) const fn kind_name(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Image => "image",
+        MemberKind::Metadata => "metadata",
+    }
+}
+
 fn text(path: &Path, inspected: &Inspected) -> String {
     let mut fields = Table::pairs();
     let mut field = |name: &str, value: String| fields.row([name.to_owned(), value]);
@@ -135,8 +144,8 @@ fn text(path: &Path, inspected: &Inspected) -> String {
     field("length", format!("{} ({} bytes)", bytes(inspected.length), inspected.length));
     field("digest", inspected.digest.clone());
     for signature in &inspected.signatures {
-        let state = if signature.signed { "signed (not verified here)" } else { "not signed yet" };
-        field("signature", format!("{} by key {}, {state}", signature.kind, signature.key_id));
+        let state = if signature.signed { "signed (not verified here)" } else { "MISSING: not signed yet" };
+        field("signature", format!("{} by key {}, {state}", signature.of.scheme, signature.of.key_id));
     }
     if let Some(suffix) = &inspected.dfu_suffix {
         field("DFU suffix", format!("{}:{}, bcdDevice {}", suffix.vendor, suffix.product, suffix.device));

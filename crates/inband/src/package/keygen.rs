@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{check::make_error, files::write_new};
 use crate::{
+    cli::{args::Keygen, values::NewKey},
     error::Error,
     output::Output,
     text::{hex, shown_path},
@@ -28,20 +29,33 @@ struct Keys {
 ///
 /// # Errors
 /// [`Error::System`] if the system has none to give.
-pub fn random_key() -> Result<PrivateKey, Error> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| Error::System {
+pub fn random_key(kind: NewKey) -> Result<PrivateKey, Error> {
+    match kind {
+        NewKey::Ed25519 => Ok(PrivateKey::from_seed(&random()?)),
+        // All but one number in 2^190 make a key.
+        NewKey::P384 => loop {
+            if let Some(key) = PrivateKey::p384_from_number(&random()?) {
+                return Ok(key);
+            }
+        },
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::System {
         action: "get randomness for a key",
         source: io::Error::other(error),
     })?;
-    Ok(PrivateKey::from_seed(&seed))
+    Ok(bytes)
 }
 
 /// Makes PREFIX.key and PREFIX.pub.
 ///
 /// # Errors
 /// [`Error::File`], also if one of them is there already.
-pub fn run(prefix: &Path, output: &mut Output) -> Result<(), Error> {
+pub fn run(args: &Keygen, output: &mut Output) -> Result<(), Error> {
+    let prefix = args.out.as_path();
     let private_path = with_suffix(prefix, ".key");
     let public_path = with_suffix(prefix, ".pub");
     for path in [&private_path, &public_path] {
@@ -51,7 +65,7 @@ pub fn run(prefix: &Path, output: &mut Output) -> Result<(), Error> {
             return Err(Error::File { path: path.clone(), action: "create", source });
         }
     }
-    let key = random_key()?;
+    let key = random_key(args.kind)?;
     let key_error = |error| make_error(&private_path, inband_package::maker::MakeError::Key(error));
     let public = key.public().map_err(key_error)?;
     let public_pem = public.to_pem().map_err(key_error)?;

@@ -1,11 +1,14 @@
 //! `inband verify`.
 
-use inband_package::KeyRing;
+use std::{fs::File, path::Path};
+
+use inband_package::{head::SignatureEntry, maker};
 use serde::Serialize;
 
 use super::{
-    check::{Demands, check},
-    keys,
+    check::{Demands, check, make_error},
+    keys::PublicKeys,
+    signatures::{self, Signature},
 };
 use crate::{
     cancel::Cancel,
@@ -24,6 +27,8 @@ struct Verified {
     digest: String,
     length: u64,
     signature_verified: bool,
+    signatures: Vec<Signature>,
+    missing: Vec<Signature>,
 }
 
 /// Checks every byte of a package.
@@ -31,16 +36,30 @@ struct Verified {
 /// # Errors
 /// [`Error::BadPackage`], [`Error::File`], [`Error::Key`], [`Error::Cancelled`].
 pub fn run(args: &Verify, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
-    let keys: Option<KeyRing> = keys::load(&args.keys.files, args.keys.directory.as_deref())?;
+    let keys = PublicKeys::load(&args.keys.keys, &args.keys.require)?;
     let demands = Demands { keys: keys.as_ref(), machine: args.machine.as_deref() };
     let verified = check(&args.package, demands, cancel)?;
     let chunks: usize = verified.index.members.iter().map(|member| member.chunks.len()).sum();
-    let (verdict, signature) = match &keys {
-        Some(_) => ("good", "verified"),
-        None => ("good, but for the signature", "NOT CHECKED: no --key and no --keys"),
+    let entries = &verified.head.signatures;
+    let missing = missing(&args.package)?;
+    let verdict = match &keys {
+        Some(_) => "good",
+        None if missing.is_empty() => "good, but for the signatures",
+        None => "good, but not signed yet",
     };
+    let signatures: String = entries
+        .iter()
+        .map(|entry| {
+            let state = match &keys {
+                Some(_) => "verified",
+                None if missing.contains(entry) => "MISSING",
+                None => "NOT CHECKED, for want of --keys",
+            };
+            format!("  signature   {}: {state}\n", signatures::listed(&[*entry]))
+        })
+        .collect();
     output.text(format_args!(
-        "{}: {verdict}\n  head        format 1, {}\n  signature   {signature}\n  index       matches the head; version {}, security version {}\n  \
+        "{}: {verdict}\n  head        format 1, {}\n{signatures}  index       matches the head; version {}, security version {}\n  \
          machine     {}{}\n  members     {} with {}, every hash matches\n  end         nothing behind it but what may be",
         shown_path(&args.package),
         bytes(verified.head.total_length),
@@ -61,7 +80,16 @@ pub fn run(args: &Verify, output: &mut Output, cancel: &Cancel) -> Result<(), Er
             digest: hex(&verified.head_digest),
             length: verified.head.total_length,
             signature_verified: keys.is_some(),
+            signatures: signatures::all(entries),
+            missing: signatures::all(&missing),
         },
     );
     Ok(())
+}
+
+/// Who has not signed yet.
+fn missing(path: &Path) -> Result<Vec<SignatureEntry>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), action: "open", source };
+    let mut file = File::open(path).map_err(failed)?;
+    maker::missing(&mut file).map_err(|error| make_error(path, error))
 }

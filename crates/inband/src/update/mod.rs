@@ -13,7 +13,7 @@ use std::{
 };
 
 use inband_dfu::host::{End, Error as DfuError, InterfaceMode};
-use inband_package::{KeyRing, Refusal, maker::Verified};
+use inband_package::{Refusal, maker::Verified};
 use inband_session::{Door, DoorState, ResultCode, SessionState, status::StatusPage};
 
 use self::{
@@ -27,7 +27,10 @@ use crate::{
     dfu::{self, Stop},
     error::{DeviceError, Error},
     follow::{Expected, follow},
-    package::check::{Demands, check, refused},
+    package::{
+        check::{Demands, check, refused},
+        keys::PublicKeys,
+    },
     usb::Bus,
 };
 
@@ -46,7 +49,7 @@ pub struct Plan<'a> {
     /// The package.
     pub package: PathBuf,
     /// Keys to verify its signatures with; without them that is left to the BMC.
-    pub keys: Option<&'a KeyRing>,
+    pub keys: Option<&'a PublicKeys>,
     /// Wait so long until the BMC runs the new firmware.
     pub wait: Option<Duration>,
 }

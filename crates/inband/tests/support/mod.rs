@@ -70,7 +70,9 @@ pub(crate) static STARTING: RwLock<()> = RwLock::new(());
 /// Starts a process; once this returns, it has none of our files any more.
 pub(crate) fn spawn(command: &mut Command) -> Child {
     let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
-    command.spawn().expect("the program starts")
+    command.spawn().unwrap_or_else(|error| {
+        panic!("{:?} does not start: {error}; `cargo xtask packages` installs it", command.get_program())
+    })
 }
 
 /// Runs the program to its end.
@@ -109,6 +111,18 @@ impl Bench {
         run(["keygen", "--out", &self.arg(prefix)]).expect(0);
     }
 
+    /// Runs another program here, such as openssl(1), which has to succeed; what it prints. Its token, if it needs one, lies here too.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Vec<u8> {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.folder()).env("LC_ALL", "C");
+        command.env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = spawn(&mut command).wait_with_output().expect("the program ends");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {complaint}");
+        output.stdout
+    }
+
     /// Bytes that no two chunks share, the same for the same seed.
     pub(crate) fn image(&self, name: &str, length: usize, seed: u64) {
         let mut state = seed | 1;
@@ -128,7 +142,7 @@ impl Bench {
         let member = format!("image-bmc={}", self.arg(image));
         let (out, key) = (self.arg(name), self.arg("release.key"));
         let mut arguments = vec!["pack", "--machine", MACHINE, "--member", &member, "--out", &out];
-        if !more.contains(&"--signer") && !more.contains(&"--key") {
+        if !more.contains(&"--unsigned") && !more.contains(&"--key") {
             arguments.extend(["--key", &key]);
         }
         if !more.contains(&"--version") {

@@ -72,6 +72,13 @@ impl KeyRing {
         Ok(Self { required, keys, revoked })
     }
 
+    /// A ring of the same keys that requires these kinds: for who looks at a package without being the BMC that it is for, and
+    /// takes the kinds from the head. A kind without a key accepts no package.
+    #[must_use]
+    pub fn requiring(&self, required: Vec<Kind>) -> Self {
+        Self { required, keys: self.keys.clone(), revoked: self.revoked.clone() }
+    }
+
     /// The keys of the ring, revoked ones among them.
     #[must_use]
     pub fn keys(&self) -> &[PublicKey] {

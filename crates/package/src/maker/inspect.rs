@@ -7,6 +7,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::MakeError;
+use super::sign::is_empty;
 use crate::digest::Digest;
 use crate::head::{self, Head, HeadError, MAX_TOTAL_LENGTH, SignedHead};
 use crate::index::Index;
@@ -50,7 +51,7 @@ impl Inspection {
     /// Whether the signature of this number is there at all, right or wrong: packing leaves zeros.
     #[must_use]
     pub fn is_signed(&self, number: usize) -> bool {
-        self.signatures.get(number).is_some_and(|signature| signature.iter().any(|byte| *byte != 0))
+        self.signatures.get(number).is_some_and(|signature| !is_empty(signature))
     }
 }
 

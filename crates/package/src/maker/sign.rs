@@ -1,12 +1,13 @@
 //! Signing a packed package.
 
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::vec::Vec;
 
 use super::inspect::read_head;
 use super::{MakeError, PrivateKey};
 use crate::head::{self, Head, SignatureEntry};
 use crate::key::PublicKey;
-use crate::signature::{SIGNED_LENGTH, signed_bytes};
+use crate::signature::{MAX_LENGTH, SIGNED_LENGTH, signed_bytes};
 use crate::tar;
 
 /// The bytes that every signature of this package signs; `package` stands at its beginning.
@@ -15,6 +16,34 @@ use crate::tar;
 /// [`MakeError::Package`] and [`MakeError::Refused`] if there is no valid head.
 pub fn signed_bytes_of(package: &mut impl Read) -> Result<[u8; SIGNED_LENGTH], MakeError> {
     Ok(signed_bytes(&read_head(package)?.bytes))
+}
+
+/// The signatures that are still missing: packing leaves zeros in their places. What is there may be wrong all the
+/// same.
+///
+/// # Errors
+/// Those of [`signed_bytes_of`].
+pub fn missing(package: &mut (impl Read + Seek)) -> Result<Vec<SignatureEntry>, MakeError> {
+    package.rewind().map_err(MakeError::Package)?;
+    let head = read_head(package)?.head;
+    let mut missing = Vec::new();
+    let mut signature = Vec::with_capacity(MAX_LENGTH.into());
+    for (offset, entry) in places(&head) {
+        signature.clear();
+        package.seek(SeekFrom::Start(offset)).map_err(MakeError::Package)?;
+        // Of a file that ends before, there are no bytes but zeros either.
+        let mut place = package.by_ref().take(entry.length.into());
+        place.read_to_end(&mut signature).map_err(MakeError::Package)?;
+        if is_empty(&signature) {
+            missing.push(entry);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether nobody has signed here yet: packing leaves zeros.
+pub(super) fn is_empty(signature: &[u8]) -> bool {
+    signature.iter().all(|byte| *byte == 0)
 }
 
 /// Signs the package in place.
@@ -57,12 +86,16 @@ pub fn attach(
 
 /// Where in the package the signature by `key` stands, in bytes, and what the head says of it.
 fn place_of(head: &Head, key: &PublicKey) -> Option<(u64, SignatureEntry)> {
-    let mut offset = tar::span(head::LENGTH as u64)?;
-    for entry in &head.signatures {
-        if entry.kind() == key.kind() && entry.key_id == *key.id() {
-            return Some((offset.checked_add(tar::BLOCK_LENGTH)?, *entry));
-        }
-        offset = offset.checked_add(tar::span(entry.length.into())?)?;
-    }
-    None
+    places(head).find(|(_, entry)| entry.kind() == key.kind() && entry.key_id == *key.id())
+}
+
+/// Where in the package each signature stands, in bytes, and what the head says of it.
+fn places(head: &Head) -> impl Iterator<Item = (u64, SignatureEntry)> {
+    // Four signatures of 8 KiB and a head cannot overflow anything.
+    let span = |length: u64| tar::span(length).unwrap_or(0);
+    head.signatures.iter().scan(span(head::LENGTH as u64), move |next: &mut u64, entry| {
+        let offset = *next + tar::BLOCK_LENGTH;
+        *next += span(entry.length.into());
+        Some((offset, *entry))
+    })
 }

@@ -139,6 +139,104 @@ fn inspect_shows_what_was_packed() {
 }
 
 #[test]
+fn compressing_is_told_and_changes_no_content() {
+    let bench = Bench::new();
+    fs::write(bench.path("text"), "all work and no play\n".repeat(20_000)).unwrap();
+    bench.pack("plain.tar", "text", &[]).expect(0);
+    let packed = bench.pack("small.tar", "text", &["--compress", "--json"]).expect(0).event("packed");
+    let (stored, sent) = (packed["stored"].as_u64().unwrap(), packed["sent"].as_u64().unwrap());
+    assert_eq!(stored, 21 * 20_000);
+    assert!(sent < stored / 10, "{packed}");
+    let length = |name: &str| fs::metadata(bench.path(name)).unwrap().len();
+    assert!(length("small.tar") < length("plain.tar") / 10);
+    run(["verify", &bench.arg("small.tar"), "--keys", &bench.arg("release.pub")]).expect(0);
+    let told = bench.pack("other.tar", "text", &["--compress=19"]).expect(0).out;
+    assert!(told.contains("compression saved 40") && told.contains("of 410.1 KiB (99 %)"), "{told}");
+    assert!(!bench.pack("plain.tar", "text", &[]).expect(0).out.contains("compression"));
+    for level in ["--compress=0", "--compress=23", "--compress=fast"] {
+        bench.pack("none.tar", "text", &[level]).expect(2);
+    }
+    // What it holds is the same: nothing would have to be sent or written.
+    let diff =
+        run(["inspect", "--diff", &bench.arg("plain.tar"), &bench.arg("small.tar"), "--json"]).expect(0);
+    let total = &diff.event("diff")["total"];
+    assert_eq!((&total["new_bytes"], &total["flash"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_diff_tells_what_an_update_costs() {
+    let bench = Bench::new();
+    bench.image("old.bin", 600_000, 3);
+    let mut image = fs::read(bench.path("old.bin")).unwrap();
+    image.truncate(500_000);
+    image.extend_from_slice(&[7; 1000]);
+    fs::write(bench.path("new.bin"), image).unwrap();
+    fs::write(bench.path("MANIFEST"), "purpose=bmc\n").unwrap();
+    bench.keygen("next");
+    let manifest = format!("MANIFEST={}", bench.arg("MANIFEST"));
+    bench.pack("old.tar", "old.bin", &["--version", "1.0", "--security-version", "5"]).expect(0);
+    let more = ["--version", "1.1", "--security-version", "4", "--metadata", &manifest];
+    bench.pack("new.tar", "new.bin", &[&more[..], &["--key", &bench.arg("next.key")]].concat()).expect(0);
+    let (old, new) = (bench.arg("old.tar"), bench.arg("new.tar"));
+    let diff = run(["inspect", "--diff", &old, &new, "--json"]).expect(0).event("diff");
+    assert_eq!(diff["signatures_verified"], false);
+    assert_eq!((&diff["old"]["version"], &diff["new"]["version"]), (&"1.0".into(), &"1.1".into()));
+    assert_eq!(diff["falls"], true);
+    let changes: Vec<_> =
+        diff["changes"].as_array().unwrap().iter().map(|change| change["what"].as_str().unwrap()).collect();
+    assert_eq!(changes, ["version", "security-version", "signer", "signer"]);
+    let [manifest, image] = [&diff["members"][0], &diff["members"][1]];
+    assert_eq!((&manifest["name"], &manifest["change"]), (&"MANIFEST".into(), &"added".into()));
+    assert_eq!((&image["kind"], &image["change"]), (&"image".into(), &"changed".into()));
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert_eq!(number(&image["length"]), 501_000);
+    assert_eq!(number(&image["shared"]) + number(&image["new_bytes"]), 501_000);
+    // No more than what is new and the rest of its chunk, which is where flash changes too.
+    assert!((1000..=129_000).contains(&number(&image["new_bytes"])), "{image}");
+    assert_eq!(image["flash"], image["new_bytes"]);
+    assert_eq!(number(&diff["dfu"]), fs::metadata(&new).unwrap().len());
+    let inspected = run(["inspect", &new, "--json"]).expect(0).event("inspected");
+    assert_eq!(diff["dfu"], inspected["length"]);
+    assert!(number(&diff["bulk"]) > number(&diff["total"]["sent"]) + 512);
+    assert!(number(&diff["bulk"]) < 512 + 64 + 8000 + number(&diff["total"]["sent"]));
+
+    let text = run(["inspect", "--diff", &old, &new]).expect(0).out;
+    for told in ["NOT VERIFIED", "1.0 -> 1.1", "5 -> 4", "refuses", "image-bmc", "by plain DFU"] {
+        assert!(text.contains(told), "{told} is not in:\n{text}");
+    }
+    let same = run(["inspect", "--diff", &old, &old, "--json"]).expect(0).event("diff");
+    assert_eq!((&same["total"]["sent"], &same["changes"]), (&0.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn a_diff_of_broken_files_goes_as_far_as_their_indexes_do() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 300_000);
+    let good = bench.arg("fw.tar");
+    let bytes = fs::read(&good).unwrap();
+    let broken = bench.arg("broken.tar");
+    for (length, at, index) in [(bytes.len(), 100_000, true), (100_000, 99_999, true), (2000, 1540, false)] {
+        let mut changed = bytes[..length].to_vec();
+        changed[at] ^= 1;
+        fs::write(&broken, &changed).unwrap();
+        for arguments in [["inspect", "--diff", &broken, &good], ["inspect", "--diff", &good, &broken]] {
+            let shown = run([&arguments[..], &["--json"]].concat());
+            if index {
+                let diff = shown.expect(0).event("diff");
+                let faults = [&diff["old"]["fault"], &diff["new"]["fault"]];
+                assert_eq!(faults.iter().filter(|fault| fault.is_string()).count(), 1, "{faults:?}");
+                assert!(run(arguments).expect(0).out.contains("FAULT"));
+            } else {
+                assert_eq!(shown.expect(6).event("error")["result"], "truncated");
+            }
+        }
+    }
+    fs::write(&broken, "no package").unwrap();
+    run(["inspect", "--diff", &broken, &good]).expect(6);
+    run(["inspect", "--diff", &bench.arg("missing"), &good]).expect(7);
+}
+
+#[test]
 fn what_cannot_be_packed_leaves_no_file() {
     let bench = Bench::new();
     bench.image("image.bin", 1000, 1);

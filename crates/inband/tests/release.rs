@@ -1,5 +1,7 @@
 //! Releases whose keys are elsewhere: packed, signed and attached in separate steps, by openssl(1) and by a token.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::{
@@ -411,6 +413,24 @@ fn a_directory_is_read_as_a_bmc_reads_it() {
             .expect(0);
         run(["verify", &package, "--keys", &openbmc, "--require", "rsa"]).expect(code);
     }
+}
+
+#[test]
+fn openbmc_s_development_key_is_refused_wherever_it_is_named() {
+    let bench = Bench::new();
+    bench.image("image.bin", 1000, 1);
+    let key = bench.arg("keys/development.pem");
+    fs::create_dir(bench.path("keys")).unwrap();
+    fs::write(&key, include_str!("data/openbmc-development.pem")).unwrap();
+    fs::copy(bench.path("release.pub"), bench.path("keys/release.pem")).unwrap();
+    bench.package("fw.tar", 1000);
+    let package = bench.arg("fw.tar");
+    let refused = |told: String| assert!(told.contains("development key"), "{told}");
+    refused(run(["verify", &package, "--keys", &key]).expect(16).err);
+    refused(run(["verify", &package, "--keys", &bench.arg("keys")]).expect(16).err);
+    refused(run(["update", &package, "--keys", &bench.arg("keys")]).expect(16).err);
+    refused(run(["sign", &package, "--attach", &package, "--keys", &bench.arg("keys")]).expect(16).err);
+    refused(bench.pack("new.tar", "image.bin", &["--unsigned", &key]).expect(16).err);
 }
 
 /// Signs a package that is signed already, with `release.key`.

@@ -5,10 +5,10 @@
 
 mod common;
 mod compressed;
+mod diff;
 mod directory;
 mod frozen;
 mod head;
-mod hsm;
 mod index;
 mod maker;
 mod order;

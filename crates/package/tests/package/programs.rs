@@ -3,14 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Runs a program in `folder` and gives what it prints. Its token, if it needs one, lies in `folder` too.
+/// Runs a program in `folder` and gives what it prints.
 pub(crate) fn run(folder: &Path, program: &str, arguments: &[&str]) -> Vec<u8> {
-    let started = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .env("LC_ALL", "C")
-        .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
-        .output();
+    let started = Command::new(program).args(arguments).current_dir(folder).env("LC_ALL", "C").output();
     let output = match started {
         Ok(output) => output,
         Err(error) => panic!("{program} does not start: {error}; `cargo xtask packages` installs it"),

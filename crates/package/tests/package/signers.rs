@@ -61,7 +61,7 @@ fn sign_with_openssl(folder: &Path, scheme: Scheme) -> Vec<u8> {
 }
 
 /// A small package for these signers, without signatures.
-pub(crate) fn unsigned(signers: &[&PublicKey]) -> Cursor<Vec<u8>> {
+fn unsigned(signers: &[&PublicKey]) -> Cursor<Vec<u8>> {
     let signers = signers.iter().map(|key| key.signature_entry()).collect();
     let options = PackOptions { signers, ..options() };
     let mut file = Cursor::new(Vec::new());

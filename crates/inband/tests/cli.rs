@@ -57,6 +57,9 @@ fn a_wrong_command_line_is_2() {
         &["pack", "--machine", "m"][..],
         &["demo", "--package", "x"][..],
         &["sign", "x"][..],
+        &["sign", "x", "--attach", "y"][..],
+        &["sign", "x", "--key", "y", "--print-bytes"][..],
+        &["sign", "x", "--key", "y", "--out", "z"][..],
         &["list", "-q", "-v"][..],
     ] {
         run(arguments).expect(2);
@@ -69,6 +72,7 @@ fn completions_and_manual_pages_come_out() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = run(["completions", shell]).expect(0).out;
         assert!(script.contains("inband") && script.contains("update"), "{shell}");
+        assert!(script.contains("print-bytes"), "{shell}");
     }
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("man");
@@ -76,6 +80,7 @@ fn completions_and_manual_pages_come_out() {
     let page = fs::read_to_string(target.join("inband.1")).unwrap();
     assert!(page.contains(".TH"), "{page}");
     assert!(fs::read_to_string(target.join("inband-update.1")).unwrap().contains("DFU mode"));
+    assert!(fs::read_to_string(target.join("inband-sign.1")).unwrap().contains("528 bytes"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fs;
+
 use support::{Bench, run};
 
 #[test]
@@ -44,4 +46,15 @@ fn it_takes_a_package_of_the_users() {
     bench.keygen("other");
     run(["demo", "--package", &bench.arg("fw.tar"), "--key", &bench.arg("other.key")]).expect(6);
     run(["demo", "--package", &bench.arg("fw.tar"), "--key", &bench.arg("missing.key")]).expect(16);
+}
+
+#[test]
+fn it_takes_one_of_another_kind_of_key_with_compressed_chunks() {
+    let bench = Bench::new();
+    run(["keygen", "--kind", "p384", "--out", &bench.arg("p384")]).expect(0);
+    fs::write(bench.path("text"), "all work and no play\n".repeat(20_000)).unwrap();
+    let key = bench.arg("p384.key");
+    bench.pack("fw.tar", "text", &["--key", &key, "--compress", "--security-version", "2"]).expect(0);
+    let demo = run(["demo", "--package", &bench.arg("fw.tar"), "--key", &key]).expect(0);
+    assert!(demo.out.contains("signed with p384"), "{}", demo.out);
 }

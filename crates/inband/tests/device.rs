@@ -467,6 +467,8 @@ fn every_event_and_field_is_documented() {
         &["keygen", "--json", "--out", &bench.arg("new")],
         &["verify", &package, "--json"],
         &["inspect", &package, "--json"],
+        &["inspect", "--diff", &package, &package, "--json"],
+        &["sign", &package, "--json", "--print-bytes"],
         &["sign", &package, "--json", "--key", &bench.arg("release.key")],
         &["demo", "--json", "--size", "1"],
     ] {

@@ -25,7 +25,7 @@ pub use scratch::Scratch;
 pub use virtual_bmc::VirtualBmc;
 
 use self::{
-    packages::{Forgery, Good, images},
+    packages::{Forgery, Good, LEAST, images},
     report::Report,
 };
 use crate::{
@@ -275,7 +275,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         store: Store {
             path: scratch.path("store"),
             slot_size: offset.saturating_add(SPARE),
-            max_package: good.length(),
+            max_package: good.length().max(LEAST),
             trial_boots: 3,
         },
         regions,

@@ -29,6 +29,8 @@ use crate::{
 const MACHINE: &str = "demo-board";
 /// Bytes of the image in the small forged packages.
 const SMALL: u64 = 256 * 1024;
+/// Bytes of a package that a BMC must be able to take to see what is wrong with those.
+pub(super) const LEAST: u64 = 2 * SMALL;
 /// Bytes written at once.
 const PORTION: usize = 64 * 1024;
 

@@ -375,8 +375,9 @@ fn a_directory_is_read_as_a_bmc_reads_it() {
     bench.package("fw.tar", 50_000);
     let (package, keys) = (bench.arg("fw.tar"), bench.arg("keys"));
     let verify = || run(["verify", &package, "--keys", &keys, "--json"]);
-    fs::create_dir(&keys).unwrap();
-    verify().expect(16);
+    fs::create_dir_all(bench.path("keys/folder")).unwrap();
+    let told = verify().expect(16).event("error");
+    assert!(told["message"].as_str().unwrap().contains("*.pem"), "{told}");
     fs::copy(bench.path("release.pub"), bench.path("keys/release.pem")).unwrap();
     verify().expect(0);
     bench.keygen("next");
@@ -397,12 +398,18 @@ fn a_directory_is_read_as_a_bmc_reads_it() {
     assert!(told["message"].as_str().unwrap().contains("revoked"), "{told}");
     fs::write(bench.path("keys/revoked"), "junk\n").unwrap();
     verify().expect(16);
+    fs::remove_file(bench.path("keys/revoked")).unwrap();
+    // One file that is no key is enough, whatever it is called.
+    fs::write(bench.path("keys/\u{1b}[2J.pem"), "junk\n").unwrap();
+    let told = run(["verify", &package, "--keys", &keys]).expect(16).err;
+    assert!(told.contains("\\u{1b}[2J.pem"), "{told:?}");
 
     // OpenBMC's: a folder for each key, which is for one scheme.
     openssl_key(&bench, "rsa", RSA_3072);
     let openbmc = bench.arg("activationdata");
     fs::create_dir_all(bench.path("activationdata/vendor")).unwrap();
     fs::copy(bench.path("rsa.pub"), bench.path("activationdata/vendor/publickey")).unwrap();
+    run(["verify", &package, "--keys", &openbmc]).expect(16);
     fs::write(bench.path("activationdata/vendor/hashfunc"), "HashType=RSA-SHA512\n").unwrap();
     for (scheme, code) in [("rsa-pkcs1-sha512", 0), ("rsa-pkcs1-sha256", 6), ("rsa-pss-sha512", 6)] {
         let signer = format!("{}:{scheme}", bench.arg("rsa.pub"));

@@ -14,7 +14,7 @@ use inband_package::{
     maker::PrivateKey,
 };
 
-use crate::error::Error;
+use crate::{error::Error, text::shown_line};
 
 /// Longest key file that is read, bytes.
 const MAX_KEY_FILE: u64 = 64 * 1024;
@@ -140,13 +140,23 @@ impl Verifier for PublicKeys {
 
 /// The keys of a directory as a BMC has it: ours, or OpenBMC's where folders hold the keys.
 fn read_directory(path: &Path) -> Result<SystemKeys, Error> {
-    let wrong = |error: DirectoryError| Error::key(path, error);
+    // The error names a file, and so may say anything.
+    let wrong = |error: DirectoryError| Error::key(path, shown_line(&error.to_string()));
     let mut keys = SystemKeys::read(path).map_err(wrong)?;
-    if keys.keys.is_empty() {
+    if keys.keys.is_empty() && is_openbmc(path) {
         keys = SystemKeys::read_openbmc(path).map_err(wrong)?;
     }
     if keys.keys.is_empty() {
         return Err(Error::key(path, "there is no key in it: a public key is a file *.pem there"));
     }
     Ok(keys)
+}
+
+/// Whether a folder in there is one of OpenBMC's for a key, or a part of one.
+fn is_openbmc(path: &Path) -> bool {
+    let has = |folder: &Path, file: &str| folder.join(file).symlink_metadata().is_ok();
+    fs::read_dir(path).is_ok_and(|entries| {
+        let mut folders = entries.flatten().map(|entry| entry.path());
+        folders.any(|folder| has(&folder, "publickey") || has(&folder, "hashfunc"))
+    })
 }

@@ -8,7 +8,8 @@ use inband_package::head::{HeadError, SignatureEntry};
 use inband_package::index::{IndexError, MemberKind};
 use inband_package::key::{KeyError, KeyHalf};
 use inband_package::maker::{
-    Input, MakeError, PackOptions, PrivateKey, Source, attach, inspect, pack, sign, signed_bytes_of, verify,
+    Input, MakeError, PackOptions, PrivateKey, Source, attach, inspect, missing, pack, sign, signed_bytes_of,
+    verify,
 };
 use inband_package::signature::{Hash, RsaPadding};
 use inband_package::{Kind, PublicKey, Refusal, Scheme};
@@ -237,4 +238,22 @@ fn one_half_of_a_key_is_not_the_other() {
 #[test]
 fn a_private_key_is_not_shown() {
     assert_eq!(format!("{:?}", key()), "PrivateKey");
+}
+
+#[test]
+fn signatures_are_missing_until_they_are_made() {
+    let p384 = PrivateKey::p384_from_number(&[5; 48]).unwrap();
+    let entries = [key().public().unwrap().signature_entry(), p384.public().unwrap().signature_entry()];
+    let options = PackOptions { signers: entries.to_vec(), ..options() };
+    let mut file = Cursor::new(Vec::new());
+    pack(&options, &[image("image-bmc", noise(1000, 1))], &mut file).unwrap();
+    assert_eq!(missing(&mut file).unwrap(), entries);
+    sign(&mut file, &p384).unwrap();
+    assert_eq!(missing(&mut file).unwrap(), entries[..1]);
+    // A file that ends before a signature has not got it.
+    let cut = file.get_ref()[..1024].to_vec();
+    assert_eq!(missing(&mut Cursor::new(cut)).unwrap(), entries);
+    sign(&mut file, &key()).unwrap();
+    assert_eq!(missing(&mut file).unwrap(), []);
+    assert!(missing(&mut Cursor::new(b"no package".to_vec())).is_err());
 }

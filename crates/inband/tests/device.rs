@@ -438,6 +438,27 @@ fn a_server_that_speaks_something_else_is_told_as_such() {
     server.join().unwrap();
 }
 
+#[test]
+fn keys_of_every_kind_are_asked_before_anything_is_sent() {
+    let bench = bench_with_package();
+    let bmc = Bmc::start(&bench, Kind::default());
+    run(["keygen", "--kind", "p384", "--out", &bench.arg("p384")]).expect(0);
+    let keys = [bench.arg("release.key"), bench.arg("p384.key")];
+    let signed = ["--key", &keys[0], "--key", &keys[1], "--security-version", "3"];
+    bench.pack("both.tar", "image.bin", &signed).expect(0);
+    let package = bench.arg("both.tar");
+    let (release, p384) = (bench.arg("release.pub"), bench.arg("p384.pub"));
+    let update = |more: &[&str]| bmc.run(&[&["update", &package, "--dry-run", "--json"], more].concat());
+    update(&["--keys", &release, "--keys", &p384]).expect(0);
+    update(&["--keys", &release, "--keys", &p384, "--require", "p384,ed25519"]).expect(0);
+    for more in [&["--keys", &release][..], &["--keys", &release, "--keys", &p384, "--require", "ed25519"]] {
+        assert_eq!(update(more).expect(6).event("error")["result"], "unknown-key");
+    }
+    bench.pack("unsigned.tar", "image.bin", &["--unsigned", &p384, "--security-version", "3"]).expect(0);
+    let told = bmc.run(&["update", &bench.arg("unsigned.tar"), "--keys", &p384]).expect(6).err;
+    assert!(told.contains("not signed yet: p384 by key"), "{told}");
+}
+
 /// The rows of docs/spec/events.md: an event's name, and its fields.
 fn documented() -> Vec<(String, Vec<String>)> {
     let words =

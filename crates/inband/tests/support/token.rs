@@ -12,6 +12,15 @@ const MODULES: [&str; 4] = [
     "/usr/local/lib/softhsm/libsofthsm2.so",
 ];
 
+/// SubjectPublicKeyInfo before the point of a P-384 key (RFC 5480).
+const P384: [u8; 23] = [
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x05, 0x2B, 0x81,
+    0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
+];
+
+/// SubjectPublicKeyInfo before the point of an Ed25519 key (RFC 8410).
+const ED25519: [u8; 12] = [0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00];
+
 /// Of the user.
 pub(crate) const PIN: &str = "2468";
 
@@ -47,29 +56,27 @@ impl<'a> Token<'a> {
     /// Makes a key pair, and writes its public half into the file `name`, PEM.
     pub(crate) fn make_key(&self, key_type: &str, id: &str, name: &str) {
         self.tool(&["--keypairgen", "--key-type", key_type, "--id", id]);
-        if key_type.starts_with("EC:") {
-            fs::write(self.bench.path("public.der"), self.p384_public(id)).expect("the folder is writable");
-        } else {
-            self.tool(&["--read-object", "--type", "pubkey", "--id", id, "--output-file", "public.der"]);
+        match key_type {
+            "EC:secp384r1" => self.write_point(id, "0461", &P384),
+            "EC:edwards25519" => self.write_point(id, "0420", &ED25519),
+            _ => {
+                let read = ["--read-object", "--type", "pubkey", "--id", id, "--output-file", "public.der"];
+                self.tool(&read);
+            }
         }
         self.bench.run("openssl", &["pkey", "-pubin", "-inform", "DER", "-in", "public.der", "-out", name]);
     }
 
-    /// pkcs11-tool of OpenSC 0.23 cannot write such a key: it only lists the point, in a DER OCTET STRING.
-    fn p384_public(&self, id: &str) -> Vec<u8> {
+    /// pkcs11-tool of OpenSC 0.23 cannot write keys on curves: it only lists the point, in a DER OCTET STRING that begins with `octets`.
+    fn write_point(&self, id: &str, octets: &str, prefix: &[u8]) {
         let listed = self.tool(&["--list-objects", "--type", "pubkey", "--id", id]);
         let digits = listed.lines().find_map(|line| line.trim().strip_prefix("EC_POINT:"));
-        let digits = digits.expect("pkcs11-tool lists the point").trim().strip_prefix("0461");
-        let point = digits.expect("an uncompressed point of P-384 in an OCTET STRING");
-        let mut der = vec![
-            0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x05, 0x2B,
-            0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
-        ];
-        der.extend(
-            (0..point.len() / 2)
-                .map(|at| u8::from_str_radix(&point[2 * at..2 * at + 2], 16).expect("hexadecimal digits")),
-        );
-        der
+        let point = digits.and_then(|digits| digits.trim().strip_prefix(octets));
+        let point = point.expect("pkcs11-tool lists the point");
+        let byte = |at| u8::from_str_radix(&point[at..at + 2], 16).expect("hexadecimal digits");
+        let bytes = (0..point.len()).step_by(2).map(byte);
+        let der: Vec<u8> = prefix.iter().copied().chain(bytes).collect();
+        fs::write(self.bench.path("public.der"), der).expect("the folder is writable");
     }
 
     /// Signs the file `message` into the file `signature`, by the commands of docs/spec/package.md.
@@ -80,6 +87,7 @@ impl<'a> Token<'a> {
                 self.bench.run("openssl", &["dgst", "-sha384", "-binary", "-out", "digest", "message"]);
                 ("ECDSA".to_owned(), "digest")
             }
+            "ed25519" => ("EDDSA".to_owned(), "message"),
             _ => {
                 let (rest, hash) = scheme.rsplit_once('-').expect("an RSA scheme");
                 let pss = if rest == "rsa-pss" { "-PSS" } else { "" };

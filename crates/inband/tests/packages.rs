@@ -181,7 +181,7 @@ fn a_diff_tells_what_an_update_costs() {
     let diff = run(["inspect", "--diff", &old, &new, "--json"]).expect(0).event("diff");
     assert_eq!(diff["signatures_verified"], false);
     assert_eq!((&diff["old"]["version"], &diff["new"]["version"]), (&"1.0".into(), &"1.1".into()));
-    assert_eq!(diff["falls"], true);
+    assert_eq!(diff["lower_security_version"], true);
     let changes: Vec<_> =
         diff["changes"].as_array().unwrap().iter().map(|change| change["what"].as_str().unwrap()).collect();
     assert_eq!(changes, ["version", "security-version", "signer", "signer"]);

@@ -28,7 +28,7 @@ struct Report {
     new: Package,
     signatures_verified: bool,
     /// Whether the security version is lower than it was.
-    falls: bool,
+    lower_security_version: bool,
     changes: Vec<FieldChange>,
     members: Vec<Member>,
     gone: Vec<String>,
@@ -99,7 +99,7 @@ pub(super) fn run(old_path: &Path, new_path: &Path, output: &mut Output) -> Resu
         new: package(new_path, &new, &new_index),
         // Nothing was said of keys.
         signatures_verified: false,
-        falls: new_index.security_version < old_index.security_version,
+        lower_security_version: new_index.security_version < old_index.security_version,
         changes: changes((&old.head, &old_index), (&new.head, &new_index)),
         members: diff.members.iter().map(member).collect(),
         gone: diff.gone.clone(),
@@ -181,7 +181,7 @@ fn text(old: &Path, new: &Path, diff: &Report) -> String {
     for change in &diff.changes {
         facts.row([change.what.to_owned(), format!("{} -> {}", or_none(&change.old), or_none(&change.new))]);
     }
-    if diff.falls {
+    if diff.lower_security_version {
         facts.row(["NOTE".to_owned(), "a BMC that has confirmed the old one refuses the new one".to_owned()]);
     }
     for name in &diff.gone {

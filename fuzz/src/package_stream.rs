@@ -88,7 +88,7 @@ pub(crate) fn run(input: &[u8]) {
 
 /// Reads `pieces` and gives the calls, the bytes taken and the verdict.
 fn read(pieces: &[&[u8]]) -> (Checks, u64, Result<(), Refusal>) {
-    let policy = Policy { machine: "m".into(), security_floor: 1, max_total_length: 1 << 29 };
+    let policy = Policy { security_floor: 1, max_total_length: 1 << 29, ..Policy::for_machine("m".into()) };
     let mut reader = Reader::new(AcceptAll, policy);
     let mut checks = Checks::default();
     for piece in pieces {

@@ -31,7 +31,7 @@ pub(crate) fn run(input: &[u8]) {
 
 /// The machine starts with this record, whatever it says.
 fn start(record: Vec<u8>) {
-    let region = Region { target: "bmc".to_owned(), member: "image".to_owned(), offset: 0, length: SLOT };
+    let region = Region::new("bmc", "image", 0, SLOT);
     let layout = Layout::new(SLOT, vec![region]).expect("a region that fills the slot");
     let mut medium = MemoryMedium::new(64);
     medium.set_record(Place::Second, Some(record));

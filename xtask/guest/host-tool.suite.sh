@@ -59,18 +59,22 @@ for package in tampered old foreign; do
     expect_exit "update-$package" 6 inband update "$package.tar"
     status_is "update-$package-sends-nothing" session=2 mode=run-time boots_next=a a=staged:3.0.0
 done
-expect_exit update-forged 6 inband update forged.tar
+expect_exit update-forged 6 inband update forged.tar --allow-same
 expect_text update-forged-reason unknown-key
 status_is update-forged-status result=unknown-key session=3 mode=run-time running=b boots_next=a a=staged:3.0.0
 check log-of-sessions inband log
 expect_text log-shows-the-refusal 'unknown-key (20)'
 expect_text log-shows-the-update 'ok (1)'
 
+check update-of-what-runs inband update good.tar
+expect_text update-of-what-runs-says-so 'up to date: version 2.0.0 runs already'
+status_is update-of-what-runs-sends-nothing session=3 mode=run-time
+
 check detach inband detach
 status_is detach-status mode=dfu
 check detach-again inband detach
 expect_text detach-again-says-so 'in DFU mode already'
-check update-in-dfu-mode inband update good.tar
+check update-in-dfu-mode inband update good.tar --allow-same
 status_is update-in-dfu-mode-status result=ok state=staged mode=run-time boots_next=a a=staged:2.0.0
 check detach-for-dfu-util inband detach
 check detach-then-dfu-util dfu-util -D next.tar
@@ -116,7 +120,7 @@ expect_exit status-without-any-rule 5 as_operator inband status
 cp /guest/70-inband.rules "$RULES"
 new_rules
 check status-by-contrib-rule as_operator inband status
-check update-by-contrib-rule as_operator inband update good.tar
+check update-by-contrib-rule as_operator inband update good.tar --allow-same
 check dfu-util-by-contrib-rule as_operator dfu-util -D next.tar
 mode runtime
 
@@ -141,7 +145,7 @@ expect_text status-by-path-is-the-one 'BMC-1'
 expect_exit status-of-none 3 inband --device BMC-3 status
 check update-by-serial inband --device BMC-2 update good.tar
 check update-by-path inband --device usb:1-2 update large.tar
-check update-of-the-other inband --device BMC-1 update good.tar
+check update-of-the-other inband --device BMC-1 update good.tar --allow-same
 check dfu-util-by-serial dfu-util -S BMC-2 -D good.tar
 stop two-attach
 stop two-inbandd

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inband_package::is_str_byte;
+use inband_package::{Rule, head::MAX_MACHINE, index::MAX_TARGET_NAME, is_str_byte, tar::MAX_NAME};
 use inband_session::DoorPolicy;
+use inband_store::RegionPolicy;
 use serde::{Deserialize, Deserializer, de};
 
 /// Smallest slot that is of any use, bytes.
@@ -27,6 +28,9 @@ pub struct Config {
     pub identity: Identity,
     /// Whose signatures count.
     pub signatures: Signatures,
+    /// What else a package has to be.
+    #[serde(default)]
+    pub policy: Policy,
     /// Where the slots are.
     pub store: Store,
     /// Which image goes where in a slot.
@@ -147,6 +151,31 @@ pub enum SignatureKind {
     Rsa,
 }
 
+/// What a package has to be, besides signed and for this board.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// What becomes of a package with the version that runs.
+    #[serde(default, deserialize_with = "rule")]
+    pub same_version: Rule,
+    /// What becomes of a package that is older than what runs, though not below the security floor.
+    #[serde(default, deserialize_with = "rule")]
+    pub downgrade: Rule,
+    /// Names of which a package must carry at least one; empty asks for none.
+    #[serde(default)]
+    pub compatible: Vec<String>,
+}
+
+fn rule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rule, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "accept" => Ok(Rule::Accept),
+        "refuse" => Ok(Rule::Refuse),
+        other => {
+            Err(de::Error::custom(format_args!("\"{other}\" is not known; use \"accept\" or \"refuse\"")))
+        }
+    }
+}
+
 /// The store: two slots in files.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,12 +204,41 @@ fn default_trial_boots() -> u8 {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
+    /// The target that the member is for.
+    #[serde(default = "default_target")]
+    pub target: String,
     /// Name of the image member.
     pub member: String,
     /// First byte in the slot.
     pub offset: u64,
     /// Bytes.
     pub size: u64,
+    /// What an update does with it; without one, what the member's name stands for.
+    #[serde(default, deserialize_with = "region_policy")]
+    pub policy: Option<RegionPolicy>,
+}
+
+impl Region {
+    /// The image of this name, of the BMC itself, at `offset` bytes in the slot, with `size` bytes.
+    #[must_use]
+    pub fn new(member: &str, offset: u64, size: u64) -> Self {
+        Self { target: default_target(), member: member.into(), offset, size, policy: None }
+    }
+}
+
+fn default_target() -> String {
+    "bmc".into()
+}
+
+fn region_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RegionPolicy>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "replace" => Ok(Some(RegionPolicy::Replace)),
+        "preserve" => Ok(Some(RegionPolicy::Preserve)),
+        "refuse" => Ok(Some(RegionPolicy::Refuse)),
+        other => Err(de::Error::custom(format_args!(
+            "policy \"{other}\" is not known; use \"replace\", \"preserve\" or \"refuse\""
+        ))),
+    }
 }
 
 /// Door policies.
@@ -303,10 +361,15 @@ impl Config {
         let value = |message: String| Err(ConfigError::Value(message));
         let name_ok =
             |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(is_str_byte);
-        if !name_ok(&self.machine, 48) {
+        if !name_ok(&self.machine, MAX_MACHINE) {
             return value(format!(
-                "machine = {:?} has to be 1 to 48 of A-Z a-z 0-9 . _ - + : ~ @ /",
+                "machine = {:?} has to be 1 to {MAX_MACHINE} of A-Z a-z 0-9 . _ - + : ~ @ /",
                 self.machine
+            ));
+        }
+        if let Some(name) = self.policy.compatible.iter().find(|name| !name_ok(name, MAX_MACHINE)) {
+            return value(format!(
+                "policy.compatible: {name:?} has to be 1 to {MAX_MACHINE} of A-Z a-z 0-9 . _ - + : ~ @ /"
             ));
         }
         if self.identity.product_id == self.identity.dfu_product_id {
@@ -343,6 +406,18 @@ impl Config {
         }
         if self.regions.is_empty() {
             return value("there is no [[region]]: no image could go anywhere".into());
+        }
+        for region in &self.regions {
+            // Others stand in no package, so nothing would ever be for them.
+            for (key, name, most) in
+                [("target", &region.target, MAX_TARGET_NAME), ("member", &region.member, MAX_NAME)]
+            {
+                if !name_ok(name, most) {
+                    return value(format!(
+                        "region.{key} = {name:?} has to be 1 to {most} of A-Z a-z 0-9 . _ - + : ~ @ /"
+                    ));
+                }
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use inband_package::Hex;
+use inband_package::{Hex, is_bcd};
 use inband_store::{Firmware, boot, text::Text};
 use inbandd::{Config, Error, logger, open};
 use lexopt::prelude::*;
@@ -107,8 +107,12 @@ fn arguments() -> Result<Option<Arguments>, Error> {
             Long("bcd-device") => {
                 of_init = Some("--bcd-device");
                 let number = number(&mut parser)?;
-                arguments.firmware.bcd_device = u16::try_from(number)
-                    .map_err(|_| Error::Usage(format!("--bcd-device {number} has more than 16 bits")))?;
+                arguments.firmware.bcd_device =
+                    u16::try_from(number).ok().filter(|number| is_bcd(*number)).ok_or_else(|| {
+                        Error::Usage(format!(
+                            "--bcd-device {number} ({number:#06x}) is not BCD: four digits, each 0 to 9"
+                        ))
+                    })?;
             }
             Long("security-version") => {
                 of_init = Some("--security-version");

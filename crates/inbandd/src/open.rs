@@ -1,7 +1,7 @@
 //! From the configuration to what it names: keys, layout, store.
 
 use inband_dfu::descriptors::Identity;
-use inband_package::{KeyRing, Kind, key::SystemKeys};
+use inband_package::{KeyRing, Kind, Policy, key::SystemKeys};
 use inband_session::Pipeline;
 use inband_store::{Firmware, Layout, Options, Region, SlotRecord, Store, file::FileMedium};
 
@@ -10,8 +10,8 @@ use crate::{
     error::Error,
 };
 
-/// The name of the only target there is so far.
-const TARGET: &str = "bmc";
+/// The name of the DFU interface: that of the target that is this BMC itself.
+const INTERFACE: &str = "bmc";
 
 /// Reads the system keys and those that are revoked.
 pub fn keys(config: &Config) -> Result<KeyRing, Error> {
@@ -30,11 +30,9 @@ pub fn keys(config: &Config) -> Result<KeyRing, Error> {
 
 /// The regions of a slot.
 pub fn layout(config: &Config) -> Result<Layout, Error> {
-    let regions = config.regions.iter().map(|region| Region {
-        target: TARGET.into(),
-        member: region.member.clone(),
-        offset: region.offset,
-        length: region.size,
+    let regions = config.regions.iter().map(|named| {
+        let region = Region::new(&named.target, &named.member, named.offset, named.size);
+        Region { policy: named.policy.unwrap_or(region.policy), ..region }
     });
     Ok(Layout::new(config.store.slot_size, regions.collect())?)
 }
@@ -56,10 +54,17 @@ pub fn init(config: &Config, firmware: &Firmware) -> Result<(), Error> {
     Store::create(&mut medium, firmware).map_err(|error| Error::store(path, error))
 }
 
-/// Joins store, keys and limits.
+/// Joins store, keys and policy.
 #[must_use]
 pub fn pipeline(config: &Config, store: Store<FileMedium>, keys: KeyRing) -> Pipeline<FileMedium, KeyRing> {
-    Pipeline::new(store, keys, config.machine.clone(), config.store.max_package)
+    let policy = Policy {
+        compatible: config.policy.compatible.clone(),
+        max_total_length: config.store.max_package,
+        same_version: config.policy.same_version,
+        downgrade: config.policy.downgrade,
+        ..Policy::for_machine(config.machine.clone())
+    };
+    Pipeline::new(store, keys, policy)
 }
 
 /// What the USB side calls itself while `running` runs and `shown` is what run-time bcdDevice tells.
@@ -75,6 +80,6 @@ pub fn identity(config: &Config, running: &SlotRecord, shown: &SlotRecord) -> Id
         manufacturer: name.manufacturer.clone(),
         product: name.product.clone(),
         serial: name.serial.clone(),
-        interface_name: TARGET.into(),
+        interface_name: INTERFACE.into(),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use inband_package::{KeyRing, Kind, maker::PrivateKey};
+use inband_package::{KeyRing, Kind, Policy, maker::PrivateKey};
 use inband_session::{Door, Pipeline, ResultCode, SessionState};
 use inband_store::{
     Firmware, Layout, Medium, MediumError, Options, Region, Slot, Store, memory::MemoryMedium, record::Place,
@@ -59,12 +59,12 @@ fn new_store() -> MemoryMedium {
 }
 
 fn pipeline<M: Medium>(medium: M) -> Pipeline<M, KeyRing> {
-    let region = Region { target: "bmc".into(), member: "image".into(), offset: 0, length: SLOT as u64 };
+    let region = Region::new("bmc", "image", 0, SLOT as u64);
     let layout = Layout::new(SLOT as u64, vec![region]).unwrap();
     let store = Store::open(medium, layout, Options::default()).unwrap();
     let key = PrivateKey::from_seed(&[7; 32]).public().unwrap();
     let keys = KeyRing::new(vec![Kind::Ed25519], vec![key]).unwrap();
-    Pipeline::new(store, keys, "test-board".into(), 1 << 20)
+    Pipeline::new(store, keys, Policy::for_machine("test-board".into()))
 }
 
 /// The next reply, as soon as it is there.

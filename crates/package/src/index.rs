@@ -513,7 +513,8 @@ fn first_repeated(names: &[String]) -> Option<usize> {
     (0..names.len()).find(|number| names[..*number].contains(&names[*number]))
 }
 
-/// Whether all four digits are 0 to 9.
-fn is_bcd(value: u16) -> bool {
+/// Whether all four digits of a bcdDevice are 0 to 9.
+#[must_use]
+pub fn is_bcd(value: u16) -> bool {
     [0, 4, 8, 12].into_iter().all(|shift| (value >> shift) & 0xF <= 9)
 }

@@ -36,9 +36,9 @@ mod zstd;
 
 pub use digest::{Digest, Hex};
 pub use head::Head;
-pub use index::Index;
+pub use index::{Index, is_bcd};
 pub use key::{KeyRing, PublicKey};
-pub use policy::Policy;
+pub use policy::{Policy, Rule, Running};
 pub use reader::{Progress, Reader, Sink};
 pub use refusal::Refusal;
 pub use signature::{Kind, Scheme, Verifier};

@@ -1,6 +1,7 @@
 //! Why a package was refused.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::digest::Hex;
@@ -9,7 +10,7 @@ use crate::index::IndexError;
 use crate::key::KeyId;
 use crate::signature::{Kind, Scheme};
 
-/// Why a package was refused. One variant for each result 16 to 27 of docs/spec/results.md, in that order,
+/// Why a package was refused. The variants follow the results 16 to 40 of docs/spec/results.md, in that order,
 /// with what a person needs to find the fault. Texts never hold bytes that the format does not allow, so they
 /// are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,12 @@ pub enum Refusal {
         /// Name of the member.
         member: String,
     },
+    /// 25 `unmapped-member` as well: a target of which this BMC has no region at all.
+    #[error("there is no region for anything of the target {target} here")]
+    UnmappedTarget {
+        /// Name of the target.
+        target: String,
+    },
     /// 26 `truncated`: ended before its announced length.
     #[error("ended after {received} bytes{}", OfTotal(*total))]
     Truncated {
@@ -96,6 +103,33 @@ pub enum Refusal {
     /// 28 `missing-member`: a region without an image. Only a sink knows regions; the reader never makes this one.
     #[error("there is no {member} in the package, which every package for this BMC has")]
     MissingMember {
+        /// Name of the member.
+        member: String,
+    },
+    /// 29 `same-version`: this version runs already, and the BMC's policy is not to take it again.
+    #[error("version {version} runs already")]
+    SameVersion {
+        /// The version.
+        version: String,
+    },
+    /// 30 `downgrade`: older than what runs, and the BMC's policy is not to go back.
+    #[error("{} is older than what runs, {}", Order(*found), Order(*running))]
+    Downgrade {
+        /// Security version and bcdDevice of what runs.
+        running: (u32, u16),
+        /// Those of the package.
+        found: (u32, u16),
+    },
+    /// 31 `incompatible`: it carries none of this BMC's compatible names.
+    #[error("it has none of the compatible names that this BMC asks for: {}", .expected.join(", "))]
+    Incompatible {
+        /// The names, of which one would do.
+        expected: Vec<String>,
+    },
+    /// 40 `refused-member`: an image that this BMC's layout does not let in. Only a sink knows regions; the reader
+    /// never makes this one.
+    #[error("{member} is not to be updated here")]
+    RefusedMember {
         /// Name of the member.
         member: String,
     },
@@ -175,6 +209,17 @@ struct Subject<'a>(Option<&'a str>);
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.unwrap_or("a package"))
+    }
+}
+
+/// What versions are ordered by, as people write it.
+struct Order((u32, u16));
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (security_version, bcd_device) = self.0;
+        let (major, minor) = (bcd_device >> 8, bcd_device & 0xff);
+        write!(f, "security version {security_version} with bcdDevice {major:x}.{minor:02x}")
     }
 }
 

@@ -84,7 +84,7 @@ impl Verifier for RefuseLate {
 }
 
 fn policy() -> Policy {
-    Policy { machine: "m".into(), security_floor: 0, max_total_length: MAX_TOTAL_LENGTH }
+    Policy::for_machine("m".into())
 }
 
 fn key() -> PrivateKey {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
-use inband_package::{Digest, Head, Index, Policy, Reader, Refusal, Sink, Verifier, reader};
+use inband_package::{Digest, Head, Index, Policy, Reader, Refusal, Running, Sink, Verifier, reader};
 use inband_store::medium::Medium;
 use inband_store::{Identity, Slot, Store, StoreError};
 
@@ -40,8 +40,7 @@ pub struct Progress {
 pub struct Pipeline<M, V> {
     store: Store<M>,
     verifier: V,
-    machine: String,
-    max_total_length: u64,
+    policy: Policy,
     work: Work<V>,
     last_error: Option<String>,
 }
@@ -82,11 +81,11 @@ impl<V: Verifier> Intake<V> {
 }
 
 impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
-    /// A pipeline into this store, for packages of this machine that are at most `max_total_length` bytes long. The store
-    /// should have been through [`start::recover`].
+    /// A pipeline into this store, for packages that suit this policy; its security floor and what runs are those of the
+    /// store at each session, whatever they are here. The store should have been through [`start::recover`].
     #[must_use]
-    pub const fn new(store: Store<M>, verifier: V, machine: String, max_total_length: u64) -> Self {
-        Self { store, verifier, machine, max_total_length, work: Work::Idle, last_error: None }
+    pub const fn new(store: Store<M>, verifier: V, policy: Policy) -> Self {
+        Self { store, verifier, policy, work: Work::Idle, last_error: None }
     }
 
     /// Begins the session of this id at this door.
@@ -99,10 +98,16 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         if let Err(error) = self.store.begin(id, door.number(), SessionState::Receiving.number()) {
             return Err(self.note(&error));
         }
+        let record = self.store.record();
+        let firmware = record.slot(self.store.running());
         let policy = Policy {
-            machine: self.machine.clone(),
-            security_floor: self.store.record().floor,
-            max_total_length: self.max_total_length,
+            security_floor: record.floor,
+            running: Some(Running {
+                version: firmware.version.to_string(),
+                security_version: firmware.security_version,
+                bcd_device: firmware.bcd_device,
+            }),
+            ..self.policy.clone()
         };
         let reader = Reader::new(self.verifier.clone(), policy);
         self.work = Work::Reading(Box::new(Intake { session: id, reader, accepted: None }));

@@ -33,7 +33,7 @@ pub enum ResultCode {
     BadChunk = 23,
     /// `too-large`: larger than the BMC, its slot or a region can take.
     TooLarge = 24,
-    /// `unmapped-member`: an image the BMC has no region for.
+    /// `unmapped-member`: an image, or a target, the BMC has no region for.
     UnmappedMember = 25,
     /// `truncated`: ended before its announced length.
     Truncated = 26,
@@ -41,12 +41,20 @@ pub enum ResultCode {
     TrailingBytes = 27,
     /// `missing-member`: an image that this BMC needs is not in the package.
     MissingMember = 28,
+    /// `same-version`: this version runs already, and the BMC is not to take it again.
+    SameVersion = 29,
+    /// `downgrade`: older than what runs, and the BMC is not to go back.
+    Downgrade = 30,
+    /// `incompatible`: it has none of the compatible names that the BMC asks for.
+    Incompatible = 31,
     /// `door-shut`: the door is off or not armed.
     DoorShut = 32,
     /// `busy`: another session owns the BMC.
     Busy = 33,
     /// `on-trial`: the running firmware is not confirmed yet; the other slot is the one that saves.
     OnTrial = 34,
+    /// `refused-member`: an image that must not be updated on this BMC.
+    RefusedMember = 40,
     /// `aborted`: the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH).
     Aborted = 48,
     /// `disconnected`: unplug or bus reset in the middle.
@@ -103,7 +111,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -119,9 +127,13 @@ impl ResultCode {
         Self::Truncated,
         Self::TrailingBytes,
         Self::MissingMember,
+        Self::SameVersion,
+        Self::Downgrade,
+        Self::Incompatible,
         Self::DoorShut,
         Self::Busy,
         Self::OnTrial,
+        Self::RefusedMember,
         Self::Aborted,
         Self::Disconnected,
         Self::Timeout,
@@ -263,7 +275,7 @@ impl ResultCode {
                 "unmapped-member",
                 ERR_FILE,
                 6,
-                "an image the BMC has no region for",
+                "an image, or a target, the BMC has no region for",
                 "leave the image out of the package, or give it a region in the BMC's layout",
             ),
             Self::Truncated => row(
@@ -287,6 +299,27 @@ impl ResultCode {
                 "an image that this BMC needs is not in the package",
                 "use a package that holds all of this BMC's images",
             ),
+            Self::SameVersion => row(
+                "same-version",
+                ERR_FILE,
+                6,
+                "this version runs already, and the BMC is not to take it again",
+                "nothing needs to be done; if it has to be sent anyway: policy.same_version in the configuration of inbandd",
+            ),
+            Self::Downgrade => row(
+                "downgrade",
+                ERR_FILE,
+                6,
+                "older than what runs, and the BMC is not to go back",
+                "use a newer package; `inband status` shows what runs",
+            ),
+            Self::Incompatible => row(
+                "incompatible",
+                ERR_TARGET,
+                6,
+                "it has none of the compatible names that the BMC asks for",
+                "get the package for this system; `inband inspect` shows what a package is for",
+            ),
             Self::DoorShut => row(
                 "door-shut",
                 ERR_VENDOR,
@@ -307,6 +340,13 @@ impl ResultCode {
                 9,
                 "the running firmware is not confirmed yet; the other slot is the one that saves",
                 "wait until the BMC has confirmed its firmware; if it never does, look at its log",
+            ),
+            Self::RefusedMember => row(
+                "refused-member",
+                ERR_FILE,
+                6,
+                "an image that must not be updated on this BMC",
+                "leave the image out of the package, or let the BMC's layout take it",
             ),
             Self::Aborted => row(
                 "aborted",
@@ -407,10 +447,14 @@ impl From<&Refusal> for ResultCode {
             Refusal::OldSecurityVersion { .. } => Self::OldSecurityVersion,
             Refusal::BadChunk { .. } => Self::BadChunk,
             Refusal::TooLarge { .. } => Self::TooLarge,
-            Refusal::UnmappedMember { .. } => Self::UnmappedMember,
+            Refusal::UnmappedMember { .. } | Refusal::UnmappedTarget { .. } => Self::UnmappedMember,
             Refusal::Truncated { .. } => Self::Truncated,
             Refusal::TrailingBytes { .. } => Self::TrailingBytes,
             Refusal::MissingMember { .. } => Self::MissingMember,
+            Refusal::SameVersion { .. } => Self::SameVersion,
+            Refusal::Downgrade { .. } => Self::Downgrade,
+            Refusal::Incompatible { .. } => Self::Incompatible,
+            Refusal::RefusedMember { .. } => Self::RefusedMember,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The layout of a slot: which image member of a package goes where (docs/spec/store.md).
+//! The layout of a slot: which image member of a package goes where, and whether it may (docs/spec/store.md, 5).
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Where in a slot the image member of a name goes.
+/// Where in a slot the image member of a name goes, and whether it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The target the member must be for, such as `bmc`.
@@ -14,16 +14,50 @@ pub struct Region {
     pub offset: u64,
     /// Length in bytes; what the member does not fill is FFh.
     pub length: u64,
+    /// What an update does with it.
+    pub policy: RegionPolicy,
+}
+
+/// What an update does with a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionPolicy {
+    /// It is written, and every package has to bring its image.
+    Replace,
+    /// It is neither written nor read back, whether or not a package brings an image for it.
+    Preserve,
+    /// A package that brings an image for it is refused.
+    Refuse,
+}
+
+impl RegionPolicy {
+    /// The policy for a member of which nobody said anything else. Names are those of OpenBMC's static layout: the boot
+    /// loader is what cannot be rolled back, and rwfs holds the operator's settings.
+    #[must_use]
+    pub fn of_member(member: &str) -> Self {
+        match member {
+            "image-u-boot" => Self::Refuse,
+            "image-rwfs" => Self::Preserve,
+            _ => Self::Replace,
+        }
+    }
 }
 
 impl Region {
+    /// A region with the policy that its member has by itself. `offset` and `length` are in bytes.
+    #[must_use]
+    pub fn new(target: &str, member: &str, offset: u64, length: u64) -> Self {
+        let policy = RegionPolicy::of_member(member);
+        Self { target: target.into(), member: member.into(), offset, length, policy }
+    }
+
     /// The first byte behind the region; a checked layout has none that overflows.
     pub(crate) const fn end(&self) -> u64 {
         self.offset.saturating_add(self.length)
     }
 }
 
-/// The checked regions of a slot: none empty, none beyond the slot, no two that overlap, no member twice.
+/// The checked regions of a slot: none empty, none beyond the slot, no two that overlap, no member twice, whatever their
+/// targets; one at least that is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     slot_length: u64,
@@ -37,8 +71,8 @@ impl Layout {
     /// # Errors
     /// The first rule that is broken, with the member it is broken by.
     pub fn new(slot_length: u64, mut regions: Vec<Region>) -> Result<Self, LayoutError> {
-        if regions.is_empty() {
-            return Err(LayoutError::NoRegion);
+        if !regions.iter().any(|region| region.policy == RegionPolicy::Replace) {
+            return Err(LayoutError::NothingToReplace);
         }
         regions.sort_by_key(|region| region.offset);
         for (at, region) in regions.iter().enumerate() {
@@ -55,6 +89,7 @@ impl Layout {
             if let Some(before) = regions[..at].last().filter(|before| before.end() > region.offset) {
                 return Err(LayoutError::Overlap { first: before.member.clone(), second: member() });
             }
+            // Also for two targets: no package has a name twice (docs/spec/package.md, 5).
             if regions[..at].iter().any(|other| other.member == region.member) {
                 return Err(LayoutError::Twice { member: member() });
             }
@@ -74,6 +109,11 @@ impl Layout {
         &self.regions
     }
 
+    /// Whether any region is for this target.
+    pub(crate) fn has_target(&self, target: &str) -> bool {
+        self.regions.iter().any(|region| region.target == target)
+    }
+
     /// Where in [`Layout::regions`] the member of a target stands.
     pub(crate) fn find(&self, target: &str, member: &str) -> Option<usize> {
         self.regions.iter().position(|region| region.target == target && region.member == member)
@@ -83,9 +123,9 @@ impl Layout {
 /// Which rule of a layout is broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// There is nowhere to write to.
-    #[error("the layout has no region")]
-    NoRegion,
+    /// There is nothing that an update would write.
+    #[error("the layout has no region with the policy replace: no image could go anywhere")]
+    NothingToReplace,
     /// A region without a member or target name.
     #[error("the region at offset {offset} has no member name or no target name")]
     NoName {
@@ -130,7 +170,7 @@ mod tests {
     use super::*;
 
     fn region(member: &str, offset: u64, length: u64) -> Region {
-        Region { target: "bmc".to_string(), member: member.to_string(), offset, length }
+        Region::new("bmc", member, offset, length)
     }
 
     fn refusal(regions: Vec<Region>) -> LayoutError {
@@ -150,7 +190,7 @@ mod tests {
     #[test]
     fn broken_rules_are_named() {
         let named = |member: &str| member.to_string();
-        assert_eq!(refusal(vec![]), LayoutError::NoRegion);
+        assert_eq!(refusal(vec![]), LayoutError::NothingToReplace);
         assert_eq!(refusal(vec![region("", 3, 1)]), LayoutError::NoName { offset: 3 });
         assert_eq!(refusal(vec![region("k", 0, 0)]), LayoutError::Empty { member: named("k") });
         for (offset, length) in [(0, 101), (100, 1), (u64::MAX, 1), (1, u64::MAX)] {
@@ -162,5 +202,36 @@ mod tests {
         assert_eq!(refusal(vec![region("k", 0, 10), region("r", 0, 10)]), overlap);
         let twice = LayoutError::Twice { member: named("k") };
         assert_eq!(refusal(vec![region("k", 0, 10), region("r", 10, 10), region("k", 20, 10)]), twice);
+    }
+
+    #[test]
+    fn a_member_has_the_policy_that_openbmc_s_layout_asks_for() {
+        let policies = ["image-u-boot", "image-rwfs", "image-kernel", "u-boot", "image-u-boot2"]
+            .map(|member| region(member, 0, 1).policy);
+        let (replace, preserve, refuse) =
+            (RegionPolicy::Replace, RegionPolicy::Preserve, RegionPolicy::Refuse);
+        assert_eq!(policies, [refuse, preserve, replace, replace, replace]);
+    }
+
+    #[test]
+    fn a_layout_that_replaces_nothing_is_refused() {
+        let (loader, settings) = (region("image-u-boot", 0, 10), region("image-rwfs", 10, 10));
+        assert_eq!(refusal(vec![loader.clone(), settings.clone()]), LayoutError::NothingToReplace);
+        let kernel = region("image-kernel", 20, 10);
+        assert!(Layout::new(100, vec![loader, settings, kernel]).is_ok());
+    }
+
+    #[test]
+    fn the_rules_hold_across_targets_and_policies() {
+        let bios = |member, offset| Region::new("bios", member, offset, 10);
+        assert!(Layout::new(100, vec![region("k", 0, 10), bios("rom", 10)]).is_ok());
+        let (first, second) = ("k".to_string(), "rom".to_string());
+        let overlap = LayoutError::Overlap { first, second };
+        assert_eq!(refusal(vec![region("k", 0, 10), bios("rom", 9)]), overlap);
+        let twice = LayoutError::Twice { member: "k".to_string() };
+        assert_eq!(refusal(vec![region("k", 0, 10), bios("k", 10)]), twice);
+        // What is never written must not be written by way of a neighbour either.
+        let overlap = LayoutError::Overlap { first: "image-rwfs".to_string(), second: "k".to_string() };
+        assert_eq!(refusal(vec![region("image-rwfs", 0, 10), region("k", 9, 10)]), overlap);
     }
 }

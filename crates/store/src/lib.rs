@@ -22,7 +22,7 @@ pub mod record;
 mod store;
 pub mod text;
 
-pub use layout::{Layout, Region};
+pub use layout::{Layout, Region, RegionPolicy};
 pub use medium::{Medium, MediumError};
 pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState};
 pub use store::{Ending, Firmware, Identity, Options, Store, StoreError};

@@ -233,7 +233,7 @@ impl<M: Medium> Store<M> {
     /// what the index was parsed from.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if a member has no region or is longer than it, and then nothing changed;
+    /// [`StoreError::Refused`] if the layout does not take these members (docs/spec/store.md, 5), and then nothing changed;
     /// [`StoreError::Order`] if no session has begun or its index is there already; those of the medium.
     pub fn prepare(&mut self, index: &Index, index_bytes: &[u8], head: &Digest) -> Result<(), StoreError> {
         match self.phase {
@@ -255,7 +255,7 @@ impl<M: Medium> Store<M> {
     }
 
     /// Puts bytes of a member, counted in the order of the index, to where they belong, unless they are there already.
-    /// Bytes of members that are not written are taken and dropped. Order and completeness are not checked here:
+    /// Bytes of members that are not written, metadata and what is for a preserved region, are taken and dropped. Order and completeness are not checked here:
     /// [`Store::finish`] checks the slot itself.
     ///
     /// # Errors

@@ -91,13 +91,15 @@ Examples:
 What happens: the package is checked here, the BMC is asked to enter DFU mode (DETACH), followed until it is back on \
 the bus, and sent the package; it checks every byte against the signatures before it keeps it. At the end the firmware is \
 staged: it runs once the BMC restarts. A refused or interrupted update leaves the running firmware as it was; just \
-repeat it. Ctrl-C ends it cleanly.
+repeat it. Ctrl-C ends it cleanly. Where the BMC runs the package's version already, nothing is sent and the exit code is 0.
 
 Examples:
   inband update bmc.tar
   inband update bmc.tar --keys release.pub check the signatures before sending, too
   inband update bmc.tar --dry-run          say what would be done
   inband update bmc.tar --wait             wait until the BMC runs it
+  inband update bmc.tar --allow-same       ... also if it runs already
+  inband update bmc.tar --no-downgrade     ... unless it is older than what runs
   inband update bmc.tar --device usb:1-2   one of several BMCs")]
     Update(Update),
 
@@ -238,6 +240,14 @@ pub struct Update {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "300")]
     pub wait: Option<u64>,
 
+    /// Send the package also if the BMC runs its version already
+    #[arg(long)]
+    pub allow_same: bool,
+
+    /// Send nothing that is older than what the BMC runs (by security version, then bcdDevice)
+    #[arg(long)]
+    pub no_downgrade: bool,
+
     /// Say what would be done, and do nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,
@@ -282,7 +292,7 @@ pub struct Pack {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub security_version: u32,
 
-    /// bcdDevice: what USB shows once this firmware is staged, such as 2.40
+    /// bcdDevice: what USB shows once this firmware is staged, such as 2.40 or 0x0240
     #[arg(long, value_name = "BCD", default_value = "0.00")]
     pub bcd_device: Bcd,
 

@@ -10,6 +10,7 @@ pub mod values;
 use std::{ffi::OsString, fs, path::Path, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
+use inband_package::Rule;
 use serde::Serialize;
 
 use crate::{
@@ -155,10 +156,13 @@ fn update(
         package: args.firmware.clone(),
         keys: keys.as_ref(),
         wait: args.wait.map(Duration::from_secs),
+        same_version: if args.allow_same { Rule::Accept } else { Rule::Refuse },
+        downgrade: if args.no_downgrade { Rule::Refuse } else { Rule::Accept },
     };
     let mut show = Show::new(output);
     let listener: &mut dyn Listener = &mut show;
     let prepared = update::prepare(&plan, || scope.one(global.device.as_ref()), listener, cancel)?;
+    let Some(prepared) = prepared else { return Ok(()) };
     if args.dry_run {
         drop(show);
         dry_run(&plan, &prepared, output);

@@ -26,7 +26,7 @@ impl FromStr for NamedFile {
     }
 }
 
-/// A 16-bit BCD number: `1.10`, or `0110` with its four digits.
+/// A 16-bit BCD number: `1.10`, or its four digits as `0110` or `0x0110`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bcd(pub u16);
 
@@ -34,11 +34,13 @@ impl FromStr for Bcd {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "has to be a number in BCD, such as 1.10 (at most 99.99)".to_owned();
+        let wrong = || "has to be a number in BCD, such as 1.10 or 0x0110 (at most 99.99)".to_owned();
         let (major, minor) = match text.split_once('.') {
             Some((major, minor)) => (major, minor),
-            None if text.len() == 4 && text.is_ascii() => text.split_at(2),
-            None => return Err(wrong()),
+            None => match text.strip_prefix("0x").unwrap_or(text) {
+                digits if digits.len() == 4 && digits.is_ascii() => digits.split_at(2),
+                _ => return Err(wrong()),
+            },
         };
         let is_digits =
             |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
@@ -147,10 +149,21 @@ mod tests {
 
     #[test]
     fn bcd_takes_digits_only() {
-        for (text, value) in [("1.10", 0x0110), ("0110", 0x0110), ("99.99", 0x9999), ("0.00", 0)] {
+        for (text, value) in [
+            ("1.10", 0x0110),
+            ("0110", 0x0110),
+            ("0x0110", 0x0110),
+            ("1.23", 0x0123),
+            ("0x9999", 0x9999),
+            ("99.99", 0x9999),
+            ("0.00", 0),
+        ] {
             assert_eq!(text.parse(), Ok(Bcd(value)), "{text}");
         }
-        for text in ["", "1", "1.1", "1.1a", "100.00", "-1.00", "1.100", "0x0110", "1..0", "+1.00", "üü"] {
+        for text in [
+            "", "1", "1.1", "1.1a", "100.00", "-1.00", "1.100", "0x01a0", "0xffff", "0x110", "0x00110", "0x",
+            "0x1.10", "0X0110", "01a0", "1..0", "+1.00", "üü",
+        ] {
             assert!(text.parse::<Bcd>().is_err(), "{text}");
         }
     }

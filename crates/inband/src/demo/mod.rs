@@ -13,12 +13,12 @@ use std::{
 };
 
 use inband_dfu::host::InterfaceMode;
-use inband_package::Kind;
+use inband_package::{Kind, Rule};
 use inband_session::{DoorPolicy, ResultCode};
-use inband_store::{Firmware, text::Text};
+use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Region, SignatureKind, Signatures,
-    Store, Usb, When,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Policy, Region, SignatureKind,
+    Signatures, Store, Usb, When,
 };
 
 pub use scratch::Scratch;
@@ -116,7 +116,13 @@ fn good_update(
     report.descriptors(&bmc);
 
     report.step("The update");
-    let plan = Plan { package: good.path.clone(), keys: None, wait: Some(RESTART_LIMIT) };
+    let plan = Plan {
+        package: good.path.clone(),
+        keys: None,
+        wait: Some(RESTART_LIMIT),
+        same_version: Rule::Accept,
+        downgrade: Rule::Accept,
+    };
     let prepared = Prepared { contents: good.contents.clone(), bmc };
     let mut watch = Watch { show: Show::bar_only(report.output()), seen: Vec::new() };
     let result = update::run(scope.bus, &plan, prepared, &mut watch, cancel);
@@ -256,7 +262,14 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
     for image in images(&good.contents) {
         // Regions begin where flash can be erased.
         let size = image.length.next_multiple_of(64 * 1024).max(64 * 1024);
-        regions.push(Region { member: image.name.clone(), offset, size });
+        let target = good.contents.index.targets.get(usize::from(image.target));
+        let named = Region::new(&image.name, offset, size);
+        regions.push(Region {
+            target: target.cloned().unwrap_or_default(),
+            // Whatever the package brings, this BMC is made for it.
+            policy: Some(RegionPolicy::Replace),
+            ..named
+        });
         offset = offset.saturating_add(size);
     }
     let config = Config {
@@ -272,6 +285,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             busid: "1-1".to_owned(),
         },
         signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![required] },
+        policy: Policy::default(),
         store: Store {
             path: scratch.path("store"),
             slot_size: offset.saturating_add(SPARE),

@@ -172,6 +172,7 @@ impl<'a> Report<'a> {
                 }
                 Event::Package { .. }
                 | Event::Device { .. }
+                | Event::UpToDate { .. }
                 | Event::Detach
                 | Event::DfuMode { .. }
                 | Event::Start { .. }

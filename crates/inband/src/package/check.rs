@@ -8,7 +8,7 @@ use std::{
 
 use inband_package::{
     Head, Policy, Refusal, Verifier,
-    head::{self, MAX_TOTAL_LENGTH, SignedHead},
+    head::{self, SignedHead},
     maker::{self, MakeError, Verified},
     tar,
 };
@@ -38,7 +38,7 @@ pub fn check(path: &Path, demands: Demands<'_>, cancel: &Cancel) -> Result<Verif
         // The policy wants a board, and any will do as long as the whole package says the same.
         None => claimed_machine(&mut file).map_err(failed("read"))?,
     };
-    let policy = Policy { machine, security_floor: 0, max_total_length: MAX_TOTAL_LENGTH };
+    let policy = Policy::for_machine(machine);
     let mut reader = Cancellable { file, cancel };
     maker::verify(&mut reader, &Signatures(demands.keys), policy).map_err(|error| match error {
         _ if cancel.is_requested() => Error::Cancelled,

@@ -36,6 +36,13 @@ pub enum Event {
         /// The door the package goes through.
         door: &'static str,
     },
+    /// The BMC runs the package's version already: nothing is sent.
+    UpToDate {
+        /// The slot that runs.
+        slot: &'static str,
+        /// The version.
+        version: String,
+    },
     /// The BMC was asked to enter DFU mode.
     Detach,
     /// It is back in DFU mode.

@@ -13,8 +13,11 @@ use std::{
 };
 
 use inband_dfu::host::{End, Error as DfuError, InterfaceMode};
-use inband_package::{Refusal, maker::Verified};
-use inband_session::{Door, DoorState, ResultCode, SessionState, status::StatusPage};
+use inband_package::{Refusal, Rule, Running, maker::Verified};
+use inband_session::{
+    Door, DoorState, ResultCode, SessionState,
+    status::{FirmwarePage, StatusPage},
+};
 
 use self::{
     enter::BACK_LIMIT,
@@ -52,6 +55,10 @@ pub struct Plan<'a> {
     pub keys: Option<&'a PublicKeys>,
     /// Wait so long until the BMC runs the new firmware.
     pub wait: Option<Duration>,
+    /// Refused, nothing is sent to a BMC that runs the package's version already, and that is no error.
+    pub same_version: Rule,
+    /// Refused, a package that is older than what the BMC runs is an error.
+    pub downgrade: Rule,
 }
 
 /// A package that was checked, and the BMC it is for.
@@ -62,7 +69,8 @@ pub struct Prepared {
     pub bmc: Bmc,
 }
 
-/// Checks the package and whether this BMC would take it. Nothing is changed.
+/// Checks the package and whether this BMC would take it. Nothing is changed. `None` if there is nothing to do: the BMC runs
+/// this version already.
 ///
 /// # Errors
 /// [`Error::BadPackage`], [`Error::File`], [`Error::Refused`], those of asking the BMC, and those of `find`.
@@ -71,7 +79,7 @@ pub fn prepare(
     find: impl FnOnce() -> Result<Bmc, Error>,
     listener: &mut dyn Listener,
     cancel: &Cancel,
-) -> Result<Prepared, Error> {
+) -> Result<Option<Prepared>, Error> {
     let contents = check(&plan.package, Demands { keys: plan.keys, machine: None }, cancel)?;
     listener.event(&Event::Package {
         machine: contents.head.machine.clone(),
@@ -91,13 +99,21 @@ pub fn prepare(
         version: version_in(&firmware, status.running),
         door: "dfu",
     });
-    allowed(&plan.package, &contents, &bmc, &status)?;
-    Ok(Prepared { contents, bmc })
+    for_this_bmc(&plan.package, &contents, &bmc, &status)?;
+    if !worth_sending(plan, &contents, &bmc, &status, &firmware)? {
+        let version = contents.index.version;
+        listener.event(&Event::UpToDate { slot: status.running.name(), version });
+        return Ok(None);
+    }
+    takes_packages(&bmc, &status)?;
+    Ok(Some(Prepared { contents, bmc }))
 }
 
-/// Refuses what the BMC would refuse anyway. It checks all of this again, and only its word counts: this spares the user the way
-/// there and back.
-fn allowed(path: &Path, contents: &Verified, bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
+// The BMC checks all of the following again, where it is a matter of refusing, and only its word counts: this spares the user
+// the way there and back.
+
+/// Refuses a package that this BMC will never take.
+fn for_this_bmc(path: &Path, contents: &Verified, bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
     if contents.head.machine != bmc.machine {
         let refusal =
             Refusal::WrongMachine { expected: bmc.machine.clone(), found: contents.head.machine.clone() };
@@ -107,6 +123,38 @@ fn allowed(path: &Path, contents: &Verified, bmc: &Bmc, status: &StatusPage) -> 
         let found = contents.index.security_version;
         return Err(refused(path, &Refusal::OldSecurityVersion { floor: status.floor, found }));
     }
+    Ok(())
+}
+
+/// Whether what runs leaves anything to do.
+fn worth_sending(
+    plan: &Plan<'_>,
+    contents: &Verified,
+    bmc: &Bmc,
+    status: &StatusPage,
+    firmware: &[FirmwarePage; 2],
+) -> Result<bool, Error> {
+    let page = &firmware[usize::from(status.running.number())];
+    let running = Running {
+        version: page.version.to_string(),
+        security_version: page.security_version,
+        bcd_device: page.bcd_device,
+    };
+    if plan.same_version == Rule::Refuse && running.is_same(&contents.index) {
+        // On trial it may still be given up, so it is too early to say that all is done.
+        if status.on_trial {
+            return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::OnTrial });
+        }
+        return Ok(false);
+    }
+    if plan.downgrade == Rule::Refuse && running.is_newer_than(&contents.index) {
+        return Err(refused(&plan.package, &running.downgrade(&contents.index)));
+    }
+    Ok(true)
+}
+
+/// Whether the BMC takes packages as it stands.
+fn takes_packages(bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
     let refused = |code| Err(Error::Refused { place: bmc.place.clone(), code });
     if bmc.mode() == InterfaceMode::Runtime && status.door_state(Door::Dfu) == DoorState::Shut {
         return refused(ResultCode::DoorShut);

@@ -100,6 +100,10 @@ impl<'a> Show<'a> {
                 serial.as_deref().map_or_else(|| "-".to_owned(), shown),
                 shown(version),
             )),
+            Event::UpToDate { slot, version } => self.output.text(format_args!(
+                "up to date: version {} runs already, from slot {slot}; nothing was sent (--allow-same sends it again)",
+                shown(version)
+            )),
             Event::Detach => self.output.note("asking the BMC to enter DFU mode"),
             Event::DfuMode { after_ms } => {
                 self.output

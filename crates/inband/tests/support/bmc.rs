@@ -8,11 +8,12 @@ use std::{
 };
 
 use inband::demo::VirtualBmc;
+use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Region, SignatureKind, Signatures,
-    Store, Usb, When,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Policy, Region, SignatureKind,
+    Signatures, Store, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run};
@@ -37,11 +38,17 @@ pub(crate) struct Kind {
     pub(crate) door: DoorPolicy,
     pub(crate) activate: When,
     pub(crate) conformance: Conformance,
+    pub(crate) same_version: Rule,
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self { door: DoorPolicy::Always, activate: When::Reboot, conformance: Conformance::Lenient }
+        Self {
+            door: DoorPolicy::Always,
+            activate: When::Reboot,
+            conformance: Conformance::Lenient,
+            same_version: Rule::Accept,
+        }
     }
 }
 
@@ -101,8 +108,9 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
             busid: "1-1".into(),
         },
         signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![SignatureKind::Ed25519] },
+        policy: Policy { same_version: kind.same_version, ..Policy::default() },
         store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT, trial_boots: 3 },
-        regions: vec![Region { member: "image-bmc".into(), offset: 0, size: SLOT }],
+        regions: vec![Region::new("image-bmc", 0, SLOT)],
         doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance } },
         activation: Activation { when: kind.activate },
     }

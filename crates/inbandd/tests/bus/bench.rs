@@ -13,7 +13,7 @@ use inband_dfu::{
     table::Mode,
     wire::{DETACH_TIMEOUT_MS, Request, State, Status, StatusReply},
 };
-use inband_package::{KeyRing, Kind};
+use inband_package::{KeyRing, Kind, Policy};
 use inband_session::{
     Config, Door, DoorPolicy, Limits, Pipeline, ResultCode, Session, SessionState, StoreView, start,
     status::{FIRST_LOG_PAGE, FirmwarePage, LogPage, StatusPage},
@@ -128,7 +128,7 @@ pub(crate) struct Bench {
 }
 
 fn layout() -> Layout {
-    let image = Region { target: "bmc".into(), member: IMAGE.into(), offset: 0, length: SLOT as u64 };
+    let image = Region::new("bmc", IMAGE, 0, SLOT as u64);
     Layout::new(SLOT as u64, vec![image]).unwrap()
 }
 
@@ -172,7 +172,8 @@ impl Bench {
         start::recover(&mut store).unwrap();
         let view = StoreView::of(&store);
         let keys = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
-        let inner = Inline::new(Pipeline::new(store, keys, MACHINE.into(), MAX_PACKAGE));
+        let policy = Policy { max_total_length: MAX_PACKAGE, ..Policy::for_machine(MACHINE.into()) };
+        let inner = Inline::new(Pipeline::new(store, keys, policy));
         let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
         let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
         let session =

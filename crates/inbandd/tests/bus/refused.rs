@@ -8,12 +8,13 @@ use inband_dfu::{
 };
 use inband_package::maker::PrivateKey;
 use inband_session::{Door, ResultCode, SessionState};
-use inband_store::{Slot, SlotState, medium::MediumErrorKind, memory::Loss};
+use inband_store::{Options, Slot, SlotState, medium::MediumErrorKind, memory::Loss};
 use inband_usb::HostError;
 
 use crate::{
     bench::{
-        Bench, FACTORY, FLOOR, MAX_PACKAGE, SLOT, Setting, block, command, dnload, get_status, new_store,
+        Bench, FACTORY, FLOOR, MAX_PACKAGE, SLOT, Setting, block, boot_and_die, command, dnload, get_status,
+        new_store,
     },
     package::{Package, key},
 };
@@ -89,6 +90,12 @@ fn bad_packages() -> Vec<Bad> {
         early(
             "no region",
             Package { member: "image-other".into(), ..good() }.bytes(),
+            ResultCode::UnmappedMember,
+            Status::ErrFile,
+        ),
+        early(
+            "an unknown target",
+            Package { targets: vec!["bmc".into(), "bios".into()], ..good() }.bytes(),
             ResultCode::UnmappedMember,
             Status::ErrFile,
         ),
@@ -296,6 +303,22 @@ fn the_security_floor_is_the_one_that_was_confirmed() {
     assert!(bench.update(&older.bytes()).is_err());
     bench.assert_session(SessionState::Failed, ResultCode::OldSecurityVersion);
     assert_eq!(bench.update(&newer.bytes()), Ok(End::Idle));
+}
+
+/// A firmware that is given up has not raised the floor, and what is older than it is taken by the door.
+#[test]
+fn the_security_floor_is_not_that_of_firmware_that_was_given_up() {
+    let bench = Bench::new();
+    let newer = Package { security_version: FLOOR + 2, ..Package::new(0x0200, 20_000) };
+    bench.update(&newer.bytes()).unwrap();
+    let mut medium = bench.kill();
+    for _ in 0..Options::default().boots {
+        medium = boot_and_die(medium);
+    }
+    let bench = Bench::boot(Setting::default(), medium);
+    bench.assert_session(SessionState::RolledBack, ResultCode::RolledBack);
+    assert_eq!(bench.status().floor, FLOOR);
+    bench.assert_updatable();
 }
 
 #[test]

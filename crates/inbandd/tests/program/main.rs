@@ -13,6 +13,7 @@ mod remote;
 
 mod full;
 mod kill;
+mod policy;
 mod refusals;
 mod running;
 mod usage;

@@ -114,6 +114,19 @@ fn a_configuration_with_a_mistake_in_it() {
             format!("{good}\n[[region]]\nmember = \"more\"\noffset = 1000\nsize = 1\n"),
             &["\"image-bmc\"", "\"more\"", "overlap"],
         ),
+        (
+            format!("{good}\n[[region]]\ntarget = \"bios\"\nmember = \"rom\"\noffset = 1000\nsize = 1\n"),
+            &["\"image-bmc\"", "\"rom\"", "overlap"],
+        ),
+        (format!("{good}policy = \"keep\"\n"), &["line 21", "\"keep\"", "\"preserve\""]),
+        (format!("{good}policy = \"preserve\"\n"), &["no region with the policy replace"]),
+        (format!("{good}target = \"\"\n"), &["region.target", "1 to 16"]),
+        (format!("{good}target = \"a-name-too-long-x\"\n"), &["region.target", "1 to 16"]),
+        (replaced("member = \"image-bmc\"", "member = \"image bmc\""), &["region.member", "1 to 99"]),
+        (format!("{good}[policy]\nsame_version = \"never\"\n"), &["\"never\"", "\"refuse\""]),
+        (format!("{good}[policy]\ndowngrade = true\n"), &["expected a string"]),
+        (format!("{good}[policy]\nfloor = 0\n"), &["unknown field `floor`"]),
+        (format!("{good}[policy]\ncompatible = [\"a b\"]\n"), &["policy.compatible", "\"a b\""]),
     ];
     let home = Home::with_store();
     for (text, words) in cases {

@@ -50,6 +50,8 @@ fn a_wrong_command_line_is_answered_with_what_is_wrong() {
         (&["init", "--bcd-device", "65536"], "65536"),
         (&["init", "--bcd-device", "0x10000"], "65536"),
         (&["init", "--bcd-device", "one"], "one"),
+        (&["init", "--bcd-device", "0x01ab"], "0x01ab"),
+        (&["init", "--bcd-device", "10"], "0x000a"),
         (&["init", "--security-version", "-1"], "-1"),
         (&["init", "--security-version", "4294967296"], "4294967296"),
         (&["init", "--firmware-version", "a b"], "a b"),

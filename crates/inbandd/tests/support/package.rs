@@ -26,6 +26,10 @@ pub(crate) struct Package {
     pub(crate) bcd_device: u16,
     pub(crate) member: String,
     pub(crate) image: Vec<u8>,
+    pub(crate) compatible: Vec<String>,
+    pub(crate) targets: Vec<String>,
+    /// Images behind the first one, by name.
+    pub(crate) more: Vec<(String, Vec<u8>)>,
 }
 
 impl Package {
@@ -38,6 +42,9 @@ impl Package {
             bcd_device: version,
             member: IMAGE.into(),
             image: noise(length, u64::from(version)),
+            compatible: Vec::new(),
+            targets: vec!["bmc".into()],
+            more: Vec::new(),
         }
     }
 
@@ -49,23 +56,25 @@ impl Package {
     pub(crate) fn signed_by(&self, key: &PrivateKey) -> Vec<u8> {
         let options = PackOptions {
             machine: self.machine.clone(),
-            compatible: Vec::new(),
+            compatible: self.compatible.clone(),
             version: self.version.clone(),
             security_version: self.security_version,
             bcd_device: self.bcd_device,
-            targets: vec!["bmc".into()],
+            targets: self.targets.clone(),
             mtime: 0,
             compression: None,
             signers: vec![key.public().unwrap().signature_entry()],
         };
-        let input = Input {
-            name: self.member.clone(),
+        let input = |name: &str, image: &[u8]| Input {
+            name: name.into(),
             kind: MemberKind::Image,
             target: 0,
-            source: Source::Bytes(self.image.clone()),
+            source: Source::Bytes(image.to_vec()),
         };
+        let mut inputs = vec![input(&self.member, &self.image)];
+        inputs.extend(self.more.iter().map(|(name, image)| input(name, image)));
         let mut file = Cursor::new(Vec::new());
-        pack(&options, &[input], &mut file).unwrap();
+        pack(&options, &inputs, &mut file).unwrap();
         sign(&mut file, key).unwrap();
         file.into_inner()
     }

@@ -9,7 +9,7 @@ use std::vec::Vec;
 use super::MakeError;
 use super::sign::is_empty;
 use crate::digest::Digest;
-use crate::head::{self, Head, HeadError, MAX_TOTAL_LENGTH, SignedHead};
+use crate::head::{self, Head, HeadError, SignedHead};
 use crate::index::Index;
 use crate::policy::Policy;
 use crate::reader::{Error, Reader, Sink};
@@ -77,8 +77,7 @@ pub fn verify(package: &mut impl Read, keys: &impl Verifier, policy: Policy) -> 
 /// [`MakeError::Refused`] if there is no readable head; [`MakeError::Package`].
 pub fn inspect(package: &mut impl Read) -> Result<Inspection, MakeError> {
     let found = read_head(package)?;
-    let policy =
-        Policy { machine: found.head.machine.clone(), security_floor: 0, max_total_length: MAX_TOTAL_LENGTH };
+    let policy = Policy::for_machine(found.head.machine.clone());
     let keep = Keep::default();
     let mut reader = Reader::new(&keep, policy);
     let mut sink = Look::default();

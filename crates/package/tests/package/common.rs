@@ -20,7 +20,7 @@ pub(crate) fn keys() -> KeyRing {
 
 /// The policy of the BMC that the tests' packages are for.
 pub(crate) fn policy() -> Policy {
-    Policy { machine: "evb-ast2600".into(), security_floor: 3, max_total_length: 64 << 20 }
+    Policy { security_floor: 3, max_total_length: 64 << 20, ..Policy::for_machine("evb-ast2600".into()) }
 }
 
 pub(crate) fn options() -> PackOptions {

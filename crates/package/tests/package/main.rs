@@ -13,6 +13,7 @@ mod index;
 mod maker;
 mod order;
 mod peers;
+mod policy;
 mod programs;
 mod ring;
 mod signers;

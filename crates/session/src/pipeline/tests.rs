@@ -16,6 +16,7 @@ use inband_store::{Firmware, Layout, Options, Region, SlotState};
 use super::*;
 
 mod cut;
+mod policy;
 
 const SLOT: usize = 256 * 1024;
 const KERNEL: (u64, u64) = (0, 100 * 1024);
@@ -50,33 +51,13 @@ impl Package {
         kernel: Vec<u8>,
         rofs: Vec<u8>,
     ) -> Self {
-        let input = |name: &str, kind, bytes: &[u8]| Input {
-            name: name.to_string(),
-            kind,
-            target: 0,
-            source: Source::Bytes(bytes.to_vec()),
-        };
-        let options = PackOptions {
-            machine: machine.to_string(),
-            compatible: vec![],
-            version: version.to_string(),
-            security_version,
-            bcd_device: 0x0200,
-            targets: vec!["bmc".to_string()],
-            mtime: 0,
-            compression: None,
-            signers: vec![key().public().unwrap().signature_entry()],
-        };
+        let options = PackOptions { machine: machine.to_string(), ..options(version, security_version) };
         let inputs = [
             input("MANIFEST", MemberKind::Metadata, b"purpose=bmc\n"),
             input(kernel_name, MemberKind::Image, &kernel),
             input("rofs", MemberKind::Image, &rofs),
         ];
-        let mut bytes = Vec::new();
-        let packed = pack(&options, &inputs, &mut bytes).unwrap();
-        // Header and head, then the signature's header.
-        bytes[1536..1600].copy_from_slice(&key().sign(&signed_bytes(&packed.head_bytes)));
-        Self { bytes, version, kernel, rofs }
+        Self { bytes: signed(&options, &inputs), version, kernel, rofs }
     }
 
     /// Whether the regions of a slot hold this firmware, to the last byte.
@@ -88,6 +69,33 @@ impl Package {
         };
         holds(KERNEL, &self.kernel) && holds(ROFS, &self.rofs)
     }
+}
+
+fn options(version: &str, security_version: u32) -> PackOptions {
+    PackOptions {
+        machine: "board".to_string(),
+        compatible: vec![],
+        version: version.to_string(),
+        security_version,
+        bcd_device: 0x0200,
+        targets: vec!["bmc".to_string()],
+        mtime: 0,
+        compression: None,
+        signers: vec![key().public().unwrap().signature_entry()],
+    }
+}
+
+fn input(name: &str, kind: MemberKind, bytes: &[u8]) -> Input {
+    Input { name: name.to_string(), kind, target: 0, source: Source::Bytes(bytes.to_vec()) }
+}
+
+/// Packs and signs.
+fn signed(options: &PackOptions, inputs: &[Input]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let packed = pack(options, inputs, &mut bytes).unwrap();
+    // Header and head, then the signature's header.
+    bytes[1536..1600].copy_from_slice(&key().sign(&signed_bytes(&packed.head_bytes)));
+    bytes
 }
 
 fn noise(mut state: u32, length: usize) -> Vec<u8> {
@@ -120,21 +128,25 @@ fn medium() -> MemoryMedium {
 }
 
 fn layout() -> Layout {
-    let region = |member: &str, (offset, length)| Region {
-        target: "bmc".to_string(),
-        member: member.to_string(),
-        offset,
-        length,
-    };
+    let region = |member: &str, (offset, length)| Region::new("bmc", member, offset, length);
     Layout::new(SLOT as u64, vec![region("kernel", KERNEL), region("rofs", ROFS)]).unwrap()
+}
+
+fn policy() -> Policy {
+    Policy { max_total_length: 1 << 20, ..Policy::for_machine("board".to_string()) }
 }
 
 /// The daemon starts on this medium; the machine has not.
 fn start_daemon(medium: MemoryMedium) -> Result<Line, StoreError> {
-    let mut store = Store::open(medium, layout(), Options::default())?;
+    start_with(medium, layout(), policy())
+}
+
+/// The same with another configuration.
+fn start_with(medium: MemoryMedium, layout: Layout, policy: Policy) -> Result<Line, StoreError> {
+    let mut store = Store::open(medium, layout, Options::default())?;
     start::recover(&mut store)?;
     let ring = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
-    Ok(Pipeline::new(store, ring, "board".to_string(), 1 << 20))
+    Ok(Pipeline::new(store, ring, policy))
 }
 
 fn line() -> Line {

@@ -24,8 +24,7 @@ fn create(path: &Path) -> FileMedium {
 }
 
 fn layout() -> Layout {
-    let (target, member) = ("bmc".to_string(), "image".to_string());
-    Layout::new(SLOT, vec![Region { target, member, offset: 0, length: SLOT }]).unwrap()
+    Layout::new(SLOT, vec![Region::new("bmc", "image", 0, SLOT)]).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use inband_package::{Digest, Index, Refusal};
 use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
-use crate::layout::{Layout, Region};
+use crate::layout::{Layout, Region, RegionPolicy};
 use crate::medium::Medium;
 use crate::record::{Slot, SlotRecord, SlotState};
 use crate::text::Text;
@@ -29,33 +29,25 @@ pub(super) struct Plan {
     head: [u8; 16],
     /// The regions, in the order of the layout.
     regions: Vec<Region>,
-    /// For each member of the index, which of the regions it goes to; `None` for one that is not written. Each region has
-    /// a member.
+    /// For each member of the index, which of the regions it goes to; `None` for one that is not written. Each region
+    /// that is replaced has a member, and no other region has.
     places: Vec<Option<usize>>,
 }
 
 impl Plan {
-    /// Finds a region for each image of the index, and an image for each region: with half a package, however well signed, a
-    /// host could start a slot that cannot run, again and again.
+    /// Finds a region for each image of the index, and an image for each region that is to be replaced: with half a package,
+    /// however well signed, a host could start a slot that cannot run, again and again.
     pub(super) fn new(layout: &Layout, index: &Index, head: &Digest) -> Result<Self, Refusal> {
+        if let Some(target) = index.targets.iter().find(|target| !layout.has_target(target)) {
+            return Err(Refusal::UnmappedTarget { target: target.clone() });
+        }
         let place = |member: &Member| match member.kind {
             MemberKind::Metadata => Ok(None),
-            MemberKind::Image => {
-                let target = index.targets.get(usize::from(member.target));
-                let place = target
-                    .and_then(|target| layout.find(target, &member.name))
-                    .ok_or_else(|| Refusal::UnmappedMember { member: member.name.clone() })?;
-                let limit = layout.regions()[place].length;
-                if member.length > limit {
-                    let member_name = Some(member.name.clone());
-                    return Err(Refusal::TooLarge { member: member_name, length: member.length, limit });
-                }
-                Ok(Some(place))
-            }
+            MemberKind::Image => place_image(layout, index, member),
         };
         let places = index.members.iter().map(place).collect::<Result<Vec<_>, _>>()?;
         for (number, region) in layout.regions().iter().enumerate() {
-            if !places.contains(&Some(number)) {
+            if region.policy == RegionPolicy::Replace && !places.contains(&Some(number)) {
                 return Err(Refusal::MissingMember { member: region.member.clone() });
             }
         }
@@ -69,6 +61,7 @@ impl Plan {
             bcd_device: self.index.bcd_device,
             security_version: self.index.security_version,
             head: self.head,
+            // Nothing is cut: the field holds the longest version there is, and versions to come are compared with it.
             version: Text::cut(&self.index.version),
             door,
             pending: session,
@@ -149,6 +142,26 @@ impl Plan {
         let placed = self.index.members.iter().zip(&self.places);
         placed.filter_map(|(member, place)| Some((&self.regions[(*place)?], member)))
     }
+}
+
+/// Which region an image goes to; `None` if its region keeps what it holds.
+fn place_image(layout: &Layout, index: &Index, member: &Member) -> Result<Option<usize>, Refusal> {
+    let name = || member.name.clone();
+    let target = index.targets.get(usize::from(member.target));
+    let place = target
+        .and_then(|target| layout.find(target, &member.name))
+        .ok_or_else(|| Refusal::UnmappedMember { member: name() })?;
+    let region = &layout.regions()[place];
+    let place = match region.policy {
+        RegionPolicy::Replace => Some(place),
+        RegionPolicy::Preserve => None,
+        RegionPolicy::Refuse => return Err(Refusal::RefusedMember { member: name() }),
+    };
+    if member.length > region.length {
+        let (length, limit) = (member.length, region.length);
+        return Err(Refusal::TooLarge { member: Some(name()), length, limit });
+    }
+    Ok(place)
 }
 
 /// Calls `each` with offset and length of the pieces, none longer than `most`, that make up the bytes from `at` to `end`.

@@ -9,6 +9,8 @@ use crate::layout::Region;
 use crate::medium::MediumErrorKind;
 use crate::memory::{Loss, MemoryMedium, Operation};
 
+mod regions;
+
 const SLOT: usize = 4096;
 const STAGED: Ending = Ending { state: 5, result: 1 };
 const DONE: Ending = Ending { state: 8, result: 1 };
@@ -19,13 +21,9 @@ const HEAD: Digest = [7; 32];
 const INDEX_BYTES: &[u8] = b"as it came";
 
 fn layout() -> Layout {
-    let region = |member: &str, offset, length| Region {
-        target: "bmc".to_string(),
-        member: member.to_string(),
-        offset,
-        length,
-    };
-    Layout::new(SLOT as u64, vec![region("kernel", 0, 1000), region("rofs", 1024, 3000)]).unwrap()
+    let kernel = Region::new("bmc", "kernel", 0, 1000);
+    let rofs = Region::new("bmc", "rofs", 1024, 3000);
+    Layout::new(SLOT as u64, vec![kernel, rofs]).unwrap()
 }
 
 fn medium() -> MemoryMedium {
@@ -62,6 +60,7 @@ fn member(name: &str, kind: MemberKind, bytes: &[u8]) -> Member {
     }
 }
 
+#[derive(Clone)]
 struct Package {
     index: Index,
     members: Vec<Vec<u8>>,
@@ -329,7 +328,7 @@ fn a_member_must_fit_its_region_and_its_target() {
     assert_eq!(prepare(&mut store, &package("2", 3, &[0; 1001], &[])), Err(StoreError::Refused(too_large)));
     let mut other_target = sample();
     other_target.index.targets = vec!["bios".to_string()];
-    let unmapped = Refusal::UnmappedMember { member: "kernel".to_string() };
+    let unmapped = Refusal::UnmappedTarget { target: "bios".to_string() };
     assert_eq!(prepare(&mut store, &other_target), Err(StoreError::Refused(unmapped)));
     // A refused index can be followed by no other step than the end, or another index.
     assert_eq!(prepare(&mut store, &package("2", 3, &[0; 1000], &[])), Ok(()));
@@ -385,6 +384,40 @@ fn the_floor_rises_with_the_confirmation_and_not_before() {
     assert_eq!(store.boot(), Ok(Slot::A));
     store.confirm(DONE).unwrap();
     assert_eq!(store.record().floor, 5);
+}
+
+#[test]
+fn the_floor_stays_where_nothing_is_confirmed() {
+    // Staged and taken back by another package.
+    let mut store = store();
+    update(&mut store, 1, &package("9", 9, &[1], &[])).unwrap();
+    update(&mut store, 2, &package("3", 3, &[2], &[])).unwrap();
+    assert_eq!(store.record().floor, 2);
+    // Staged, and the machine restarts without anybody who confirms; then it is given up.
+    update(&mut store, 3, &package("9", 9, &[1], &[])).unwrap();
+    for _ in 0..3 {
+        assert_eq!(store.boot(), Ok(Slot::B));
+        assert_eq!(store.record().floor, 2);
+    }
+    assert_eq!(store.boot(), Ok(Slot::A));
+    assert_eq!((store.record().floor, store.record().slot(Slot::B).state), (2, SlotState::Invalid));
+    // What was confirmed before is not on trial, so nothing can be confirmed once more.
+    assert_eq!(store.confirm(DONE), Err(StoreError::NotOnTrial));
+    assert_eq!(store.record().floor, 2);
+    // Nor does a restart of the daemon, or a power cut, make anything of it.
+    let mut medium = store.into_medium();
+    medium.power_cycle(Loss::All);
+    assert_eq!(open(medium).record().floor, 2);
+}
+
+#[test]
+fn the_record_holds_the_longest_version_there_is() {
+    let mut store = store();
+    let version = "v".repeat(inband_package::index::MAX_VERSION - 1) + "1";
+    update(&mut store, 1, &package(&version, 3, &[1], &[])).unwrap();
+    assert_eq!(store.record().slot(Slot::B).version.as_str(), version);
+    let store = open(store.into_medium());
+    assert_eq!(store.record().slot(Slot::B).version.as_str(), version);
 }
 
 #[test]
@@ -476,8 +509,7 @@ fn a_store_without_a_record_is_not_opened() {
 #[test]
 fn a_chunk_longer_than_a_piece_is_written_and_read_back() {
     let length = 3 * PIECE + 5;
-    let region =
-        Region { target: "bmc".to_string(), member: "big".to_string(), offset: 3, length: length as u64 + 9 };
+    let region = Region::new("bmc", "big", 3, length as u64 + 9);
     let layout = Layout::new(4 * PIECE as u64, vec![region]).unwrap();
     let mut medium = MemoryMedium::new(4 * PIECE);
     Store::create(&mut medium, &Firmware { version: Text::EMPTY, bcd_device: 0, security_version: 0 })

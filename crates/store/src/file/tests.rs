@@ -1,4 +1,3 @@
-use alloc::string::ToString;
 use alloc::vec;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

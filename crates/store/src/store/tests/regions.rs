@@ -171,3 +171,58 @@ fn each_target_has_its_regions() {
     more.index.targets.push("cpld".to_string());
     assert_refused(&mut store, &more, Refusal::UnmappedTarget { target: "cpld".to_string() });
 }
+
+/// What docs/spec/store.md, 5, says of a package with these images, in the order of [`NAMES`], none of which is too long.
+fn verdict(policies: [RegionPolicy; 4], brings: [bool; 4]) -> Result<(), Refusal> {
+    let first = |policy, brought| {
+        let matches = |at: &usize| policies[*at] == policy && brings[*at] == brought;
+        (0..4).find(matches).map(|at| NAMES[at].to_string())
+    };
+    if let Some(member) = first(RegionPolicy::Refuse, true) {
+        return Err(Refusal::RefusedMember { member });
+    }
+    match first(RegionPolicy::Replace, false) {
+        Some(member) => Err(Refusal::MissingMember { member }),
+        None => Ok(()),
+    }
+}
+
+/// Each policy for each region, with each choice of images.
+#[test]
+fn of_all_layouts_and_packages_only_what_is_replaced_is_written() {
+    const POLICIES: [RegionPolicy; 3] = [RegionPolicy::Replace, RegionPolicy::Preserve, RegionPolicy::Refuse];
+    let (mut taken, mut refused) = (0, 0);
+    for number in 0..81 {
+        let policies = [1, 3, 9, 27].map(|weight| POLICIES[number / weight % 3]);
+        let regions = NAMES.iter().zip(policies).map(|(name, policy)| Region { policy, ..region(name) });
+        let Ok(layout) = Layout::new(SLOT as u64, regions.collect()) else {
+            assert!(!policies.contains(&RegionPolicy::Replace));
+            continue;
+        };
+        for choice in 0..16 {
+            let brings = [1, 2, 4, 8].map(|bit| choice & bit != 0);
+            let images: Vec<_> =
+                (0..4).filter(|at| brings[*at]).map(|at| (NAMES[at], &[7; 600][..])).collect();
+            let mut store = Store::open(medium(), layout.clone(), Options::default()).unwrap();
+            let result = update(&mut store, 1, &with_images(&images));
+            let expected = verdict(policies, brings);
+            let is_taken = expected.is_ok();
+            assert_eq!(result, expected.map_err(StoreError::Refused), "{policies:?}, {brings:?}");
+            assert!(is_taken || !is_written(&store));
+            let slot = store.medium().slot(Slot::B);
+            for (name, policy) in NAMES.iter().zip(policies) {
+                let now = &slot[span(name)];
+                if is_taken && policy == RegionPolicy::Replace {
+                    assert!(now[..600] == [7; 600] && now[600..] == [0xff; 400], "{name}");
+                } else {
+                    assert!(*now == [0xbb; REGION], "{name}");
+                }
+            }
+            assert_eq!(slot[4000..], [0xbb; SLOT - 4000]);
+            if is_taken { taken += 1 } else { refused += 1 }
+        }
+    }
+    // A region leaves one choice if it is replaced, two if it is preserved, one if it is refused; without `Replace`, 3^4.
+    let all = 65 * 16;
+    assert_eq!((taken, refused), (256 - 81, all - (256 - 81)));
+}

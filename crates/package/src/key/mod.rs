@@ -139,6 +139,10 @@ impl PublicKey {
             ED25519 if algorithm.parameters.is_none() => {
                 let key = bytes.try_into().map_err(|_| WRONG)?;
                 let key = ed25519_dalek::VerifyingKey::from_bytes(key).map_err(|_| WRONG)?;
+                // y + p is taken for y there (RFC 8032, 5.1.3 refuses it): a second form of some keys.
+                if key.to_edwards().compress().as_bytes() != key.as_bytes() {
+                    return Err(WRONG);
+                }
                 if key.is_weak() {
                     return Err(KeyError::Weak);
                 }

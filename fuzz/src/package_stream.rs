@@ -7,7 +7,7 @@
 use inband_package::digest::{Digest, sha256};
 use inband_package::index::Encoding;
 use inband_package::reader::Error;
-use inband_package::{Head, Index, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
+use inband_package::{Head, Index, Policy, Progress, Reader, Refusal, Sink, Verifier, suffix, tar};
 
 /// Any signature will do.
 pub(crate) struct AcceptAll;
@@ -81,15 +81,22 @@ pub(crate) fn run(input: &[u8]) {
     if mend & 1 == 1 {
         mend_index(&mut stream);
     }
-    let whole = read(&[&stream]);
+    let whole = read(Reader::new, &[&stream]);
     let size = usize::from(cut) * 7 + 1;
-    assert_eq!(read(&stream.chunks(size).collect::<Vec<_>>()), whole);
+    assert_eq!(read(Reader::new, &stream.chunks(size).collect::<Vec<_>>()), whole);
+    if !stream.last_chunk().is_some_and(suffix::could_be) {
+        let (checks, _, verdict) = read(Reader::without_suffix, &[&stream]);
+        assert_eq!((checks, verdict), (whole.0, whole.2));
+    }
 }
 
 /// Reads `pieces` and gives the calls, the bytes taken and the verdict.
-fn read(pieces: &[&[u8]]) -> (Checks, u64, Result<(), Refusal>) {
+fn read(
+    reader: fn(AcceptAll, Policy) -> Reader<AcceptAll>,
+    pieces: &[&[u8]],
+) -> (Checks, u64, Result<(), Refusal>) {
     let policy = Policy { security_floor: 1, max_total_length: 1 << 29, ..Policy::for_machine("m".into()) };
-    let mut reader = Reader::new(AcceptAll, policy);
+    let mut reader = reader(AcceptAll, policy);
     let mut checks = Checks::default();
     for piece in pieces {
         match reader.push(piece, &mut checks) {

@@ -1,6 +1,7 @@
 //! The DFU suffix that a stock tool may leave behind a package (DFU 1.1, appendix B), as bytes arrive.
 
-use inband_dfu::suffix::{Crc32, LEN};
+use inband_dfu::suffix::Crc32;
+pub use inband_dfu::suffix::LEN;
 
 /// The suffix's fixed bytes from bcdDFU to bLength: bcdDFU 0100h, the signature "DFU" backwards, 16.
 const FIXED: [u8; 6] = [0x00, 0x01, b'U', b'F', b'D', 16];
@@ -20,6 +21,12 @@ pub struct Suffix {
 /// What follows the archive cannot be, or become, a valid suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotASuffix;
+
+/// Whether the last bytes of a file could be a suffix, as far as can be told without its checksum.
+#[must_use]
+pub fn could_be(end: &[u8; LEN]) -> bool {
+    end[FIXED_OFFSET..CRC_OFFSET] == FIXED
+}
 
 impl Suffix {
     /// Nothing seen yet.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek},
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -118,5 +118,11 @@ impl Read for Cancellable<'_> {
             return Err(io::Error::other("cancelled"));
         }
         self.file.read(buffer)
+    }
+}
+
+impl Seek for Cancellable<'_> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.seek(position)
     }
 }

@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 use core::convert::Infallible;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::string::ToString;
 use std::vec::Vec;
 
@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::reader::{Error, Reader, Sink};
 use crate::refusal::{ArchivePart, Refusal};
 use crate::signature::Verifier;
+use crate::suffix;
 use crate::tar::{self, BLOCK, Block};
 
 /// Bytes read at a time. Most chunks lie whole in one such piece, and the reader then need not copy them.
@@ -59,8 +60,17 @@ impl Inspection {
 ///
 /// # Errors
 /// [`MakeError::Refused`] as the BMC would refuse it; [`MakeError::Package`].
-pub fn verify(package: &mut impl Read, keys: &impl Verifier, policy: Policy) -> Result<Verified, MakeError> {
-    let mut reader = Reader::new(keys, policy);
+pub fn verify(
+    package: &mut (impl Read + Seek),
+    keys: &impl Verifier,
+    policy: Policy,
+) -> Result<Verified, MakeError> {
+    // A stream has to be prepared for a suffix all the way; a file can be looked at from its end.
+    let mut reader = if could_have_suffix(package).map_err(MakeError::Package)? {
+        Reader::new(keys, policy)
+    } else {
+        Reader::without_suffix(keys, policy)
+    };
     let mut sink = Look::default();
     feed(&mut reader, &mut sink, package)?;
     match sink {
@@ -94,6 +104,18 @@ pub fn inspect(package: &mut impl Read) -> Result<Inspection, MakeError> {
         index: sink.begun.map(|begun| begun.index),
         fault,
     })
+}
+
+/// Whether a DFU suffix may stand at the end of the file, which then stands at its beginning.
+fn could_have_suffix(file: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut end = [0; suffix::LEN];
+    if length >= end.len() as u64 {
+        file.seek(SeekFrom::Start(length - end.len() as u64))?;
+        file.read_exact(&mut end)?;
+    }
+    file.rewind()?;
+    Ok(suffix::could_be(&end))
 }
 
 /// Pushes all of `package` through `reader`.

@@ -20,7 +20,7 @@ use crate::index::Index;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::signature::Verifier;
-use crate::suffix::Suffix;
+use crate::suffix::{NotASuffix, Suffix};
 
 /// Takes what a [`Reader`] has checked.
 ///
@@ -118,7 +118,8 @@ pub struct Reader<V> {
     verifier: V,
     policy: Policy,
     received: u64,
-    suffix: Suffix,
+    /// `None` if nothing may follow the archive.
+    suffix: Option<Suffix>,
     state: State,
 }
 
@@ -137,13 +138,18 @@ impl<V: Verifier> Reader<V> {
     /// A reader at the beginning of a package.
     #[must_use]
     pub fn new(verifier: V, policy: Policy) -> Self {
-        Self {
-            verifier,
-            policy,
-            received: 0,
-            suffix: Suffix::new(),
-            state: State::Head(HeadStage::default()),
-        }
+        Self::with(verifier, policy, Some(Suffix::new()))
+    }
+
+    /// The same for a package that is known to have no DFU suffix: any byte behind the archive is refused. It spares
+    /// the suffix's checksum over the whole package, a third of the reading where hashing is done by hardware.
+    #[must_use]
+    pub fn without_suffix(verifier: V, policy: Policy) -> Self {
+        Self::with(verifier, policy, None)
+    }
+
+    fn with(verifier: V, policy: Policy, suffix: Option<Suffix>) -> Self {
+        Self { verifier, policy, received: 0, suffix, state: State::Head(HeadStage::default()) }
     }
 
     /// Takes the next bytes of the stream: any number of them. How the stream is cut into pushes changes
@@ -176,7 +182,9 @@ impl<V: Verifier> Reader<V> {
         match &self.state {
             State::Head(_) | State::Signatures(_) | State::Index(_) | State::Members(_) => Err(truncated),
             State::Complete(package) => {
-                self.suffix.finish().map_err(|_| Refusal::TrailingBytes { offset: package.head.total_length })
+                let offset = package.head.total_length;
+                let complete = self.suffix.as_ref().map_or(Ok(()), Suffix::finish);
+                complete.map_err(|NotASuffix| Refusal::TrailingBytes { offset })
             }
             State::Failed(refusal) => Err(refusal.clone().unwrap_or(truncated)),
         }
@@ -207,7 +215,7 @@ impl<V: Verifier> Reader<V> {
                 State::Members(stage) => match stage.take(rest, sink)? {
                     Step::Wait(stage) => return self.wait(State::Members(stage), input),
                     Step::Next(package) => {
-                        self.suffix.archive(&input[..input.len() - rest.len()]);
+                        self.checksum(&input[..input.len() - rest.len()]);
                         sink.end().map_err(Error::Sink)?;
                         self.state = State::Complete(package);
                     }
@@ -215,7 +223,9 @@ impl<V: Verifier> Reader<V> {
                 State::Complete(package) => {
                     while rest.len() > 0 {
                         let offset = package.head.total_length;
-                        self.suffix.push(rest.take(1)).map_err(|_| Refusal::TrailingBytes { offset })?;
+                        let byte = rest.take(1);
+                        let taken = self.suffix.as_mut().map_or(Err(NotASuffix), |suffix| suffix.push(byte));
+                        taken.map_err(|NotASuffix| Refusal::TrailingBytes { offset })?;
                     }
                     self.state = State::Complete(package);
                     return Ok(Progress::Complete);
@@ -230,9 +240,16 @@ impl<V: Verifier> Reader<V> {
 
     /// All of `input` belonged to the archive, and `state` needs more.
     fn wait<E>(&mut self, state: State, input: &[u8]) -> Result<Progress, Error<E>> {
-        self.suffix.archive(input);
+        self.checksum(input);
         self.state = state;
         Ok(Progress::More)
+    }
+
+    /// Takes bytes of the archive for the suffix that may follow it.
+    fn checksum(&mut self, archive: &[u8]) {
+        if let Some(suffix) = &mut self.suffix {
+            suffix.archive(archive);
+        }
     }
 }
 

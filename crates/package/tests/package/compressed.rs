@@ -45,7 +45,7 @@ fn package() -> &'static [u8] {
 }
 
 fn index_of(package: &[u8]) -> Index {
-    verify(&mut &package[..], &keys(), policy()).unwrap().index
+    verify(&mut Cursor::new(package), &keys(), policy()).unwrap().index
 }
 
 fn zstd_chunks(member: &Member) -> usize {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 
+use inband_dfu::suffix::Suffix;
 use inband_package::head::{HeadError, SignatureEntry};
 use inband_package::index::{IndexError, MemberKind};
 use inband_package::key::{KeyError, KeyHalf};
@@ -14,7 +15,7 @@ use inband_package::maker::{
 use inband_package::signature::{Hash, RsaPadding};
 use inband_package::{Kind, PublicKey, Refusal, Scheme};
 
-use crate::common::{image, key, keys, noise, options, package_of, policy, small_package};
+use crate::common::{image, key, keys, noise, options, package_of, policy, read, small_package};
 
 /// Packs without signing.
 fn packed(options: &PackOptions, inputs: &[Input]) -> Result<Vec<u8>, MakeError> {
@@ -114,7 +115,7 @@ fn a_package_is_signed_in_place() {
     let after = file.into_inner();
     assert_eq!(after[..1536], before[..1536]);
     assert_eq!(after[1600..], before[1600..]);
-    let verified = verify(&mut after.as_slice(), &keys(), policy()).unwrap();
+    let verified = verify(&mut Cursor::new(&after), &keys(), policy()).unwrap();
     assert_eq!(verified.index.members[0].name, "image-bmc");
     assert_eq!(verified.head.total_length, after.len() as u64);
 }
@@ -207,11 +208,11 @@ fn inspection_shows_what_is_there_and_what_is_wrong() {
 fn verification_refuses_as_a_bmc_would() {
     let mut package = small_package();
     package[1536] ^= 1;
-    let error = verify(&mut package.as_slice(), &keys(), policy()).unwrap_err();
+    let error = verify(&mut Cursor::new(&package), &keys(), policy()).unwrap_err();
     assert!(matches!(error, MakeError::Refused(Refusal::BadSignature { .. })));
-    let error = verify(&mut &small_package()[..3000], &keys(), policy()).unwrap_err();
+    let error = verify(&mut Cursor::new(&small_package()[..3000]), &keys(), policy()).unwrap_err();
     assert!(matches!(error, MakeError::Refused(Refusal::Truncated { received: 3000, .. })));
-    let error = verify(&mut [].as_slice(), &keys(), policy()).unwrap_err();
+    let error = verify(&mut Cursor::new([]), &keys(), policy()).unwrap_err();
     assert!(matches!(error, MakeError::Refused(Refusal::Truncated { received: 0, total: None })));
 }
 
@@ -256,4 +257,32 @@ fn signatures_are_missing_until_they_are_made() {
     sign(&mut file, &key()).unwrap();
     assert_eq!(missing(&mut file).unwrap(), []);
     assert!(missing(&mut Cursor::new(b"no package".to_vec())).is_err());
+}
+
+#[test]
+fn the_end_of_a_file_is_judged_as_that_of_a_stream() {
+    // Which end decides whether a checksum over the whole file is computed.
+    let package = small_package();
+    let mut suffixed = package.clone();
+    Suffix { vendor: 1, product: 2, device: 3 }.append(&mut suffixed);
+    let suffix = &suffixed[package.len()..];
+    let mut ends = vec![vec![0], vec![0; 16], suffix.repeat(2), [suffix, &[0]].concat(), b"UFD\x10".to_vec()];
+    ends.extend((0..=suffix.len()).map(|length| suffix[..length].to_vec()));
+    ends.extend((0..suffix.len()).map(|at| {
+        let mut changed = suffix.to_vec();
+        changed[at] ^= 1;
+        changed
+    }));
+    let mut taken = 0;
+    for end in ends {
+        let file = [&package[..], &end].concat();
+        let verdict = match verify(&mut Cursor::new(&file), &keys(), policy()) {
+            Ok(_) => Ok(()),
+            Err(MakeError::Refused(refusal)) => Err(refusal),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(verdict, read(&file).1, "{end:x?}");
+        taken += usize::from(verdict.is_ok());
+    }
+    assert_eq!(taken, 2);
 }

@@ -112,7 +112,7 @@ fn signatures_of_every_scheme_are_attached_and_accepted() {
             let package = file.into_inner();
             assert_eq!(package.len(), before.len());
             let ring = KeyRing::new(vec![kind], vec![key]).unwrap();
-            verify(&mut package.as_slice(), &ring, policy()).unwrap();
+            verify(&mut Cursor::new(&package), &ring, policy()).unwrap();
         }
     }
 }
@@ -312,7 +312,7 @@ fn openssl_verifies_our_p384_signatures_and_reads_our_keys() {
 }
 
 fn verify_in(package: &[u8], ring: &KeyRing) {
-    verify(&mut &package[..], ring, policy()).unwrap();
+    verify(&mut Cursor::new(package), ring, policy()).unwrap();
 }
 
 #[test]

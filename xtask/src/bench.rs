@@ -1,19 +1,27 @@
 //! `cargo xtask bench`: measurements. A task prints what it measured and nothing else.
 
 use std::env::consts::ARCH;
-use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use std::{fs, io};
 
 use crate::program::{self, cargo};
 use crate::task::{self, Task};
 use crate::{Outcome, layout};
 
 mod lab;
+mod tree;
 
 use lab::Lab;
+use tree::Tree;
 
 const TASKS: &[Task] = &[
     Task { name: "size", about: "the daemon as built for a BMC, on disk", run: size },
     Task { name: "memory", about: "the daemon's peak memory, for a small and a large package", run: memory },
+    Task { name: "pack", about: "packing images of 128 MiB, beside SHA-256", run: pack },
+    Task { name: "verify", about: "checking a package of 128 MiB, beside SHA-256", run: verify },
+    Task { name: "chunks", about: "what two squashfs images share when a program has changed", run: chunks },
     Task { name: "speed", about: "plain DFU over USB/IP on loopback, by our host", run: speed },
 ];
 
@@ -84,5 +92,100 @@ fn speed() -> Outcome {
         rate(slowest),
         rate(fastest)
     );
+    Ok(())
+}
+
+/// MiB of the images that packing and verifying are measured with.
+const IMAGE_MIB: u64 = 128;
+
+/// Packing an image that nothing compresses, one as OpenBMC has, and one that compresses well.
+fn pack() -> Outcome {
+    let folder = folder("bench-pack")?;
+    let random = folder.join("random");
+    lab::random(&random, IMAGE_MIB)?;
+    let tree = Tree::copy(folder.join("tree"))?;
+    let squashfs = folder.join("squashfs");
+    tree.image(COMPRESSIONS[0], &squashfs)?;
+    let programs = folder.join("uncompressed");
+    program::run(Command::new("tar").arg("--create").arg("--file").arg(&programs).arg(folder.join("tree")))?;
+    for image in [&squashfs, &programs] {
+        fill(image).map_err(|e| format!("cannot write to {}: {e}", image.display()))?;
+    }
+    rates(|command| command.arg("pack").args([&random, &squashfs, &programs]))
+}
+
+/// Repeats what is in a file until it is as long as the images are.
+fn fill(file: &Path) -> io::Result<()> {
+    let bytes = fs::read(file)?;
+    let length = (IMAGE_MIB * MIB) as usize;
+    fs::write(file, bytes.iter().copied().cycle().take(length).collect::<Vec<u8>>())
+}
+
+/// Verifying in this process, then the programs: `inband verify` and openssl(1).
+fn verify() -> Outcome {
+    let lab = Lab::new()?;
+    let package = lab.package(IMAGE_MIB)?;
+    rates(|command| command.arg("verify").arg(&package).arg(lab.key()))?;
+    let mut contestants = [lab.verify(&package), lab.openssl(&package)];
+    let mut times = [const { Vec::new() }; 2];
+    for _ in 0..RUNS {
+        for (command, times) in contestants.iter_mut().zip(&mut times) {
+            let start = Instant::now();
+            program::output(command)?;
+            times.push(start.elapsed().as_millis());
+        }
+    }
+    for (name, times) in ["inband verify", "openssl dgst -sha256"].iter().zip(&mut times) {
+        times.sort_unstable();
+        println!("  {name:<28} {} ms, the whole program, median of {RUNS}", times[RUNS / 2]);
+    }
+    Ok(())
+}
+
+/// How squashfs compresses: OpenBMC's default first, then what it can be told to.
+const COMPRESSIONS: [&str; 2] = ["xz", "zstd"];
+/// Programs that change, one at a time.
+const PROGRAMS: usize = 5;
+
+/// Builds an image, changes a program, builds again, and compares.
+fn chunks() -> Outcome {
+    let folder = folder("bench-chunks")?;
+    let root = folder.join("tree");
+    let tree = Tree::copy(root.clone())?;
+    let (old, new) = (folder.join("old"), folder.join("new"));
+    let failed = |path: &Path| format!("cannot change {}", path.display());
+    for compression in COMPRESSIONS {
+        tree.image(compression, &old)?;
+        for program in tree.programs(PROGRAMS)? {
+            let before = fs::read(&program).map_err(|e| format!("{}: {e}", failed(&program)))?;
+            let change =
+                |bytes: &[u8]| fs::write(&program, bytes).map_err(|e| format!("{}: {e}", failed(&program)));
+            change(&tree::next_version(&before))?;
+            tree.image(compression, &new)?;
+            change(&before)?;
+            let name = program.strip_prefix(&root).unwrap_or(&program).display();
+            println!("squashfs, {compression}, {name} of {} bytes changed:", before.len());
+            rates(|command| command.arg("chunks").args([&old, &new]))?;
+        }
+    }
+    Ok(())
+}
+
+/// An empty folder of this name in the target folder.
+fn folder(name: &str) -> Outcome<PathBuf> {
+    let folder = layout::target().join(name);
+    let failed = |e: io::Error| format!("cannot make {}: {e}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(failed)?;
+    }
+    fs::create_dir_all(&folder).map_err(failed)?;
+    Ok(folder)
+}
+
+/// Runs the benchmark of the packages' library.
+fn rates(args: impl FnOnce(&mut Command) -> &mut Command) -> Outcome {
+    let mut command = cargo(&["bench", "--quiet", "--package", "inband-package", "--bench", "rates"]);
+    args(command.arg("--"));
+    print!("{}", program::output(&mut command)?);
     Ok(())
 }

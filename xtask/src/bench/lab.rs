@@ -45,11 +45,7 @@ impl Lab {
     pub(super) fn package(&self, mib: u64) -> Outcome<PathBuf> {
         let image = self.path(&format!("{mib}.image"));
         let package = self.path(&format!("{mib}.tar"));
-        let random = || -> io::Result<u64> {
-            let source = File::open("/dev/urandom")?;
-            io::copy(&mut source.take(mib * MIB), &mut File::create(&image)?)
-        };
-        random().map_err(|e| self.failed("write to", &e))?;
+        random(&image, mib)?;
         let mut pack = release("inband");
         pack.args(["pack", "--machine", "bench", "--version"]).arg(format!("{mib}"));
         pack.arg("--key").arg(self.path("bench.key"));
@@ -88,6 +84,25 @@ impl Lab {
         let sent = events.lines().find(|line| line.contains("\"event\":\"sent\""));
         sent.and_then(|line| number_behind(line, "\"elapsed_ms\":"))
             .ok_or_else(|| format!("inband does not tell how long it took: {events}"))
+    }
+
+    /// The public key that the packages are verified with.
+    pub(super) fn key(&self) -> PathBuf {
+        self.path("bench.pub")
+    }
+
+    /// Verifies a package.
+    pub(super) fn verify(&self, package: &Path) -> Command {
+        let mut command = release("inband");
+        command.arg("verify").arg("--key").arg(self.key()).arg(package);
+        command
+    }
+
+    /// The peer of that: SHA-256 alone.
+    pub(super) fn openssl(&self, package: &Path) -> Command {
+        let mut command = Command::new("openssl");
+        command.args(["dgst", "-sha256"]).arg(package);
+        command
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -130,6 +145,15 @@ impl Drop for Bmc {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Makes a file of so many MiB of random bytes.
+pub(super) fn random(file: &Path, mib: u64) -> Outcome {
+    let write = || -> io::Result<u64> {
+        let source = File::open("/dev/urandom")?;
+        io::copy(&mut source.take(mib * MIB), &mut File::create(file)?)
+    };
+    write().map(drop).map_err(|e| format!("cannot write to {}: {e}", file.display()))
 }
 
 /// A program as it is released.

@@ -157,26 +157,36 @@ impl Input {
         let mut compressor = Compressor::new(compression)?;
         let mut chunks = Vec::new();
         let mut length: u64 = 0;
-        let cutter = StreamCDC::with_level(
+        let mut cutter = StreamCDC::with_level(
             source,
             MIN_CHUNK_LENGTH,
             MEAN_CHUNK_LENGTH,
             MAX_CHUNK_LENGTH as usize,
             NORMALIZATION,
         );
-        for piece in cutter {
-            let piece = piece.map_err(|error| self.read_error(error.into()))?;
-            // No piece is longer than the maximum, which is a u32.
-            let piece_length = piece.data.len() as u32;
-            length = length.saturating_add(piece_length.into());
-            chunks.push(Chunk {
-                encoding: match compressor.compress(&piece.data)? {
-                    Some(sent) => Encoding::Zstd(Sent { length: sent.len() as u32, digest: sha256(&sent) }),
-                    None => Encoding::Plain,
-                },
-                length: piece_length,
-                digest: sha256(&piece.data),
-            });
+        loop {
+            let pieces =
+                cutter.by_ref().take(compressor.portion()).map(|piece| piece.map(|piece| piece.data));
+            let portion = pieces.collect::<Result<Vec<_>, _>>();
+            let portion = portion.map_err(|error| self.read_error(error.into()))?;
+            if portion.is_empty() {
+                break;
+            }
+            for (piece, sent) in portion.iter().zip(compressor.compress(&portion)?) {
+                // No piece is longer than the maximum, which is a u32.
+                let piece_length = piece.len() as u32;
+                length = length.saturating_add(piece_length.into());
+                chunks.push(Chunk {
+                    encoding: match sent {
+                        Some(sent) => {
+                            Encoding::Zstd(Sent { length: sent.len() as u32, digest: sha256(&sent) })
+                        }
+                        None => Encoding::Plain,
+                    },
+                    length: piece_length,
+                    digest: sha256(piece),
+                });
+            }
         }
         Ok(Member { name: self.name.clone(), kind: self.kind, target: self.target, length, chunks })
     }
@@ -191,23 +201,26 @@ impl Input {
         let mut compressor = Compressor::new(compression)?;
         let changed = || MakeError::Changed { name: self.name.clone() };
         let mut source = self.source.open().map_err(|error| self.read_error(error))?;
-        let mut buffer = Vec::new();
-        for chunk in &member.chunks {
-            buffer.clear();
-            let mut part = source.by_ref().take(chunk.length.into());
-            part.read_to_end(&mut buffer).map_err(|error| self.read_error(error))?;
-            if sha256(&buffer) != chunk.digest {
-                return Err(changed());
-            }
-            match chunk.encoding {
-                Encoding::Plain => output.write_all(&buffer),
-                Encoding::Zstd(sent) => {
-                    // The same bytes give the same frame.
-                    let frame = compressor.compress(&buffer)?.filter(|frame| sha256(frame) == sent.digest);
-                    output.write_all(&frame.ok_or_else(changed)?)
+        for portion in member.chunks.chunks(compressor.portion()) {
+            let read = |chunk: &Chunk| {
+                let mut bytes = Vec::with_capacity(chunk.length as usize);
+                let mut part = source.by_ref().take(chunk.length.into());
+                part.read_to_end(&mut bytes).map_err(|error| self.read_error(error))?;
+                let same = sha256(&bytes) == chunk.digest;
+                same.then_some((chunk.encoding != Encoding::Plain, bytes)).ok_or_else(changed)
+            };
+            let pieces = portion.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            let frames = compressor.repeat(&pieces)?;
+            for ((chunk, (_, bytes)), frame) in portion.iter().zip(&pieces).zip(frames) {
+                match chunk.encoding {
+                    Encoding::Plain => output.write_all(bytes),
+                    Encoding::Zstd(sent) => {
+                        let frame = frame.filter(|frame| sha256(frame) == sent.digest);
+                        output.write_all(&frame.ok_or_else(changed)?)
+                    }
                 }
+                .map_err(MakeError::Package)?;
             }
-            .map_err(MakeError::Package)?;
         }
         let more = io::copy(&mut source.take(1), &mut io::sink()).map_err(|error| self.read_error(error))?;
         if more == 0 { Ok(()) } else { Err(changed()) }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inband_package::digest::Digest;
 use inband_package::head::{Head, MAX_INDEX_LENGTH, MAX_TOTAL_LENGTH, SignatureEntry};
-use inband_package::index::{Index, MAX_CHUNK_LENGTH, MemberKind};
+use inband_package::index::{Index, MAX_CHUNK_LENGTH, Member, MemberKind};
 use inband_package::maker::{Input, PackOptions, PrivateKey, Source, pack, sign};
 use inband_package::reader::Error;
 use inband_package::signature::{Hash, Kind, MAX_LENGTH, RsaPadding, Scheme};
@@ -143,17 +143,9 @@ fn read(mut file: File) -> usize {
     peak
 }
 
-/// Sends the most that can be sent without a valid signature, a byte at a time; gives what the reader held at
-/// most.
-fn read_unauthenticated() -> usize {
-    let rsa = Scheme::Rsa(RsaPadding::Pss, Hash::Sha256);
-    let entry = |scheme, length| SignatureEntry { scheme, length, key_id: [0; 32] };
-    let signatures = [
-        entry(Scheme::Ed25519, 64),
-        entry(Scheme::P384, 96),
-        entry(rsa, 512),
-        entry(Scheme::MlDsa, MAX_LENGTH),
-    ];
+/// The start of a package whose head announces as much as the format allows, and as long a signature as it allows
+/// with each scheme, up to the last signature's last byte; and where each signature begins.
+fn announcement(signatures: &[SignatureEntry]) -> (Vec<u8>, Vec<usize>) {
     let head = Head {
         index_length: MAX_INDEX_LENGTH,
         total_length: MAX_TOTAL_LENGTH,
@@ -164,14 +156,31 @@ fn read_unauthenticated() -> usize {
     };
     let mut stream = tar::header("inband.head", 512, 0).unwrap().to_vec();
     stream.extend_from_slice(&head.encode().unwrap());
+    let mut starts = Vec::new();
     for SignatureEntry { scheme, length, .. } in signatures {
+        stream.resize(stream.len().next_multiple_of(512), 0);
         let name = scheme.kind().member_name();
-        stream.extend_from_slice(&tar::header(name, length.into(), 0).unwrap());
-        stream.resize(stream.len() + usize::from(length), 1);
-        if scheme != Scheme::MlDsa {
-            stream.resize(stream.len().next_multiple_of(512), 0);
-        }
+        stream.extend_from_slice(&tar::header(name, (*length).into(), 0).unwrap());
+        starts.push(stream.len());
+        stream.resize(stream.len() + usize::from(*length), 1);
     }
+    (stream, starts)
+}
+
+fn entry(scheme: Scheme, length: u16) -> SignatureEntry {
+    SignatureEntry { scheme, length, key_id: [0; 32] }
+}
+
+/// Sends the most that can be sent without a valid signature, a byte at a time; gives what the reader held at
+/// most.
+fn read_unauthenticated() -> usize {
+    let rsa = Scheme::Rsa(RsaPadding::Pss, Hash::Sha256);
+    let (stream, _) = announcement(&[
+        entry(Scheme::Ed25519, 64),
+        entry(Scheme::P384, 96),
+        entry(rsa, 512),
+        entry(Scheme::MlDsa, MAX_LENGTH),
+    ]);
     let (peak, last) = peak_of(|| {
         let mut reader = Reader::new(RefuseLate, policy());
         let mut last = Ok(Progress::More);
@@ -185,6 +194,39 @@ fn read_unauthenticated() -> usize {
     peak
 }
 
+/// Announces the longest signature, index and package, and sends `bytes` of the signature; gives what the reader held
+/// at most.
+fn read_announcement(bytes: usize) -> usize {
+    let (stream, starts) = announcement(&[entry(Scheme::MlDsa, MAX_LENGTH)]);
+    let (peak, progress) = peak_of(|| {
+        let mut reader = Reader::new(RefuseLate, policy());
+        reader.push(&stream[..starts[0] + bytes], &mut Nothing)
+    });
+    assert_eq!(progress, Ok(Progress::More));
+    peak
+}
+
+/// Parses an index whose one member claims so many chunks and bytes, and has none; gives what that took at most.
+fn parse_claim(chunks: u32, length: u64) -> usize {
+    let member = Member { name: "m".into(), kind: MemberKind::Image, target: 0, length: 0, chunks: vec![] };
+    let index = Index {
+        machine: "m".into(),
+        compatible: vec![],
+        version: "1".into(),
+        security_version: 0,
+        bcd_device: 0,
+        targets: vec!["bmc".into()],
+        members: vec![member],
+    };
+    let mut bytes = index.encode().unwrap();
+    let end = bytes.len();
+    bytes[end - 12..end - 4].copy_from_slice(&length.to_le_bytes());
+    bytes[end - 4..].copy_from_slice(&chunks.to_le_bytes());
+    let (peak, parsed) = peak_of(|| Index::parse(&bytes).map(drop));
+    assert!(parsed.is_err());
+    peak
+}
+
 #[test]
 fn nothing_grows_with_the_package() {
     // Blocks, names, and the heads of lists.
@@ -194,6 +236,17 @@ fn nothing_grows_with_the_package() {
     // The signatures as they come, and little else: an index of 512 KiB is announced, but not paid for.
     let unauthenticated = read_unauthenticated();
     assert!(unauthenticated < small + 2 * usize::from(MAX_LENGTH), "{unauthenticated} bytes");
+
+    // Nor is a signature paid for before it comes: the head and two blocks on their way.
+    let announced = read_announcement(0);
+    assert!(announced < 4 * 1024, "{announced} bytes for an announcement");
+    let begun = read_announcement(1);
+    assert!(begun < announced + 512, "{begun} bytes for a byte of a signature");
+    // Counts and lengths in an index take memory only for what is there.
+    for (chunks, length) in [(u32::MAX, u64::MAX), (u32::MAX, 0), (1, 1), (0, u64::MAX)] {
+        let claimed = parse_claim(chunks, length);
+        assert!(claimed < 8 * 1024, "{claimed} bytes for a claim of {chunks} chunks and {length} bytes");
+    }
 
     for length in [1 << 20, 48 << 20] {
         let (file, packing, index) = package(length, None);

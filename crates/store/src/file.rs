@@ -2,29 +2,32 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use inband_package::head::MAX_INDEX_LENGTH;
-use rustix::fs::FlockOperation;
 
 use crate::medium::{Medium, MediumError, MediumErrorKind, check_range};
 use crate::record::{MAX_LENGTH, Place, Slot};
 
+mod system;
+
+pub use system::{Native, Open, System};
+
 /// A store in a directory: `slot-a.img`, `slot-b.img`, `record.0`, `record.1`, `index-a`, `index-b`, `lock`. Holds the
 /// lock for as long as it lives.
 #[derive(Debug)]
-pub struct FileMedium {
+pub struct FileMedium<S: System = Native> {
+    system: S,
     directory: PathBuf,
     /// Kept open to be synchronised after a rename.
-    directory_file: File,
-    slots: [File; 2],
+    directory_file: S::File,
+    slots: [S::File; 2],
     slot_length: u64,
     /// Its lock is given up when it is closed.
-    _lock: File,
+    _lock: S::File,
 }
 
 impl FileMedium {
@@ -35,22 +38,7 @@ impl FileMedium {
     /// [`MediumErrorKind::InUse`] if an inbandd has the store open; [`MediumErrorKind::NotAStore`] if there is an image of
     /// another length; what the system says otherwise. The message names the path.
     pub fn create(directory: &Path, slot_length: u64) -> Result<Self, MediumError> {
-        make_directory(directory).map_err(|error| {
-            io_error("cannot create", directory, &error, "choose a directory that this user may write to")
-        })?;
-        let lock = lock(directory)?;
-        for slot in Slot::ALL {
-            let path = image_path(directory, slot);
-            let image = open_image(&path, true)?;
-            let length = length_of(&image, &path)?;
-            if length == 0 {
-                image
-                    .set_len(slot_length)
-                    .and_then(|()| image.sync_all())
-                    .map_err(|error| io_error("cannot set the size of", &path, &error, WRITABLE))?;
-            }
-        }
-        Self::with_lock(directory, slot_length, lock)
+        Self::create_on(Native, directory, slot_length)
     }
 
     /// Opens the images of a store and takes its lock.
@@ -60,19 +48,52 @@ impl FileMedium {
     /// [`MediumErrorKind::InUse`] if another inbandd has the store open; what the system says otherwise. The message
     /// names the path and what to do.
     pub fn open(directory: &Path, slot_length: u64) -> Result<Self, MediumError> {
-        if !directory.is_dir() {
+        Self::open_on(Native, directory, slot_length)
+    }
+}
+
+impl<S: System> FileMedium<S> {
+    /// As [`FileMedium::create`], on another system than the one that runs us.
+    ///
+    /// # Errors
+    /// Those of `create`.
+    pub fn create_on(system: S, directory: &Path, slot_length: u64) -> Result<Self, MediumError> {
+        make_directory(&system, directory).map_err(|error| {
+            io_error("cannot create", directory, &error, "choose a directory that this user may write to")
+        })?;
+        let lock = lock(&system, directory)?;
+        for slot in Slot::ALL {
+            let path = image_path(directory, slot);
+            let image = open_image(&system, &path, Open::Create)?;
+            let length = length_of(&system, &image, &path)?;
+            if length == 0 {
+                system
+                    .set_length(&image, slot_length)
+                    .and_then(|()| system.sync(&image))
+                    .map_err(|error| io_error("cannot set the size of", &path, &error, WRITABLE))?;
+            }
+        }
+        Self::with_lock(system, directory, slot_length, lock)
+    }
+
+    /// As [`FileMedium::open`], on another system than the one that runs us.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn open_on(system: S, directory: &Path, slot_length: u64) -> Result<Self, MediumError> {
+        if !system.is_directory(directory) {
             let message = format!("no store at {}; make one with `inbandd init`", directory.display());
             return Err(MediumError::new(MediumErrorKind::NotAStore, message));
         }
-        let lock = lock(directory)?;
-        Self::with_lock(directory, slot_length, lock)
+        let lock = lock(&system, directory)?;
+        Self::with_lock(system, directory, slot_length, lock)
     }
 
-    fn with_lock(directory: &Path, slot_length: u64, lock: File) -> Result<Self, MediumError> {
+    fn with_lock(system: S, directory: &Path, slot_length: u64, lock: S::File) -> Result<Self, MediumError> {
         let open = |slot| {
             let path = image_path(directory, slot);
-            let image = open_image(&path, false)?;
-            let length = length_of(&image, &path)?;
+            let image = open_image(&system, &path, Open::Write)?;
+            let length = length_of(&system, &image, &path)?;
             if length == slot_length {
                 return Ok(image);
             }
@@ -84,12 +105,20 @@ impl FileMedium {
             Err(MediumError::new(MediumErrorKind::NotAStore, message))
         };
         let slots = [open(Slot::A)?, open(Slot::B)?];
-        let directory_file =
-            File::open(directory).map_err(|error| io_error("cannot open", directory, &error, READABLE))?;
-        Ok(Self { directory: directory.to_path_buf(), directory_file, slots, slot_length, _lock: lock })
+        let directory_file = system
+            .open(directory, Open::Read)
+            .map_err(|error| io_error("cannot open", directory, &error, READABLE))?;
+        Ok(Self {
+            system,
+            directory: directory.to_path_buf(),
+            directory_file,
+            slots,
+            slot_length,
+            _lock: lock,
+        })
     }
 
-    fn image(&self, slot: Slot) -> &File {
+    fn image(&self, slot: Slot) -> &S::File {
         &self.slots[usize::from(slot.number())]
     }
 
@@ -101,13 +130,15 @@ impl FileMedium {
     fn load(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, MediumError> {
         let path = self.directory.join(name);
         let failed = |error: io::Error| io_error("cannot read", &path, &error, READABLE);
-        let file = match File::open(&path) {
+        let file = match self.system.open(&path, Open::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let mut bytes = Vec::new();
-        file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        let length = self.system.length(&file).map_err(failed)?;
+        let most = limit.saturating_add(1);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(most).min(most)];
+        self.system.read_at(&file, &mut bytes, 0).map_err(failed)?;
         Ok(Some(bytes))
     }
 
@@ -120,34 +151,35 @@ impl FileMedium {
             let path = path.to_path_buf();
             move |error: io::Error| io_error("cannot write", &path, &error, WRITABLE)
         };
-        let mut file = writable().create(true).truncate(true).open(&temporary).map_err(failed(&temporary))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed(&temporary))?;
-        fs::rename(&temporary, &path).map_err(failed(&path))?;
-        self.directory_file.sync_all().map_err(failed(&self.directory))
+        let file = self.system.open(&temporary, Open::Replace).map_err(failed(&temporary))?;
+        let written = self.system.write_at(&file, bytes, 0).and_then(|()| self.system.sync(&file));
+        written.map_err(failed(&temporary))?;
+        self.system.rename(&temporary, &path).map_err(failed(&path))?;
+        self.system.sync(&self.directory_file).map_err(failed(&self.directory))
     }
 }
 
-impl Medium for FileMedium {
+impl<S: System> Medium for FileMedium<S> {
     fn slot_length(&self) -> u64 {
         self.slot_length
     }
 
     fn read(&mut self, slot: Slot, offset: u64, to: &mut [u8]) -> Result<(), MediumError> {
         check_range(self.slot_length, slot, offset, to.len())?;
-        self.image(slot).read_exact_at(to, offset).map_err(|error| self.io_error("cannot read", slot, &error))
+        let read = self.system.read_at(self.image(slot), to, offset);
+        read.map_err(|error| self.io_error("cannot read", slot, &error))
     }
 
     fn write(&mut self, slot: Slot, offset: u64, data: &[u8]) -> Result<(), MediumError> {
         check_range(self.slot_length, slot, offset, data.len())?;
-        self.image(slot)
-            .write_all_at(data, offset)
-            .map_err(|error| self.io_error("cannot write", slot, &error))
+        let written = self.system.write_at(self.image(slot), data, offset);
+        written.map_err(|error| self.io_error("cannot write", slot, &error))
     }
 
     fn sync(&mut self, slot: Slot) -> Result<(), MediumError> {
         let image = self.image(slot);
-        let synced = image.sync_data();
-        forget_cached(image);
+        let synced = self.system.sync(image);
+        self.system.forget(image);
         synced.map_err(|error| self.io_error("cannot synchronise", slot, &error))
     }
 
@@ -192,43 +224,23 @@ fn image_path(directory: &Path, slot: Slot) -> PathBuf {
     })
 }
 
-/// Makes the directory of a store, which no other user may look into, unless it is there. Durable when this returns.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
+/// Makes the directory of a store, and those above it, unless they are there. Durable when this returns.
+fn make_directory(system: &impl System, directory: &Path) -> io::Result<()> {
+    if system.is_directory(directory) {
         return Ok(());
     }
     let parent = match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    fs::create_dir_all(parent)?;
-    DirBuilder::new().mode(0o700).create(directory)?;
-    File::open(parent)?.sync_all()
+    make_directory(system, parent)?;
+    system.make_directory(directory)?;
+    system.sync(&system.open(parent, Open::Read)?)
 }
 
-/// How the files of a store are opened to be written: one that is made is this user's alone. Who may write them decides
-/// what boots, and who may open the lock can hold it.
-fn writable() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    options
-}
-
-/// Lets go of what the kernel remembers of an image, so that the next read asks the disk. Above all after a failed
-/// synchronisation: the kernel then still has the bytes, takes them for written, and would show them as if the disk had them.
-#[cfg(target_os = "linux")]
-fn forget_cached(image: &File) {
-    // Advice: a file system that has no disk, or keeps the bytes for another reason, may leave it.
-    let _ = rustix::fs::fadvise(image, 0, None, rustix::fs::Advice::DontNeed);
-}
-
-/// Other systems have no such call, and no BMC runs them.
-#[cfg(not(target_os = "linux"))]
-fn forget_cached(_: &File) {}
-
-/// Opens an image; `create` makes an empty one if it is missing.
-fn open_image(path: &Path, create: bool) -> Result<File, MediumError> {
-    writable().read(true).create(create).truncate(false).open(path).map_err(|error| {
+/// Opens an image; `how` says whether one that is missing is made.
+fn open_image<S: System>(system: &S, path: &Path, how: Open) -> Result<S::File, MediumError> {
+    system.open(path, how).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             let message = format!("{} is missing; make a store with `inbandd init`", path.display());
             return MediumError::new(MediumErrorKind::NotAStore, message);
@@ -237,26 +249,23 @@ fn open_image(path: &Path, create: bool) -> Result<File, MediumError> {
     })
 }
 
-fn length_of(image: &File, path: &Path) -> Result<u64, MediumError> {
-    Ok(image.metadata().map_err(|error| io_error("cannot look at", path, &error, READABLE))?.len())
+fn length_of<S: System>(system: &S, image: &S::File, path: &Path) -> Result<u64, MediumError> {
+    system.length(image).map_err(|error| io_error("cannot look at", path, &error, READABLE))
 }
 
 /// Takes the lock of a store, or says that it is taken. The kernel gives it back however the process ends.
-fn lock(directory: &Path) -> Result<File, MediumError> {
+fn lock<S: System>(system: &S, directory: &Path) -> Result<S::File, MediumError> {
     let path = directory.join("lock");
-    let file = writable()
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| io_error("cannot open", &path, &error, WRITABLE))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let file =
+        system.open(&path, Open::Create).map_err(|error| io_error("cannot open", &path, &error, WRITABLE))?;
+    match system.lock(&file) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             let message =
                 format!("{} is in use by another inbandd; stop that one first", directory.display());
             Err(MediumError::new(MediumErrorKind::InUse, message))
         }
-        Err(error) => Err(io_error("cannot lock", &path, &error.into(), WRITABLE)),
+        Err(error) => Err(io_error("cannot lock", &path, &error, WRITABLE)),
     }
 }
 

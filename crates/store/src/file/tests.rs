@@ -1,5 +1,5 @@
-use alloc::vec;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::layout::{Layout, Region};
@@ -219,11 +219,11 @@ fn what_was_synchronised_is_read_from_the_disk() {
     let (_parent, path) = directory();
     let mut medium = create(&path);
     // A file system in memory, for one, has nowhere else to read from: try it by hand first.
-    let probe = writable().read(true).create(true).truncate(true).open(path.join("probe")).unwrap();
+    let probe = Native.open(&path.join("probe"), Open::Create).unwrap();
     probe.write_all_at(&[1; 8192], 0).unwrap();
     probe.sync_data().unwrap();
     let cached = is_cached(&probe);
-    forget_cached(&probe);
+    Native.forget(&probe);
     let can_forget = cached && !is_cached(&probe);
 
     medium.write(Slot::B, 0, &[1; 8192]).unwrap();

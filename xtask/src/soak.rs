@@ -10,6 +10,11 @@ use crate::task::{self, Task};
 use crate::{Outcome, fuzz, layout, program};
 
 const TASKS: &[Task] = &[
+    Task {
+        name: "cut",
+        about: "the power cut at every call of the file store, and again at every call of the start",
+        run: cut,
+    },
     Task { name: "fuzz", about: "a million inputs to each fuzz target", run: fuzz::every_target },
     Task { name: "kill", about: "the daemon killed at 1,000 moments of updates", run: kill },
 ];
@@ -17,6 +22,13 @@ const TASKS: &[Task] = &[
 /// `cargo xtask soak [--list] [TASK]...`
 pub(crate) fn command(args: lexopt::Parser) -> Outcome {
     task::command(args, TASKS, log)
+}
+
+/// The power cut tests of the file store, with every loss that the simulated disk knows in both cuts.
+fn cut() -> Outcome {
+    let mut test = cargo(&["test", "--release", "--package", "inband-session", "--lib"]);
+    test.args(["cut::", "--", "--nocapture"]).env("INBAND_CUT", "full");
+    program::run(&mut test)
 }
 
 /// The test of inbandd that kills it, with more rounds. `INBAND_KILL_SEED` passes through.

@@ -108,6 +108,11 @@ impl<S: System> FileMedium<S> {
         let directory_file = system
             .open(directory, Open::Read)
             .map_err(|error| io_error("cannot open", directory, &error, READABLE))?;
+        // What is there may be the work of an inbandd that was killed, and not durable. What is read next must still be so after
+        // a power cut, and no record may be without the images it speaks of.
+        system
+            .sync(&directory_file)
+            .map_err(|error| io_error("cannot synchronise", directory, &error, "check the disk"))?;
         Ok(Self {
             system,
             directory: directory.to_path_buf(),
@@ -118,12 +123,39 @@ impl<S: System> FileMedium<S> {
         })
     }
 
+    /// The system that the store lies on.
+    pub const fn system(&self) -> &S {
+        &self.system
+    }
+
     fn image(&self, slot: Slot) -> &S::File {
         &self.slots[usize::from(slot.number())]
     }
 
     fn io_error(&self, what: &str, slot: Slot, error: &io::Error) -> MediumError {
         io_error(what, &image_path(&self.directory, slot), error, "check the disk")
+    }
+
+    /// Writes anew the pages in which a write of that many bytes begins and ends, FFh where they cannot be read. To change a part of
+    /// a page the system must read it first, and a power cut may leave one that cannot be read.
+    fn mend(&self, image: &S::File, offset: u64, length: u64) -> io::Result<()> {
+        for inside in [offset, offset.saturating_add(length)] {
+            let start = inside - inside % PAGE;
+            if start == inside {
+                continue;
+            }
+            let mut page =
+                vec![0xff; usize::try_from(PAGE.min(self.slot_length - start)).unwrap_or_default()];
+            let mut at = start;
+            for sector in page.chunks_mut(SECTOR) {
+                if self.system.read_at(image, sector, at).is_err() {
+                    sector.fill(0xff);
+                }
+                at = at.saturating_add(sector.len() as u64);
+            }
+            self.system.write_at(image, &page, start)?;
+        }
+        Ok(())
     }
 
     /// Reads a small file that may be missing; `limit` bytes and one more at most.
@@ -172,8 +204,18 @@ impl<S: System> Medium for FileMedium<S> {
 
     fn write(&mut self, slot: Slot, offset: u64, data: &[u8]) -> Result<(), MediumError> {
         check_range(self.slot_length, slot, offset, data.len())?;
-        let written = self.system.write_at(self.image(slot), data, offset);
-        written.map_err(|error| self.io_error("cannot write", slot, &error))
+        let image = self.image(slot);
+        let write = || self.system.write_at(image, data, offset);
+        let failed = |error: io::Error| self.io_error("cannot write", slot, &error);
+        write().map_err(failed).or_else(|error| match error.kind {
+            MediumErrorKind::Io => {
+                self.mend(image, offset, data.len() as u64).and_then(|()| write()).map_err(failed)
+            }
+            MediumErrorKind::NoSpace
+            | MediumErrorKind::InUse
+            | MediumErrorKind::NotAStore
+            | MediumErrorKind::OutOfRange => Err(error),
+        })
     }
 
     fn sync(&mut self, slot: Slot) -> Result<(), MediumError> {
@@ -199,6 +241,11 @@ impl<S: System> Medium for FileMedium<S> {
         self.replace(index_name(slot), index)
     }
 }
+
+/// Bytes that file systems write as one, at most.
+const PAGE: u64 = 4096;
+/// Bytes that disks read as one, at least.
+const SECTOR: usize = 512;
 
 const WRITABLE: &str = "check that this user may write there";
 const READABLE: &str = "check that this user may read it";

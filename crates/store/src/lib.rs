@@ -2,7 +2,8 @@
 //! that keep one of them bootable at every moment. The formats and rules are those of `docs/spec/store.md`.
 //!
 //! The core is `no_std`, does no I/O of its own and is generic over a [`Medium`]. The `std` feature adds the file
-//! backend ([`file::FileMedium`]), `testing` a medium in memory that loses power and bytes on request.
+//! backend ([`file::FileMedium`]), `testing` a medium in memory that loses power and bytes on request, and a disk of that kind for the
+//! file backend.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,6 +13,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod boot;
+#[cfg(all(feature = "std", any(test, feature = "testing")))]
+pub mod disk;
 #[cfg(feature = "std")]
 pub mod file;
 pub mod layout;

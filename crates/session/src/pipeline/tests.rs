@@ -1,4 +1,4 @@
-//! Whole updates over the medium in memory, with faults; `cut` holds those in which the power goes.
+//! Whole updates over the medium in memory, with faults. Those in which the power goes are in `cut`, on the file store.
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -145,8 +145,12 @@ fn start_daemon(medium: MemoryMedium) -> Result<Line, StoreError> {
 fn start_with(medium: MemoryMedium, layout: Layout, policy: Policy) -> Result<Line, StoreError> {
     let mut store = Store::open(medium, layout, Options::default())?;
     start::recover(&mut store)?;
+    Ok(pipeline(store, policy))
+}
+
+fn pipeline<M: Medium>(store: Store<M>, policy: Policy) -> Pipeline<M, KeyRing> {
     let ring = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
-    Ok(Pipeline::new(store, ring, policy))
+    Pipeline::new(store, ring, policy)
 }
 
 fn line() -> Line {
@@ -160,7 +164,7 @@ fn with_medium(line: Line, change: impl FnOnce(&mut MemoryMedium)) -> Line {
     start_daemon(medium).unwrap()
 }
 
-fn send(line: &mut Line, bytes: &[u8]) -> Result<bool, ResultCode> {
+fn send<M: Medium>(line: &mut Pipeline<M, KeyRing>, bytes: &[u8]) -> Result<bool, ResultCode> {
     let mut complete = false;
     for block in bytes.chunks(BLOCK) {
         complete = line.push(block)?.complete;
@@ -168,14 +172,14 @@ fn send(line: &mut Line, bytes: &[u8]) -> Result<bool, ResultCode> {
     Ok(complete)
 }
 
-fn update(line: &mut Line, id: u32, package: &Package) -> Result<(), ResultCode> {
+fn update<M: Medium>(line: &mut Pipeline<M, KeyRing>, id: u32, package: &Package) -> Result<(), ResultCode> {
     line.begin(id, Door::Dfu)?;
     send(line, &package.bytes)?;
     line.finish()
 }
 
 /// Id, state and result of the last session.
-fn last(line: &Line) -> (u32, SessionState, ResultCode) {
+fn last<M: Medium>(line: &Pipeline<M, KeyRing>) -> (u32, SessionState, ResultCode) {
     let session = &line.store().record().session;
     let state = SessionState::from_number(session.state).unwrap();
     (session.id, state, ResultCode::from_code(session.result).unwrap())

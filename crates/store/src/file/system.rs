@@ -16,7 +16,8 @@ pub enum Open {
     Write,
     /// To be read and written, and made if it is missing.
     Create,
-    /// To be written anew: made if it is missing, emptied if it is there.
+    /// To be written, as a new file: one that is there loses the name. Not its bytes: a power cut in the middle of a
+    /// rename may have left it another one.
     Replace,
 }
 
@@ -112,7 +113,10 @@ impl System for Native {
             Open::Read => &mut options,
             Open::Write => options.write(true),
             Open::Create => options.write(true).create(true).truncate(false),
-            Open::Replace => options.write(true).create(true).truncate(true),
+            Open::Replace => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => options.write(true).create_new(true),
+            },
         };
         options.open(path)
     }

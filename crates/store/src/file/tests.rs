@@ -2,6 +2,8 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use super::*;
+use crate::disk::cut::{Cut, Detail, Name, Pages};
+use crate::disk::{self, Disk, Image};
 use crate::layout::{Layout, Region};
 use crate::record::PairError;
 use crate::store::{Firmware, Options, Store, StoreError};
@@ -179,8 +181,14 @@ fn a_device_without_room_is_a_full_disk() {
     let writable = |file: &str| OpenOptions::new().read(true).write(true).open(file);
     medium.slots[1] = writable("/dev/full").unwrap();
     assert_eq!(medium.write(Slot::B, 0, b"x").unwrap_err().kind, MediumErrorKind::NoSpace);
-    std::os::unix::fs::symlink("/dev/full", path.join("record.1.new")).unwrap();
-    assert_eq!(medium.save_record(Place::Second, b"x").unwrap_err().kind, MediumErrorKind::NoSpace);
+
+    let disk = Disk::new(Image::blank());
+    let mut medium = FileMedium::create_on(disk.clone(), Path::new("/store"), 4096).unwrap();
+    medium.save_record(Place::First, b"old").unwrap();
+    let filler = disk.open(Path::new("/filler"), Open::Create).unwrap();
+    disk.write_at(&filler, &[0; disk::PAGE * (disk::BLOCKS * disk::BLOCK_PAGES - 1)], 0).unwrap();
+    assert_eq!(medium.save_record(Place::First, b"new").unwrap_err().kind, MediumErrorKind::NoSpace);
+    assert_eq!(medium.load_record(Place::First), Ok(Some(b"old".to_vec())));
 }
 
 #[test]
@@ -233,4 +241,77 @@ fn what_was_synchronised_is_read_from_the_disk() {
     let mut there = [0; 8192];
     medium.read(Slot::B, 0, &mut there).unwrap();
     assert_eq!(there, [1; 8192]);
+}
+
+/// A store on a simulated disk.
+fn simulated() -> (Disk, FileMedium<Disk>) {
+    let disk = Disk::new(Image::blank());
+    let medium = FileMedium::create_on(disk.clone(), Path::new("/store"), 8192).unwrap();
+    (disk, medium)
+}
+
+fn reopened(image: Image) -> (Disk, FileMedium<Disk>) {
+    let disk = Disk::new(image);
+    let medium = FileMedium::open_on(disk.clone(), Path::new("/store"), 8192).unwrap();
+    (disk, medium)
+}
+
+#[test]
+fn what_is_read_after_a_kill_survives_a_power_cut() {
+    let (disk, mut medium) = simulated();
+    medium.save_record(Place::First, b"old").unwrap();
+    medium.save_record(Place::First, b"new").unwrap();
+    // Killed between the rename and the synchronisation of the directory, then opened again.
+    let history = disk.history();
+    let (disk, mut medium) = reopened(history[disk.calls() - 1].clone());
+    assert_eq!(medium.load_record(Place::First), Ok(Some(b"new".to_vec())));
+    for (cut, image) in disk.image().cuts(Detail::Fine) {
+        assert_eq!(image.file(Path::new("/store/record.0")), Some(b"new".to_vec()), "{cut:?}");
+    }
+}
+
+#[test]
+fn the_images_are_there_before_any_record() {
+    let (disk, _medium) = simulated();
+    for (cut, image) in disk.image().cuts(Detail::Fine) {
+        for name in ["/store/slot-a.img", "/store/slot-b.img"] {
+            assert_eq!(image.file(Path::new(name)).map(|bytes| bytes.len()), Some(8192), "{cut:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_read_can_be_written() {
+    let (disk, mut medium) = simulated();
+    medium.write(Slot::B, 0, &[1; 8192]).unwrap();
+    medium.sync(Slot::B).unwrap();
+    medium.write(Slot::B, 4096, &[2; 1024]).unwrap();
+    let cut = Cut { pages: Pages::Unreadable(0), lengths: true, names: vec![] };
+    let (_disk, mut medium) = reopened(disk.image().after(&cut));
+    assert!(medium.read(Slot::B, 4096, &mut [0]).is_err());
+    medium.write(Slot::B, 4000, &[3; 200]).unwrap();
+    let mut there = [0; 8192];
+    medium.read(Slot::B, 0, &mut there).unwrap();
+    assert!(there[..4000].iter().all(|&byte| byte == 1));
+    assert!(there[4000..4200].iter().all(|&byte| byte == 3));
+    assert!(there[4200..4608].iter().all(|&byte| byte == 0xff), "gone");
+    assert!(there[4608..].iter().all(|&byte| byte == 1));
+}
+
+#[test]
+fn a_left_over_temporary_file_may_be_the_record_itself() {
+    let (disk, mut medium) = simulated();
+    medium.save_record(Place::First, b"old").unwrap();
+    // Cut behind the rename, on a file system that leaves both names.
+    let history = disk.history();
+    let cut = Cut { pages: Pages::All, lengths: true, names: vec![Name::Kept, Name::Both] };
+    let (disk, mut medium) = reopened(history[disk.calls() - 1].after(&cut));
+    assert_eq!(disk.image().file(Path::new("/store/record.0.new")), Some(b"old".to_vec()));
+    medium.save_record(Place::First, b"new").unwrap();
+    for image in disk.history() {
+        for (cut, image) in image.cuts(Detail::Fine).filter(|(cut, _)| !cut.names.contains(&Name::Neither)) {
+            let record = image.file(Path::new("/store/record.0")).unwrap_or_default();
+            assert!(record == b"old" || record == b"new", "{cut:?}: {record:?}");
+        }
+    }
 }

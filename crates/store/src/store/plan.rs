@@ -91,8 +91,8 @@ impl Plan {
             let start = region.offset + member.length;
             pieces(start, region.end(), piece.len(), |at, length| {
                 let there = &mut piece[..length];
-                medium.read(slot, at, there).map_err(StoreError::Read)?;
-                if there.iter().all(|&byte| byte == FILL) {
+                // As in `Store::write`: what cannot be read is written anew.
+                if medium.read(slot, at, there).is_ok() && there.iter().all(|&byte| byte == FILL) {
                     return Ok(());
                 }
                 there.fill(FILL);

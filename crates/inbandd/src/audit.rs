@@ -65,7 +65,7 @@ impl AuditLog {
 /// Whether a line is of a kind that a host cannot cause often.
 const fn is_rare(line: &Audit) -> bool {
     match line {
-        Audit::DoorArmed { .. } | Audit::DoorShut { .. } => true,
+        Audit::DoorArmed { .. } | Audit::DoorShut { .. } | Audit::OnTrial { .. } => true,
         Audit::Changed { state, .. } => match state {
             SessionState::Staged
             | SessionState::Activating

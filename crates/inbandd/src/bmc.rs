@@ -17,8 +17,17 @@ use inband_usb::{ControlError, DeviceBackend, DeviceEvent, Direction, Recipient,
 
 use crate::{
     audit::AuditLog,
+    command,
+    programs::Runner,
     worker::{Command, Gone, Reply, Worker},
 };
+
+mod operator;
+mod trial;
+
+use operator::Asked;
+pub use trial::Health;
+use trial::{Restart, Verdict};
 
 /// Blocks handed to the worker that it has not taken, at most: 64 KiB with a wTransferSize of 4096.
 const QUEUE: usize = 16;
@@ -46,6 +55,12 @@ pub struct Options {
     pub activate: bool,
     /// Names and numbers for the descriptors, from what the store says.
     pub identity: Box<dyn Fn(&StoreView) -> Identity + Send>,
+    /// How new firmware proves itself; without it, by having come this far.
+    pub health: Option<Health>,
+    /// Program and arguments that restart the BMC; without them the worker does it ([`Command::Boot`]).
+    pub restart: Vec<String>,
+    /// What runs programs.
+    pub runner: Box<dyn Runner + Send>,
 }
 
 /// Why the daemon cannot go on.
@@ -73,6 +88,13 @@ pub struct Bmc<B, W> {
     audit: AuditLog,
     /// When the running firmware, which is on trial, is to be confirmed.
     confirm_at: Option<Duration>,
+    /// How its trial by the health command goes.
+    verdict: Verdict,
+    /// Whether the BMC is about to restart.
+    restart: Restart,
+    /// What somebody on the BMC waits for the answer to.
+    asked: Option<Asked>,
+    answer: Option<command::Answer>,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
@@ -103,6 +125,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             session,
             audit: AuditLog::default(),
             confirm_at: None,
+            verdict: Verdict::None,
+            restart: Restart::No,
+            asked: None,
+            answer: None,
             current: None,
             sent: 0,
             announced: None,
@@ -114,13 +140,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
     }
 
-    /// Appears on the bus with the run-time set. Firmware on trial is confirmed: it has come this far.
+    /// Appears on the bus with the run-time set. The trial of firmware that is on trial begins.
     ///
     /// # Errors
     /// The USB side or the worker is gone.
     pub fn attach(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.show_runtime(now)?;
-        self.confirm_at = (self.session.state() == SessionState::PendingConfirm).then_some(now);
+        self.restart = Restart::No;
+        self.begin_trial(now);
         Ok(())
     }
 
@@ -172,7 +199,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.worker.send(Command::Confirm)?;
         }
         for _ in 0..BURST {
-            let mut busy = false;
+            let mut busy = self.handle_trial(now)?;
+            busy |= self.handle_restart(now)?;
             while let Some(reply) = self.worker.poll()? {
                 busy = true;
                 self.handle_reply(now, reply)?;
@@ -184,7 +212,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.audit.tell(now, &line);
             }
             if !busy {
-                let due = [self.dfu.poll_timeout(), self.session.poll_timeout(), self.confirm_at];
+                let due = [
+                    self.dfu.poll_timeout(),
+                    self.session.poll_timeout(),
+                    self.confirm_at,
+                    self.verdict.poll_timeout(),
+                    self.restart.poll_timeout(),
+                ];
                 return Ok(due.into_iter().flatten().min());
             }
         }
@@ -416,13 +450,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.session.leave(Door::Dfu);
-        if self.options.activate
-            && self.session.state() == SessionState::Staged
-            && self.session.activate().is_ok()
-        {
-            self.leave_bus()?;
-            self.worker.send(Command::Boot)?;
-            return Ok(());
+        if self.options.activate && self.session.state() == SessionState::Staged {
+            return self.restart(now);
         }
         self.show_runtime(now)
     }
@@ -471,10 +500,41 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 _ = self.session.verdict(session, Err(refused.code));
             }
             Reply::Taken(_) | Reply::Staged { .. } | Reply::Failed { .. } => {}
-            Reply::Confirmed(Ok(())) => _ = self.session.confirmed(),
-            Reply::Confirmed(Err(refused)) => {
-                log::error!("cannot confirm the running firmware, which stays on trial: {}", refused.text);
-                self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
+            Reply::Confirmed(result) => {
+                match &result {
+                    Ok(()) => {
+                        self.end_trial();
+                        _ = self.session.confirmed();
+                    }
+                    Err(refused) => {
+                        log::error!(
+                            "cannot confirm the running firmware, which stays on trial: {}",
+                            refused.text
+                        );
+                        if self.session.state() == SessionState::PendingConfirm {
+                            self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
+                        }
+                    }
+                }
+                self.answer(Asked::Confirm, result);
+            }
+            Reply::Unhealthy(result) => {
+                match result {
+                    Ok(()) => _ = self.session.unhealthy(),
+                    Err(refused) => {
+                        log::error!("cannot record that the firmware is unhealthy: {}", refused.text);
+                    }
+                }
+                self.restart(now)?;
+            }
+            Reply::BootGivenBack(result) => {
+                // What is not recorded counts; the restart is wanted all the same.
+                match result {
+                    Ok(given) => log::info!("event=restart asked-by=host boot-given-back={given}"),
+                    Err(refused) => log::error!("cannot give the boot back, which counts: {}", refused.text),
+                }
+                self.answer(Asked::Restart, Ok(()));
+                self.restart(now)?;
             }
             Reply::Booted(booted) => {
                 if let Err(refused) = booted {

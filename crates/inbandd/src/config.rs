@@ -15,6 +15,8 @@ use serde::{Deserialize, Deserializer, de};
 const MIN_SLOT_SIZE: u64 = 64 * 1024;
 /// Largest package a head can announce, bytes (docs/spec/package.md, 3).
 const MAX_PACKAGE: u64 = 1 << 30;
+/// Longest deadline of a trial, seconds: a day.
+const MAX_DEADLINE_S: u32 = 24 * 60 * 60;
 
 /// All of inbandd's configuration. docs/configuration.md describes every key.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +44,12 @@ pub struct Config {
     /// What happens once firmware is staged.
     #[serde(default)]
     pub activation: Activation,
+    /// How new firmware proves itself.
+    #[serde(default)]
+    pub trial: Trial,
+    /// Socket for commands of the BMC's own; none without it.
+    #[serde(default)]
+    pub control: Option<PathBuf>,
 }
 
 /// The USB side.
@@ -187,17 +195,10 @@ pub struct Store {
     /// Largest package that is taken, bytes.
     #[serde(default = "default_max_package")]
     pub max_package: u64,
-    /// Boots a slot on trial gets before the old one returns.
-    #[serde(default = "default_trial_boots")]
-    pub trial_boots: u8,
 }
 
 fn default_max_package() -> u64 {
     256 << 20
-}
-
-fn default_trial_boots() -> u8 {
-    3
 }
 
 /// A member of the package and its place in a slot.
@@ -275,10 +276,11 @@ fn default_policy() -> DoorPolicy {
 fn policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DoorPolicy, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "always" => Ok(DoorPolicy::Always),
+        "armed" => Ok(DoorPolicy::Armed),
         "off" => Ok(DoorPolicy::Off),
-        other => {
-            Err(de::Error::custom(format_args!("policy \"{other}\" is not known; use \"always\" or \"off\"")))
-        }
+        other => Err(de::Error::custom(format_args!(
+            "policy \"{other}\" is not known; use \"always\", \"armed\" or \"off\""
+        ))),
     }
 }
 
@@ -300,6 +302,29 @@ pub struct Activation {
     /// When the BMC restarts into it.
     #[serde(default)]
     pub when: When,
+    /// Program and arguments that restart the BMC; without them the virtual BMC restarts itself.
+    #[serde(default)]
+    pub restart_command: Vec<String>,
+}
+
+/// How new firmware proves itself (docs/spec/session.md, 6).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trial {
+    /// Boots a slot on trial gets before the old one returns.
+    pub boots: u8,
+    /// Program and arguments whose exit code 0 confirms it; empty: it is confirmed once the daemon is up.
+    pub health: Vec<String>,
+    /// Seconds from the daemon's start in which the command must have passed.
+    pub deadline_s: u32,
+    /// Seconds from one try to the next.
+    pub retry_s: u32,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self { boots: 3, health: Vec::new(), deadline_s: 300, retry_s: 10 }
+    }
 }
 
 /// When staged firmware is started.
@@ -352,6 +377,7 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new("."));
         config.store.path = base.join(&config.store.path);
         config.signatures.keys = base.join(&config.signatures.keys);
+        config.control = config.control.map(|path| base.join(path));
         config.check()?;
         Ok(config)
     }
@@ -401,8 +427,22 @@ impl Config {
                 self.store.max_package
             ));
         }
-        if self.store.trial_boots == 0 {
-            return value("store.trial_boots = 0 would never boot new firmware".into());
+        let Trial { boots, deadline_s, retry_s, .. } = self.trial;
+        if boots == 0 {
+            return value("trial.boots = 0 would never boot new firmware".into());
+        }
+        if !(1..=MAX_DEADLINE_S).contains(&deadline_s) {
+            return value(format!("trial.deadline_s = {deadline_s} has to be 1 to {MAX_DEADLINE_S}"));
+        }
+        if !(1..=deadline_s).contains(&retry_s) {
+            return value(format!("trial.retry_s = {retry_s} has to be 1 to trial.deadline_s, {deadline_s}"));
+        }
+        for (key, command) in self.commands() {
+            if command.first().is_some_and(|program| !Path::new(program).is_absolute()) {
+                return value(format!(
+                    "{key} has to begin with a program's whole path, such as /usr/bin/true"
+                ));
+            }
         }
         if self.regions.is_empty() {
             return value("there is no [[region]]: no image could go anywhere".into());
@@ -420,6 +460,15 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The commands that the configuration names, each with its key; empty ones are none.
+    #[must_use]
+    pub const fn commands(&self) -> [(&'static str, &Vec<String>); 2] {
+        [
+            ("trial.health", &self.trial.health),
+            ("activation.restart_command", &self.activation.restart_command),
+        ]
     }
 }
 

@@ -13,16 +13,23 @@ use std::{
 };
 
 use inband_dfu::table::Mode;
-use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, StoreView, start};
+use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, StoreView, start, trial};
 use inband_store::{StoreError, text::Text};
 use inband_virtual::usbip::{Port, Server, ServerError, Waker};
 
 use crate::{
-    bmc::{Bmc, Fault, Options},
+    bmc::{Bmc, Fault, Health, Options},
     config::{Config, Conformance, Usb, When},
     error::Error,
     open,
+    programs::Programs,
     worker::Thread,
+};
+#[cfg(target_os = "linux")]
+use crate::{
+    command::Report,
+    control::{Control, Request},
+    notify::Notify,
 };
 
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
@@ -34,6 +41,18 @@ pub struct Daemon {
     bmc: Bmc<Port, Thread>,
     stop: Arc<AtomicBool>,
     started: Instant,
+    #[cfg(target_os = "linux")]
+    service: Service,
+}
+
+/// Those on the BMC that the daemon speaks with.
+#[cfg(target_os = "linux")]
+#[derive(Default)]
+struct Service {
+    control: Option<Control>,
+    /// The command whose answer is not known yet.
+    asked: Option<Request>,
+    notify: Option<Notify>,
 }
 
 /// Ends [`Daemon::run`] from another thread.
@@ -87,6 +106,16 @@ impl Daemon {
             },
             view,
         );
+        let waker = server.waker();
+        let runner = Box::new(Programs::new(move || waker.wake()));
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let health = Health {
+            command: config.trial.health.clone(),
+            limits: trial::Limits {
+                deadline: seconds(config.trial.deadline_s),
+                retry: seconds(config.trial.retry_s),
+            },
+        };
         let names = config.clone();
         let options = Options {
             mode: match config.doors.dfu.conformance {
@@ -98,10 +127,22 @@ impl Daemon {
                 let record = &view.record;
                 open::identity(&names, record.slot(view.running), record.slot(record.choice))
             }),
+            health: Some(health).filter(|health| !health.command.is_empty()),
+            restart: config.activation.restart_command.clone(),
+            runner,
         };
         let bmc = Bmc::new(port, worker, session, options);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut daemon = Self { server, bmc, stop, started: Instant::now() };
+        #[cfg(target_os = "linux")]
+        let service = Service { control: control(config, &server)?, ..Service::default() };
+        let mut daemon = Self {
+            server,
+            bmc,
+            stop,
+            started: Instant::now(),
+            #[cfg(target_os = "linux")]
+            service,
+        };
         let running = daemon.bmc.session().store().running;
         let firmware = *daemon.bmc.session().store().record.slot(running);
         log::info!(
@@ -128,20 +169,77 @@ impl Daemon {
         Stopper { stop: Arc::clone(&self.stop), waker: self.server.waker() }
     }
 
+    /// Has a service manager told how the daemon stands.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn with_notify(mut self, notify: Option<Notify>) -> Self {
+        self.service.notify = notify;
+        self
+    }
+
     /// Serves until stopped, then leaves the bus.
     ///
     /// # Errors
     /// The USB side or the worker is gone.
     pub fn run(mut self) -> Result<(), Error> {
+        #[cfg(target_os = "linux")]
+        if let Some(notify) = &self.service.notify {
+            notify.ready();
+        }
         while !self.stop.load(Ordering::Acquire) {
-            let clock = || self.started.elapsed();
+            let started = self.started;
+            let clock = || started.elapsed();
+            #[cfg(target_os = "linux")]
+            self.take_commands(clock())?;
             let due = self.bmc.step(clock).map_err(fault)?;
+            #[cfg(target_os = "linux")]
+            let due = [due, self.tell_service(clock())].into_iter().flatten().min();
             let limit = due.map_or(LONGEST_WAIT, |due| due.saturating_sub(clock()).min(LONGEST_WAIT));
             self.server.wait(limit);
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(notify) = &self.service.notify {
+            notify.stopping();
         }
         log::info!("event=stopped");
         self.bmc.detach().map_err(fault)
     }
+
+    /// Commands from the control socket.
+    #[cfg(target_os = "linux")]
+    fn take_commands(&mut self, now: Duration) -> Result<(), Error> {
+        let Some(control) = &self.service.control else { return Ok(()) };
+        while let Some(request) = control.poll() {
+            match self.bmc.ask(now, request.ask).map_err(fault)? {
+                Some(answer) => request.answer(answer),
+                None => self.service.asked = Some(request),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers that were waited for, and what the service manager wants to hear. Returns when it wants to hear more.
+    #[cfg(target_os = "linux")]
+    fn tell_service(&mut self, now: Duration) -> Option<Duration> {
+        if let Some(answer) = self.bmc.poll_answer()
+            && let Some(request) = self.service.asked.take()
+        {
+            request.answer(answer);
+        }
+        let notify = self.service.notify.as_mut()?;
+        notify.status(&Report::new(self.bmc.session()).line());
+        notify.alive(now)
+    }
+}
+
+/// The control socket that the configuration asks for.
+#[cfg(target_os = "linux")]
+fn control(config: &Config, server: &Server) -> Result<Option<Control>, Error> {
+    let Some(path) = &config.control else { return Ok(None) };
+    let waker = server.waker();
+    let control = Control::start(path, move || waker.wake())
+        .map_err(|error| Error::Listen { path: path.clone(), error })?;
+    Ok(Some(control))
 }
 
 /// Records all transfers in a file.

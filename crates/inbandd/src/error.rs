@@ -60,6 +60,17 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// The control socket cannot be made.
+    #[error("cannot listen for commands at {}: {error}; choose another place (control in the configuration)", path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A running daemon cannot be asked.
+    #[error("{0}")]
+    Ask(String),
     /// The worker thread ended, which it never does by itself.
     #[error("the worker is gone; this is a fault of inbandd, its log above may say more")]
     Worker,
@@ -90,12 +101,13 @@ impl Error {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Record { .. } | Self::Worker | Self::System { .. } => 1,
+            Self::Record { .. } | Self::Listen { .. } | Self::Worker | Self::System { .. } => 1,
             Self::Usage(_) => 2,
             Self::Config(_) | Self::Layout(_) => 3,
             Self::Keys(_) | Self::KeyRing { .. } => 4,
             Self::Medium(_) | Self::Store { .. } => 5,
             Self::Usb { .. } => 6,
+            Self::Ask(_) => 7,
         }
     }
 }

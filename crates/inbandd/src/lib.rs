@@ -6,12 +6,18 @@
 
 pub mod audit;
 pub mod bmc;
+pub mod command;
 pub mod config;
+#[cfg(target_os = "linux")]
+pub mod control;
 #[cfg(feature = "virtual")]
 pub mod daemon;
 pub mod error;
 pub mod logger;
+#[cfg(target_os = "linux")]
+pub mod notify;
 pub mod open;
+pub mod programs;
 pub mod worker;
 
 pub use config::Config;

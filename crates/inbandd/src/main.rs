@@ -3,8 +3,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use inband_package::{Hex, is_bcd};
+use inband_session::Door;
 use inband_store::{Firmware, boot, text::Text};
-use inbandd::{Config, Error, logger, open};
+use inbandd::{
+    Config, Error,
+    command::{Ask, AskedBy},
+    logger, open,
+};
 use lexopt::prelude::*;
 use log::LevelFilter;
 
@@ -15,25 +20,39 @@ Usage: inbandd [OPTIONS]          run until SIGTERM or SIGINT
        inbandd check [OPTIONS]    check configuration, keys and store; change nothing
        inbandd init [OPTIONS]     make the store: slot a good and running, slot b empty
 
+To a running inbandd, by the control socket of its configuration:
+       inbandd status             how it stands
+       inbandd arm DOOR           let the door open at the host's next knock (dfu)
+       inbandd disarm DOOR        take that back
+       inbandd activate           restart the BMC into what is staged
+       inbandd confirm            the firmware on trial is healthy
+       inbandd abort              end the update that is coming in
+       inbandd restart            restart the BMC
+
 Options:
   -c, --config FILE             configuration [default: /etc/inband/inbandd.toml]
       --pcap FILE               run: record all USB transfers, for Wireshark
       --firmware-version TEXT   init: version of the firmware in slot a [default: factory]
       --bcd-device NUMBER       init: its bcdDevice, such as 0x0100 [default: 0x0100]
       --security-version NUMBER init: its security version, the floor to begin with [default: 0]
+      --asked-by host|bmc       restart: who wants it; a trial's boot that the host ends does
+                                not count [default: bmc]
+      --json                    to a running inbandd: answer as JSON
   -v, --verbose                 more log lines
   -q, --quiet                   only warnings and errors
   -h, --help                    this text
   -V, --version                 version of inbandd
 
 Log lines go to standard error. Exit codes: 0 ended by a signal, or all is well; 2 command line;
-3 configuration; 4 keys; 5 store; 6 USB side; 1 anything else.
+3 configuration; 4 keys; 5 store; 6 USB side; 7 no inbandd to ask; 8 door is off; 9 busy;
+10 nothing to do that to; 1 anything else.
 ";
 
 enum Task {
     Run,
     Check,
     Init,
+    Ask(Ask),
 }
 
 struct Arguments {
@@ -42,6 +61,7 @@ struct Arguments {
     pcap: Option<PathBuf>,
     firmware: Firmware,
     level: LevelFilter,
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -55,11 +75,11 @@ fn main() -> ExitCode {
     };
     let service = match arguments.task {
         Task::Run => true,
-        Task::Check | Task::Init => false,
+        Task::Check | Task::Init | Task::Ask(_) => false,
     };
     logger::init(arguments.level, service);
     match carry_out(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             log::error!("{error}");
             error.exit_code().into()
@@ -75,10 +95,12 @@ fn arguments() -> Result<Option<Arguments>, Error> {
         pcap: None,
         firmware: Firmware { version: Text::cut("factory"), bcd_device: 0x0100, security_version: 0 },
         level: LevelFilter::Info,
+        json: false,
     };
     let mut named = false;
     // An option for another task than the one that is carried out, if there is one.
-    let (mut of_run, mut of_init) = (None, None);
+    let (mut of_run, mut of_init, mut of_ask, mut of_restart) = (None, None, None, None);
+    let mut asked_by = AskedBy::Bmc;
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -87,6 +109,13 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                 arguments.task = match task.to_str() {
                     Some("check") => Task::Check,
                     Some("init") => Task::Init,
+                    Some("status") => Task::Ask(Ask::Status),
+                    Some("arm") => Task::Ask(Ask::Arm(door(&mut parser)?)),
+                    Some("disarm") => Task::Ask(Ask::Disarm(door(&mut parser)?)),
+                    Some("activate") => Task::Ask(Ask::Activate),
+                    Some("confirm") => Task::Ask(Ask::Confirm),
+                    Some("abort") => Task::Ask(Ask::Abort),
+                    Some("restart") => Task::Ask(Ask::Restart(AskedBy::Bmc)),
                     _ => return Err(Error::Usage(format!("{} is no command", task.to_string_lossy()))),
                 };
             }
@@ -118,6 +147,18 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                 of_init = Some("--security-version");
                 arguments.firmware.security_version = number(&mut parser)?;
             }
+            Long("asked-by") => {
+                of_restart = Some("--asked-by");
+                asked_by = match parser.value().map_err(usage)?.to_str() {
+                    Some("host") => AskedBy::Host,
+                    Some("bmc") => AskedBy::Bmc,
+                    _ => return Err(Error::Usage("--asked-by takes host or bmc".into())),
+                };
+            }
+            Long("json") => {
+                of_ask = Some("--json");
+                arguments.json = true;
+            }
             Short('v') | Long("verbose") => arguments.level = LevelFilter::Debug,
             Short('q') | Long("quiet") => arguments.level = LevelFilter::Warn,
             Short('h') | Long("help") => {
@@ -131,10 +172,15 @@ fn arguments() -> Result<Option<Arguments>, Error> {
             other => return Err(usage(other.unexpected())),
         }
     }
-    let misplaced = match arguments.task {
-        Task::Run => of_init,
-        Task::Check => of_run.or(of_init),
-        Task::Init => of_run,
+    let misplaced = match &mut arguments.task {
+        Task::Run => of_init.or(of_ask).or(of_restart),
+        Task::Check => of_run.or(of_init).or(of_ask).or(of_restart),
+        Task::Init => of_run.or(of_ask).or(of_restart),
+        Task::Ask(Ask::Restart(by)) => {
+            *by = asked_by;
+            of_run.or(of_init)
+        }
+        Task::Ask(_) => of_run.or(of_init).or(of_restart),
     };
     match misplaced {
         Some(option) => Err(Error::Usage(format!("{option} has no meaning here"))),
@@ -152,17 +198,54 @@ fn number(parser: &mut lexopt::Parser) -> Result<u32, Error> {
     number.map_err(|_| Error::Usage(format!("{text:?} is no number such as 256 or 0x0100")))
 }
 
-fn carry_out(arguments: &Arguments) -> Result<(), Error> {
+/// The name of a door, behind its command.
+fn door(parser: &mut lexopt::Parser) -> Result<Door, Error> {
+    let name = parser.value().map_err(|error| Error::Usage(error.to_string()))?;
+    let door = Door::ALL.into_iter().find(|door| Some(door.name()) == name.to_str());
+    door.ok_or_else(|| Error::Usage(format!("{} is no door", name.to_string_lossy())))
+}
+
+fn carry_out(arguments: &Arguments) -> Result<ExitCode, Error> {
     let config = Config::load(&arguments.config)?;
-    match arguments.task {
+    let done = match arguments.task {
         Task::Run => run(&config, arguments),
         Task::Check => check(&config),
+        Task::Ask(question) => return ask(&config, question, arguments.json),
         Task::Init => {
             open::init(&config, &arguments.firmware)?;
             println!("{}: made, slot a runs {}", config.store.path.display(), arguments.firmware.version);
             Ok(())
         }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Asks a running daemon.
+#[cfg(target_os = "linux")]
+fn ask(config: &Config, question: Ask, json: bool) -> Result<ExitCode, Error> {
+    let Some(path) = &config.control else {
+        return Err(Error::Ask("the configuration names no control socket; set control = \"PATH\"".into()));
+    };
+    let (code, line, text) = inbandd::control::ask(path, question).map_err(|error| {
+        Error::Ask(format!(
+            "no inbandd answers at {}: {error}; is one running, and may you ask it?",
+            path.display()
+        ))
+    })?;
+    if json {
+        println!("{line}");
+    } else if code == 0 {
+        print!("{text}");
+    } else {
+        log::error!("{}", text.trim_end());
     }
+    Ok(code.into())
+}
+
+/// There is no socket of that kind.
+#[cfg(not(target_os = "linux"))]
+fn ask(_config: &Config, _question: Ask, _json: bool) -> Result<ExitCode, Error> {
+    Err(Error::Ask("commands to a running inbandd are for Linux".into()))
 }
 
 #[cfg(feature = "virtual")]
@@ -176,6 +259,11 @@ fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::System { what: "cannot listen for signals", error })?;
     let daemon = Daemon::start(config, arguments.pcap.as_deref())?;
+    #[cfg(target_os = "linux")]
+    let daemon = daemon.with_notify(
+        inbandd::notify::Notify::from_environment()
+            .map_err(|error| Error::System { what: "cannot reach the service manager", error })?,
+    );
     let stopper = daemon.stopper();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -196,6 +284,11 @@ fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn check(config: &Config) -> Result<(), Error> {
+    for (key, command) in config.commands() {
+        if let Some(program) = command.first() {
+            open::program(key, program)?;
+        }
+    }
     let keys = open::keys(config)?;
     let store = open::store(config)?;
     let running = store.running();

@@ -6,7 +6,7 @@ use inband_session::Pipeline;
 use inband_store::{Firmware, Layout, Options, Region, SlotRecord, Store, file::FileMedium};
 
 use crate::{
-    config::{Config, KeyFormat, SignatureKind, Signatures},
+    config::{Config, ConfigError, KeyFormat, SignatureKind, Signatures},
     error::Error,
 };
 
@@ -28,6 +28,23 @@ pub fn keys(config: &Config) -> Result<KeyRing, Error> {
     keys.ring(required.collect()).map_err(|error| Error::KeyRing { path: directory.clone(), error })
 }
 
+/// Looks whether a program of the configuration is there and can be run.
+pub fn program(key: &str, program: &str) -> Result<(), Error> {
+    let wrong = |what: &str| ConfigError::Value(format!("{key}: {program} {what}"));
+    let there = std::fs::metadata(program).map_err(|error| wrong(&format!("cannot be had: {error}")))?;
+    if there.is_file() && executable(&there) { Ok(()) } else { Err(wrong("is not executable").into()) }
+}
+
+#[cfg(unix)]
+fn executable(there: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&there.permissions()) & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+const fn executable(_: &std::fs::Metadata) -> bool {
+    true
+}
+
 /// The regions of a slot.
 pub fn layout(config: &Config) -> Result<Layout, Error> {
     let regions = config.regions.iter().map(|named| {
@@ -42,7 +59,7 @@ pub fn store(config: &Config) -> Result<Store<FileMedium>, Error> {
     let path = &config.store.path;
     let layout = layout(config)?;
     let medium = FileMedium::open(path, config.store.slot_size).map_err(Error::Medium)?;
-    Store::open(medium, layout, Options { boots: config.store.trial_boots })
+    Store::open(medium, layout, Options { boots: config.trial.boots })
         .map_err(|error| Error::store(path, error))
 }
 

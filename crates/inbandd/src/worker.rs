@@ -49,6 +49,10 @@ pub enum Command {
     },
     /// The running firmware is healthy.
     Confirm,
+    /// The running firmware is unhealthy.
+    Unhealthy,
+    /// The host asked for the restart that is about to come.
+    GiveBootBack,
     /// The machine starts anew: the boot loader decides what runs.
     Boot,
 }
@@ -76,6 +80,10 @@ pub enum Reply {
     View(Box<StoreView>),
     /// What became of [`Command::Confirm`].
     Confirmed(Result<(), Refused>),
+    /// What became of [`Command::Unhealthy`].
+    Unhealthy(Result<(), Refused>),
+    /// What became of [`Command::GiveBootBack`]: whether the boot was given back.
+    BootGivenBack(Result<bool, Refused>),
     /// What became of [`Command::Boot`].
     Booted(Result<(), Refused>),
 }
@@ -179,6 +187,16 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 let result = self.pipeline.confirm().map_err(|code| self.refused(code));
                 reply(self.view());
                 reply(Reply::Confirmed(result));
+            }
+            Command::Unhealthy => {
+                let result = self.pipeline.unhealthy().map_err(|code| self.refused(code));
+                reply(self.view());
+                reply(Reply::Unhealthy(result));
+            }
+            Command::GiveBootBack => {
+                let result = self.pipeline.give_boot_back().map_err(|code| self.refused(code));
+                reply(self.view());
+                reply(Reply::BootGivenBack(result));
             }
             Command::Boot => {
                 self.session = None;

@@ -74,6 +74,15 @@ pub enum Audit {
         /// Bytes received.
         received: u64,
     },
+    /// The machine has started from firmware on trial.
+    OnTrial {
+        /// Id of the session that staged it.
+        id: u32,
+        /// Which boot of the trial this is, counted from 1.
+        boot: u8,
+        /// Boots left behind this one.
+        left: u8,
+    },
 }
 
 impl fmt::Display for Audit {
@@ -101,6 +110,9 @@ impl fmt::Display for Audit {
                     f,
                     "event=session-state session={id} state={state} result={result} received={received}"
                 )
+            }
+            Self::OnTrial { id, boot, left } => {
+                write!(f, "event=on-trial session={id} boot={boot} boots-left={left}")
             }
         }
     }

@@ -21,6 +21,7 @@ mod session;
 pub mod start;
 pub mod state;
 pub mod status;
+pub mod trial;
 
 pub use audit::Audit;
 pub use door::{Door, DoorPolicy, DoorState};
@@ -28,3 +29,4 @@ pub use pipeline::{Pipeline, Progress};
 pub use result::ResultCode;
 pub use session::{Config, HostEnd, Limits, Session, StoreView};
 pub use state::{Event, Refusal, SessionState};
+pub use trial::Trial;

@@ -171,6 +171,25 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         self.store.confirm(ending(SessionState::Done, ResultCode::Ok)).map_err(|error| self.note(&error))
     }
 
+    /// The running firmware was found unhealthy.
+    ///
+    /// # Errors
+    /// [`ResultCode::Internal`] if it is not on trial; those of the store.
+    pub fn unhealthy(&mut self) -> Result<(), ResultCode> {
+        self.last_error = None;
+        let pending = ending(SessionState::PendingConfirm, ResultCode::Unhealthy);
+        self.store.unhealthy(pending).map_err(|error| self.note(&error))
+    }
+
+    /// The host asked for the restart that is about to come; returns whether the boot under way is given back.
+    ///
+    /// # Errors
+    /// Those of the store: the boot then counts.
+    pub fn give_boot_back(&mut self) -> Result<bool, ResultCode> {
+        self.last_error = None;
+        self.store.give_boot_back().map_err(|error| self.note(&error))
+    }
+
     /// Starts the machine: what the boot loader does, then what the daemon does at its start.
     ///
     /// # Errors

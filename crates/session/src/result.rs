@@ -56,7 +56,7 @@ pub enum ResultCode {
     OnTrial = 34,
     /// `refused-member`: an image that must not be updated on this BMC.
     RefusedMember = 40,
-    /// `aborted`: the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH).
+    /// `aborted`: the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH), or somebody on the BMC did.
     Aborted = 48,
     /// `disconnected`: unplug or bus reset in the middle.
     Disconnected = 49,
@@ -76,6 +76,8 @@ pub enum ResultCode {
     NoSpace = 67,
     /// `rolled-back`: the new firmware never became healthy; the old one runs.
     RolledBack = 80,
+    /// `unhealthy`: the new firmware came up and its health command did not pass in time.
+    Unhealthy = 81,
     /// `internal`: a fault of inbandd's own; its log says more.
     Internal = 96,
 }
@@ -112,7 +114,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -145,6 +147,7 @@ impl ResultCode {
         Self::StoreFailed,
         Self::NoSpace,
         Self::RolledBack,
+        Self::Unhealthy,
         Self::Internal,
     ];
 
@@ -353,7 +356,7 @@ impl ResultCode {
                 "aborted",
                 OK,
                 14,
-                "the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH)",
+                "the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH), or somebody on the BMC did",
                 "send it again when ready",
             ),
             Self::Disconnected => row(
@@ -418,6 +421,13 @@ impl ResultCode {
                 13,
                 "the new firmware never became healthy; the old one runs",
                 "the old firmware runs; find out from the BMC why the new one did not become healthy",
+            ),
+            Self::Unhealthy => row(
+                "unhealthy",
+                ERR_FIRMWARE,
+                13,
+                "the new firmware came up and its health command did not pass in time",
+                "look at the BMC's log: it has what the health command said",
             ),
             Self::Internal => row(
                 "internal",

@@ -90,11 +90,12 @@ struct Deadlines {
 
 /// Doors and the one session, seen from the main loop. Sans-IO: times are since any fixed moment and never go back.
 ///
-/// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`activate`](Self::activate).
+/// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`abort`](Self::abort),
+///   [`activate`](Self::activate).
 /// * Inputs from a door: [`knock`](Self::knock), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
 ///   [`progress`](Self::progress), [`host_ended`](Self::host_ended).
 /// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
-///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed).
+///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
 /// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due.
 /// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
 ///
@@ -166,6 +167,11 @@ impl Session {
         self.announced = 0;
         self.deadlines = None;
         self.tell_change();
+        if self.state == SessionState::PendingConfirm {
+            let StoreView { record, running } = &self.store;
+            let (boot, left) = (record.boots_used(*running), record.boots_left);
+            self.tell(Audit::OnTrial { id: self.id, boot, left });
+        }
     }
 
     // Getters.
@@ -192,6 +198,12 @@ impl Session {
     #[must_use]
     pub const fn owner(&self) -> Option<Door> {
         self.door
+    }
+
+    /// Name of the board.
+    #[must_use]
+    pub const fn machine(&self) -> Text<48> {
+        self.config.machine
     }
 
     /// How a door stands.
@@ -227,6 +239,8 @@ impl Session {
             security_version: record.slot(*running).security_version,
             floor: record.floor,
             log_records: u16::try_from(record.log.len()).unwrap_or(u16::MAX),
+            boots_left: record.boots_left,
+            boots_given: record.slot(record.choice).trial.given,
             head: self.head,
         }
     }
@@ -427,6 +441,15 @@ impl Session {
         })
     }
 
+    /// Somebody on the BMC ends the session; the pipeline is to be told. From the handover on there is nothing left to save by
+    /// that: the slot is written, and a verdict is due.
+    ///
+    /// # Errors
+    /// [`Refusal::NotNow`] if nothing is being received.
+    pub fn abort(&mut self) -> Result<(), Refusal> {
+        self.on(Event::HostEnded)
+    }
+
     /// Somebody wants the staged firmware to run. The daemon then restarts the BMC.
     ///
     /// # Errors
@@ -441,6 +464,14 @@ impl Session {
     /// [`Refusal::NotNow`] if it was not on trial.
     pub fn confirmed(&mut self) -> Result<(), Refusal> {
         self.on(Event::Confirmed)
+    }
+
+    /// The health command of the running firmware, which is on trial, did not pass in time, and the store has it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotNow`] if it was not on trial.
+    pub fn unhealthy(&mut self) -> Result<(), Refusal> {
+        self.on(Event::FoundUnhealthy)
     }
 
     /// The store changed.

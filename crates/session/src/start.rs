@@ -32,7 +32,7 @@ fn interrupted<M: Medium>(store: &mut Store<M>) -> Result<(), StoreError> {
     let mut session = store.record().session;
     session.state = state.number();
     session.result = ResultCode::Interrupted.code();
-    store.close_session(session, None)
+    store.log_session(session, None)
 }
 
 /// A staged firmware has been booted, or given up, since the record last told of it.
@@ -44,13 +44,15 @@ fn outcome<M: Medium>(store: &mut Store<M>) -> Result<(), StoreError> {
         && let Ok(state) = last_state(store).on(Event::StartedNew)
     {
         let session = store.session_of(running, ending(state, ResultCode::Ok));
-        return store.resume_session(session);
+        return store.log_session(session, None);
     }
     if pending(other, SlotState::Invalid)
-        && let Ok(state) = last_state(store).on(Event::StartedOld)
+        && let result =
+            if record.slot(other).trial.unhealthy { ResultCode::Unhealthy } else { ResultCode::RolledBack }
+        && let Ok(state) = last_state(store).on(Event::StartedOld(result))
     {
-        let session = store.session_of(other, ending(state, ResultCode::RolledBack));
-        return store.close_session(session, Some(other));
+        let session = store.session_of(other, ending(state, result));
+        return store.log_session(session, Some(other));
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub enum SessionState {
     Done = 8,
     /// Ended with a result of 16 or more.
     Failed = 9,
-    /// Ended by the host.
+    /// Ended by the host, or on the BMC.
     Aborted = 10,
     /// The new firmware was given up; the old one runs.
     RolledBack = 11,
@@ -136,7 +136,7 @@ pub enum Event {
     Verified,
     /// A check failed, or the store did.
     CheckFailed(ResultCode),
-    /// The host ended it: DFU_ABORT, DFU_CLRSTATUS, DFU_DETACH.
+    /// Ended by the host (DFU_ABORT, DFU_CLRSTATUS, DFU_DETACH), or by somebody on the BMC.
     HostEnded,
     /// Bus reset or unplug.
     Disconnected,
@@ -148,8 +148,10 @@ pub enum Event {
     ActivationAsked,
     /// The machine started from the new slot.
     StartedNew,
-    /// The machine started from the old slot: the new one was given up.
-    StartedOld,
+    /// The machine started from the old slot: the new one was given up, with this result.
+    StartedOld(ResultCode),
+    /// The health command did not pass in time: this boot of the new firmware counts.
+    FoundUnhealthy,
     /// The new firmware was confirmed.
     Confirmed,
 }
@@ -169,9 +171,10 @@ impl Event {
             Self::FoundAtStart => (&[Receiving, Handover, Verifying], Interrupted),
             Self::ActivationAsked => (&[Staged], Activating),
             Self::StartedNew => (&[Staged, Activating, Interrupted, Failed, Aborted], PendingConfirm),
-            Self::StartedOld => {
+            Self::StartedOld(_) => {
                 (&[Staged, Activating, PendingConfirm, Interrupted, Failed, Aborted], RolledBack)
             }
+            Self::FoundUnhealthy => (&[PendingConfirm], PendingConfirm),
             Self::Confirmed => (&[PendingConfirm], Done),
         }
     }
@@ -182,12 +185,12 @@ impl Event {
         match self {
             Self::FirstByte => Some(ResultCode::None),
             Self::Verified | Self::Confirmed => Some(ResultCode::Ok),
-            Self::CheckFailed(result) => Some(result),
+            Self::CheckFailed(result) | Self::StartedOld(result) => Some(result),
             Self::HostEnded => Some(ResultCode::Aborted),
             Self::Disconnected => Some(ResultCode::Disconnected),
             Self::TimedOut => Some(ResultCode::Timeout),
             Self::FoundAtStart => Some(ResultCode::Interrupted),
-            Self::StartedOld => Some(ResultCode::RolledBack),
+            Self::FoundUnhealthy => Some(ResultCode::Unhealthy),
             Self::LastByte | Self::GivenUp | Self::ActivationAsked | Self::StartedNew => None,
         }
     }
@@ -214,19 +217,20 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [(&str, Event); 13] = [
+    const EVENTS: [(&str, Event); 14] = [
         ("first payload byte", Event::FirstByte),
         ("last byte, and every check so far passed", Event::LastByte),
         ("the door gave the bytes up", Event::GivenUp),
         ("read-back matches, boot choice written", Event::Verified),
         ("a check fails, the store fails", Event::CheckFailed(ResultCode::BadChunk)),
-        ("ABORT, CLRSTATUS, DETACH", Event::HostEnded),
+        ("ABORT, CLRSTATUS, DETACH; `inbandd abort`", Event::HostEnded),
         ("bus reset, unplug", Event::Disconnected),
         ("no progress, deadline", Event::TimedOut),
         ("found at a start of the daemon", Event::FoundAtStart),
         ("activation asked for", Event::ActivationAsked),
         ("started from the new slot", Event::StartedNew),
-        ("started from the old slot, trial used up", Event::StartedOld),
+        ("started from the old slot, trial used up", Event::StartedOld(ResultCode::RolledBack)),
+        ("health command did not pass in time", Event::FoundUnhealthy),
         ("confirmed", Event::Confirmed),
     ];
 
@@ -287,6 +291,7 @@ mod tests {
             let expected = match result {
                 // The table says in words that the result is the check's, and nothing where none is new.
                 "the check's" => Some(ResultCode::BadChunk),
+                "the trial's" => Some(ResultCode::RolledBack),
                 "" => None,
                 name => ResultCode::ALL.into_iter().find(|known| known.name() == name.trim_matches('`')),
             };

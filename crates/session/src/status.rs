@@ -67,6 +67,10 @@ pub struct StatusPage {
     pub floor: u32,
     /// Number of log records.
     pub log_records: u16,
+    /// Boots left to the firmware on trial, or staged.
+    pub boots_left: u8,
+    /// Boots it was given in all; 0 where nothing is on trial or staged, or the BMC does not tell.
+    pub boots_given: u8,
     /// First 16 bytes of the SHA-256 of the head of the session's package; 0 while unknown.
     pub head: [u8; 16],
 }
@@ -106,6 +110,8 @@ impl StatusPage {
         page[28..32].copy_from_slice(&self.security_version.to_le_bytes());
         page[32..36].copy_from_slice(&self.floor.to_le_bytes());
         page[36..38].copy_from_slice(&self.log_records.to_le_bytes());
+        page[38] = self.boots_left;
+        page[39] = self.boots_given;
         page[40..56].copy_from_slice(&self.head);
         finish(&mut page);
         page.to_vec()
@@ -142,6 +148,8 @@ impl StatusPage {
             security_version: page.u32(28),
             floor: page.u32(32),
             log_records: page.u16(36),
+            boots_left: page.u8(38),
+            boots_given: page.u8(39),
             head: page.array(40),
         })
     }
@@ -246,6 +254,8 @@ pub struct LogPage {
     pub result_code: u16,
     /// The slot that was the target.
     pub target: Slot,
+    /// The boot of the trial, counted from 1, that the record tells of; 0 where it tells of none.
+    pub boot: u8,
     /// First 8 bytes of the SHA-256 of the head; 0 where none came that far.
     pub head: [u8; 8],
     /// Version of the package.
@@ -272,6 +282,7 @@ impl LogPage {
             session: record.id,
             result_code: record.result,
             target: record.target,
+            boot: record.boot,
             head,
             version: record.version,
         }
@@ -286,6 +297,7 @@ impl LogPage {
         page[4..8].copy_from_slice(&self.session.to_le_bytes());
         page[8..10].copy_from_slice(&self.result_code.to_le_bytes());
         page[10] = self.target.number();
+        page[11] = self.boot;
         page[12..20].copy_from_slice(&self.head);
         page.extend_from_slice(self.version.as_bytes());
         finish(&mut page);
@@ -304,6 +316,7 @@ impl LogPage {
             session: page.u32(4),
             result_code: page.u16(8),
             target: page.slot(10)?,
+            boot: page.u8(11),
             head: page.array(12),
             version: page.text(Self::LENGTH)?,
         })

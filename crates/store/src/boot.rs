@@ -26,6 +26,7 @@ pub fn decide(record: &Record) -> Result<Record, NothingBootable> {
             }
             SlotState::Staged | SlotState::Trial if boots_left > 0 => {
                 slot.state = SlotState::Trial;
+                slot.trial.settled = false;
                 after.boots_left = boots_left - 1;
                 after.booted = choice;
                 return Ok(after);

@@ -27,5 +27,5 @@ pub mod text;
 
 pub use layout::{Layout, Region, RegionPolicy};
 pub use medium::{Medium, MediumError};
-pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState};
-pub use store::{Ending, Firmware, Identity, Options, Store, StoreError};
+pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState, TrialRecord};
+pub use store::{Ending, Firmware, GIVEN_BACK_LIMIT, Identity, Options, Store, StoreError};

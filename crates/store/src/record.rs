@@ -149,6 +149,33 @@ pub struct SlotRecord {
     pub door: u8,
     /// The session that staged the slot, for as long as it is open whether the firmware proves itself; else 0.
     pub pending: u32,
+    /// How its trial goes.
+    pub trial: TrialRecord,
+}
+
+/// How the trial of a slot goes; [`Record::boots_left`] is the rest of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrialRecord {
+    /// Boots that the slot was given when it was staged; 0 where it is not and never was on trial.
+    pub given: u8,
+    /// Boots given back because the host asked for the restart that ended them.
+    pub given_back: u8,
+    /// The boot under way has been given back already, or counts whatever happens.
+    pub settled: bool,
+    /// In one boot at least the firmware came up and its health command said no.
+    pub unhealthy: bool,
+}
+
+impl TrialRecord {
+    /// No trial.
+    pub const NONE: Self = Self { given: 0, given_back: 0, settled: false, unhealthy: false };
+
+    const SETTLED: u8 = 1;
+    const UNHEALTHY: u8 = 2;
+
+    const fn flags(self) -> u8 {
+        (if self.settled { Self::SETTLED } else { 0 }) | (if self.unhealthy { Self::UNHEALTHY } else { 0 })
+    }
 }
 
 impl SlotRecord {
@@ -161,20 +188,25 @@ impl SlotRecord {
         version: Text::EMPTY,
         door: 0,
         pending: 0,
+        trial: TrialRecord::NONE,
     };
 
     fn encode(&self, to: &mut [u8]) {
         to[0] = self.state.number();
+        to[1] = self.trial.given;
         to[2..4].copy_from_slice(&self.bcd_device.to_le_bytes());
         to[4..8].copy_from_slice(&self.security_version.to_le_bytes());
         to[8..24].copy_from_slice(&self.head);
         self.version.encode(&mut to[24..73]);
         to[73] = self.door;
+        to[74] = self.trial.given_back;
+        to[75] = self.trial.flags();
         to[76..80].copy_from_slice(&self.pending.to_le_bytes());
     }
 
     fn parse(from: &[u8; SLOT_LENGTH]) -> Result<Self, RecordError> {
-        zero(&[&from[1..2], &from[74..76]])?;
+        let flags = from[75];
+        zero(&[&[flags & !(TrialRecord::SETTLED | TrialRecord::UNHEALTHY)]])?;
         Ok(Self {
             state: SlotState::from_number(from[0]).ok_or(RecordError::Field("slot state"))?,
             bcd_device: u16::from_le_bytes(array(from, 2)),
@@ -183,6 +215,12 @@ impl SlotRecord {
             version: Text::parse(&from[24..73]).ok_or(RecordError::Field("slot version"))?,
             door: from[73],
             pending: u32::from_le_bytes(array(from, 76)),
+            trial: TrialRecord {
+                given: from[1],
+                given_back: from[74],
+                settled: flags & TrialRecord::SETTLED != 0,
+                unhealthy: flags & TrialRecord::UNHEALTHY != 0,
+            },
         })
     }
 }
@@ -201,6 +239,8 @@ pub struct SessionRecord {
     pub door: u8,
     /// The slot that the session was to write.
     pub target: Slot,
+    /// The boot of the trial, counted from 1, that this tells of; 0 where it tells of none.
+    pub boot: u8,
     /// First 16 bytes of the SHA-256 of the package's head; 0 where none came that far.
     pub head: [u8; 16],
     /// Version of the package, cut to 40 bytes.
@@ -209,8 +249,16 @@ pub struct SessionRecord {
 
 impl SessionRecord {
     /// No session.
-    pub const NONE: Self =
-        Self { id: 0, result: 0, state: 0, door: 0, target: Slot::A, head: [0; 16], version: Text::EMPTY };
+    pub const NONE: Self = Self {
+        id: 0,
+        result: 0,
+        state: 0,
+        door: 0,
+        target: Slot::A,
+        boot: 0,
+        head: [0; 16],
+        version: Text::EMPTY,
+    };
 
     fn encode(&self, to: &mut [u8]) {
         to[0..4].copy_from_slice(&self.id.to_le_bytes());
@@ -218,18 +266,20 @@ impl SessionRecord {
         to[6] = self.state;
         to[7] = self.door;
         to[8] = self.target.number();
+        to[9] = self.boot;
         to[10..26].copy_from_slice(&self.head);
         self.version.encode(&mut to[26..67]);
     }
 
     fn parse(from: &[u8; SESSION_LENGTH]) -> Result<Self, RecordError> {
-        zero(&[&from[9..10], &from[67..72]])?;
+        zero(&[&from[67..72]])?;
         Ok(Self {
             id: u32::from_le_bytes(array(from, 0)),
             result: u16::from_le_bytes(array(from, 4)),
             state: from[6],
             door: from[7],
             target: Slot::from_number(from[8]).ok_or(RecordError::Field("target slot"))?,
+            boot: from[9],
             head: array(from, 10),
             version: Text::parse(&from[26..67]).ok_or(RecordError::Field("package version"))?,
         })
@@ -269,6 +319,14 @@ impl Record {
     /// As [`Record::slot`], to change it.
     pub fn slot_mut(&mut self, slot: Slot) -> &mut SlotRecord {
         &mut self.slots[slot.index()]
+    }
+
+    /// How often a slot on trial, or one that was given up, has been booted.
+    #[must_use]
+    pub fn boots_used(&self, slot: Slot) -> u8 {
+        let TrialRecord { given, given_back, .. } = self.slot(slot).trial;
+        let left = if self.choice == slot { self.boots_left } else { 0 };
+        given.saturating_add(given_back).saturating_sub(left)
     }
 
     /// Adds a log record; the oldest one leaves when the log is full.

@@ -9,7 +9,9 @@ use inband_package::{Digest, Index, Refusal};
 use crate::boot::{self, NothingBootable};
 use crate::layout::Layout;
 use crate::medium::{Medium, MediumError};
-use crate::record::{self, PairError, Place, Record, SessionRecord, Slot, SlotRecord, SlotState};
+use crate::record::{
+    self, PairError, Place, Record, SessionRecord, Slot, SlotRecord, SlotState, TrialRecord,
+};
 use crate::text::Text;
 
 mod plan;
@@ -20,6 +22,9 @@ use plan::Plan;
 
 /// Bytes compared, filled and read back at a time: 64 KiB.
 const PIECE: usize = 64 * 1024;
+
+/// Boots of one trial that are given back at most, whatever the host asks for.
+pub const GIVEN_BACK_LIMIT: u8 = 16;
 
 /// What can be chosen about a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,9 +300,10 @@ impl<M: Medium> Store<M> {
         plan.read_back(&mut self.medium, target, &mut self.piece)?;
 
         let mut record = self.record.clone();
-        *record.slot_mut(target) = plan.slot_record(record.session.id, record.session.door);
+        let boots = self.options.boots.max(1);
+        *record.slot_mut(target) = plan.slot_record(record.session.id, record.session.door, boots);
         record.choice = target;
-        record.boots_left = self.options.boots.max(1);
+        record.boots_left = boots;
         record.session.state = ending.state;
         record.session.result = ending.result;
         record.push_log(record.session);
@@ -321,7 +327,7 @@ impl<M: Medium> Store<M> {
         if let Some(identity) = identity {
             session.identify(identity);
         }
-        self.close_session(session, None)
+        self.log_session(session, None)
     }
 
     /// Makes the running slot good and raises the security floor to its security version.
@@ -337,11 +343,57 @@ impl<M: Medium> Store<M> {
         let slot = record.slot_mut(self.running);
         slot.state = SlotState::Good;
         slot.pending = 0;
+        slot.trial = TrialRecord::NONE;
         let security_version = slot.security_version;
         record.floor = record.floor.max(security_version);
         record.choice = self.running;
         record.boots_left = 0;
         record.session = session;
+        record.push_log(session);
+        self.save(record)
+    }
+
+    /// The host asked for the restart that is about to come: the boot under way does not count against the firmware on
+    /// trial. Returns whether it was given back. It is not if nothing is on trial, or this boot was given back or found
+    /// unhealthy before, or [`GIVEN_BACK_LIMIT`] is reached: a host must not keep a firmware on trial for ever.
+    ///
+    /// # Errors
+    /// Those of the medium: the boot then counts.
+    pub fn give_boot_back(&mut self) -> Result<bool, StoreError> {
+        let mut record = self.record.clone();
+        let boots_left = record.boots_left;
+        let slot = record.slot_mut(self.running);
+        let trial = &mut slot.trial;
+        if slot.state != SlotState::Trial
+            || trial.settled
+            || trial.given_back >= GIVEN_BACK_LIMIT
+            || boots_left >= trial.given
+        {
+            return Ok(false);
+        }
+        trial.settled = true;
+        trial.given_back += 1;
+        record.boots_left = boots_left + 1;
+        self.save(record)?;
+        Ok(true)
+    }
+
+    /// The running firmware, which is on trial, was found unhealthy: this boot counts whatever the host does, and the record says
+    /// so. In the log it takes the place of such a finding in the boot before.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOnTrial`] if the running slot is not on trial; those of the medium.
+    pub fn unhealthy(&mut self, ending: Ending) -> Result<(), StoreError> {
+        if self.record.slot(self.running).state != SlotState::Trial {
+            return Err(StoreError::NotOnTrial);
+        }
+        let session = self.session_of(self.running, ending);
+        let mut record = self.record.clone();
+        let trial = &mut record.slot_mut(self.running).trial;
+        trial.settled = true;
+        trial.unhealthy = true;
+        record.session = session;
+        record.log.pop_if(|last| SessionRecord { boot: session.boot, ..*last } == session);
         record.push_log(session);
         self.save(record)
     }
@@ -356,25 +408,18 @@ impl<M: Medium> Store<M> {
             state: ending.state,
             door: firmware.door,
             target: slot,
+            boot: self.record.boots_used(slot),
             head: firmware.head,
             version: Text::cut(firmware.version.as_str()),
         }
     }
 
-    /// Makes this session the last one again, without a log record.
-    ///
-    /// # Errors
-    /// Those of the medium.
-    pub fn resume_session(&mut self, session: SessionRecord) -> Result<(), StoreError> {
-        self.save(Record { session, ..self.record.clone() })
-    }
-
-    /// Makes this session, which has ended, the last one, and adds it to the log. `settled` is a slot of which it is now
+    /// Makes this session, whose state is new, the last one, and adds it to the log. `settled` is a slot of which it is now
     /// known that its firmware did not prove itself.
     ///
     /// # Errors
     /// Those of the medium.
-    pub fn close_session(&mut self, session: SessionRecord, settled: Option<Slot>) -> Result<(), StoreError> {
+    pub fn log_session(&mut self, session: SessionRecord, settled: Option<Slot>) -> Result<(), StoreError> {
         let mut record = self.record.clone();
         if let Some(slot) = settled {
             record.slot_mut(slot).pending = 0;

@@ -60,6 +60,10 @@ pub struct Facts {
     pub boots_next: &'static str,
     /// Whether the running slot is not confirmed yet.
     pub on_trial: bool,
+    /// Boots left to the firmware on trial, or staged.
+    pub boots_left: u8,
+    /// Boots it was given; 0 where nothing is on trial or staged, or the BMC does not tell.
+    pub boots_given: u8,
     /// Security version of the running firmware.
     pub security_version: u32,
     /// Lowest security version that is taken.
@@ -138,6 +142,8 @@ impl Facts {
             running: status.running.name(),
             boots_next: status.boots_next.name(),
             on_trial: status.on_trial,
+            boots_left: status.boots_left,
+            boots_given: status.boots_given,
             security_version: status.security_version,
             security_floor: status.floor,
             slots: [slot_facts(&firmware[0]), slot_facts(&firmware[1])],

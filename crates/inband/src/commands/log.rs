@@ -1,6 +1,6 @@
 //! `inband log`.
 
-use inband_session::{Door, status::LogPage};
+use inband_session::{Door, ResultCode, SessionState, status::LogPage};
 use serde::Serialize;
 
 use super::facts::result_name;
@@ -27,13 +27,15 @@ pub struct Record {
     pub door: Option<&'static str>,
     /// The slot that was the target.
     pub slot: &'static str,
+    /// The boot of the trial, counted from 1, that the record tells of; 0 where it tells of none.
+    pub boot: u8,
     /// Version of the package.
     pub version: String,
     /// First 8 bytes of the SHA-256 of the package's head.
     pub package: String,
 }
 
-/// Shows the BMC's log, newest first.
+/// Shows the BMC's log: as JSON newest first, as the BMC has it; for people as a story, oldest first.
 ///
 /// # Errors
 /// Those of finding and of asking it.
@@ -48,12 +50,12 @@ pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) 
         output.text("the log is empty");
         return Ok(());
     }
-    let mut table = Table::new(&["SESSION", "RESULT", "STATE", "DOOR", "SLOT", "VERSION", "PACKAGE"]);
-    for record in &records {
+    let mut table = Table::new(&["SESSION", "WHAT", "RESULT", "DOOR", "SLOT", "VERSION", "PACKAGE"]);
+    for (record, page) in records.iter().zip(&pages).rev() {
         table.row([
             record.session.to_string(),
+            what(page),
             format!("{} ({})", record.result, record.result_code),
-            record.state.to_owned(),
             record.door.unwrap_or("-").to_owned(),
             record.slot.to_owned(),
             if record.version.is_empty() { "-".to_owned() } else { shown(&record.version) },
@@ -62,6 +64,34 @@ pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) 
     }
     output.text(table.to_string().trim_end());
     Ok(())
+}
+
+/// What a record tells of, in words.
+fn what(page: &LogPage) -> String {
+    let of_boot = match page.boot {
+        0 => String::new(),
+        boot => format!(" in boot {boot}"),
+    };
+    let unhealthy = page.result() == Some(ResultCode::Unhealthy);
+    match page.state {
+        SessionState::Staged => "staged".to_owned(),
+        SessionState::PendingConfirm if unhealthy => format!("unhealthy{of_boot}"),
+        SessionState::PendingConfirm => "on trial".to_owned(),
+        SessionState::Done => format!("confirmed{of_boot}"),
+        SessionState::RolledBack => match (page.boot, unhealthy) {
+            (0, _) => "rolled back".to_owned(),
+            (boots, true) => format!("rolled back after {boots} boots, unhealthy"),
+            (boots, false) => format!("rolled back after {boots} boots, never came up"),
+        },
+        SessionState::Idle
+        | SessionState::Receiving
+        | SessionState::Interrupted
+        | SessionState::Handover
+        | SessionState::Verifying
+        | SessionState::Activating
+        | SessionState::Failed
+        | SessionState::Aborted => page.state.name().to_owned(),
+    }
 }
 
 /// A page of the log as a record.
@@ -74,7 +104,52 @@ pub fn record(page: &LogPage) -> Record {
         result_code: page.result_code,
         door: page.door.map(Door::name),
         slot: page.target.name(),
+        boot: page.boot,
         version: page.version.as_str().to_owned(),
         package: hex(&page.head),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inband_store::{Slot, text::Text};
+
+    use super::*;
+
+    #[test]
+    fn a_story_is_told_in_words() {
+        let page = |state, result: ResultCode, boot| LogPage {
+            state,
+            door: Some(Door::Dfu),
+            session: 1,
+            result_code: result.code(),
+            target: Slot::B,
+            boot,
+            head: [0; 8],
+            version: Text::cut("2.0"),
+        };
+        let story = [
+            page(SessionState::Staged, ResultCode::Ok, 0),
+            page(SessionState::PendingConfirm, ResultCode::Ok, 1),
+            page(SessionState::PendingConfirm, ResultCode::Unhealthy, 2),
+            page(SessionState::Done, ResultCode::Ok, 3),
+            page(SessionState::RolledBack, ResultCode::Unhealthy, 3),
+            page(SessionState::RolledBack, ResultCode::RolledBack, 3),
+            page(SessionState::RolledBack, ResultCode::RolledBack, 0),
+            page(SessionState::Failed, ResultCode::BadChunk, 0),
+        ];
+        assert_eq!(
+            story.each_ref().map(what),
+            [
+                "staged",
+                "on trial",
+                "unhealthy in boot 2",
+                "confirmed in boot 3",
+                "rolled back after 3 boots, unhealthy",
+                "rolled back after 3 boots, never came up",
+                "rolled back",
+                "failed"
+            ]
+        );
     }
 }

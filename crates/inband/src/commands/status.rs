@@ -32,7 +32,11 @@ pub fn text(facts: &Facts) -> String {
     field("serial", facts.serial.as_deref().map_or_else(|| "-".to_owned(), shown));
     field("mode", facts.mode.to_owned());
     field("door", format!("dfu {}", facts.doors.dfu));
-    let trial = if facts.on_trial { ", on trial" } else { "" };
+    let trial = match (facts.on_trial, facts.boots_given) {
+        (false, _) => String::new(),
+        (true, 0) => ", on trial".to_owned(),
+        (true, given) => format!(", on trial, {} of {given} boots left", facts.boots_left),
+    };
     field("running", format!("slot {}{trial}", facts.running));
     field("next boot", format!("slot {}", facts.boots_next));
     field("state", facts.state.name().to_owned());
@@ -86,7 +90,7 @@ const fn next_step(state: SessionState, result: Option<ResultCode>) -> Option<&'
         SessionState::Staged => Some("restart the BMC to run it, if it does not do so by itself"),
         SessionState::Activating => Some("wait: the BMC is restarting into it"),
         SessionState::PendingConfirm => {
-            Some("wait until the BMC confirms it; a restart before that counts as a failed start")
+            Some("wait until the BMC confirms it; if it never does, the old firmware returns")
         }
         SessionState::Interrupted
         | SessionState::Failed
@@ -134,6 +138,8 @@ mod tests {
             running: "a",
             boots_next: "a",
             on_trial: false,
+            boots_left: 0,
+            boots_given: 0,
             security_version: 1,
             security_floor: 1,
             slots: [slot("a"), slot("b")],
@@ -156,6 +162,16 @@ mod tests {
         assert!(step(SessionState::Staged, ResultCode::Ok).unwrap().starts_with("restart the BMC"));
         let step = step(SessionState::Failed, ResultCode::WrongMachine);
         assert_eq!(step.as_deref(), Some(ResultCode::WrongMachine.advice()));
+    }
+
+    #[test]
+    fn a_trial_is_told_with_its_boots() {
+        let facts = facts(SessionState::PendingConfirm, ResultCode::Ok);
+        let running = |facts: &Facts| field(facts, "running").unwrap();
+        assert_eq!(running(&facts), "slot a");
+        let on_trial = Facts { on_trial: true, boots_left: 2, boots_given: 3, ..facts };
+        assert_eq!(running(&on_trial), "slot a, on trial, 2 of 3 boots left");
+        assert_eq!(running(&Facts { boots_left: 0, boots_given: 0, ..on_trial }), "slot a, on trial");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
     Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Policy, Region, SignatureKind,
-    Signatures, Store, Usb, When,
+    Signatures, Store, Trial, Usb, When,
 };
 
 pub use scratch::Scratch;
@@ -290,11 +290,12 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             path: scratch.path("store"),
             slot_size: offset.saturating_add(SPARE),
             max_package: good.length().max(LEAST),
-            trial_boots: 3,
         },
         regions,
         doors: Doors { dfu: Dfu { policy: DoorPolicy::Always, conformance: Conformance::Lenient } },
-        activation: Activation { when: When::Immediate },
+        activation: Activation { when: When::Immediate, restart_command: Vec::new() },
+        trial: Trial::default(),
+        control: None,
     };
     let refused = |error: inbandd::Error| Error::System {
         action: "make the virtual BMC's store",

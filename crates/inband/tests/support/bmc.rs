@@ -13,7 +13,7 @@ use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
     Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Policy, Region, SignatureKind,
-    Signatures, Store, Usb, When,
+    Signatures, Store, Trial, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run};
@@ -109,10 +109,12 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
         },
         signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![SignatureKind::Ed25519] },
         policy: Policy { same_version: kind.same_version, ..Policy::default() },
-        store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT, trial_boots: 3 },
+        store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT },
         regions: vec![Region::new("image-bmc", 0, SLOT)],
         doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance } },
-        activation: Activation { when: kind.activate },
+        activation: Activation { when: kind.activate, restart_command: Vec::new() },
+        trial: Trial::default(),
+        control: None,
     }
 }
 

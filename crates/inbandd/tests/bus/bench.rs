@@ -17,6 +17,7 @@ use inband_package::{KeyRing, Kind, Policy};
 use inband_session::{
     Config, Door, DoorPolicy, Limits, Pipeline, ResultCode, Session, SessionState, StoreView, start,
     status::{FIRST_LOG_PAGE, FirmwarePage, LogPage, StatusPage},
+    trial,
 };
 use inband_store::{
     Firmware, Layout, Options, Region, Slot, SlotState, Store,
@@ -26,7 +27,9 @@ use inband_store::{
 use inband_usb::{HostDevice, HostError, Setup};
 use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
 use inbandd::{
-    bmc::{self, Bmc},
+    bmc::{self, Bmc, Health},
+    command::{Answer, Ask},
+    programs::{Exit, Runner, Task},
     worker::{Command, Gone, Inline, Reply, Worker},
 };
 
@@ -50,11 +53,94 @@ pub(crate) struct Setting {
     pub(crate) mode: Mode,
     pub(crate) policy: DoorPolicy,
     pub(crate) activate: bool,
+    /// New firmware has to pass a health command.
+    pub(crate) health: bool,
+    /// The BMC restarts by a command.
+    pub(crate) restart: bool,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { mode: Mode::Lenient, policy: DoorPolicy::Always, activate: false }
+        Self {
+            mode: Mode::Lenient,
+            policy: DoorPolicy::Always,
+            activate: false,
+            health: false,
+            restart: false,
+        }
+    }
+}
+
+/// The health command.
+pub(crate) const HEALTH: &str = "/health";
+/// The command that restarts the BMC.
+pub(crate) const RESTART: &str = "/restart";
+/// The time in which the health command must have passed.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
+/// From one try of it to the next.
+pub(crate) const RETRY: Duration = Duration::from_secs(10);
+
+/// Programs that do nothing but what a test says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Programs(Arc<Mutex<ProgramsState>>);
+
+#[derive(Debug, Default)]
+struct ProgramsState {
+    /// Those that run.
+    running: Vec<Task>,
+    /// How often each kind was started and killed.
+    started: usize,
+    killed: usize,
+    exits: VecDeque<(Task, Exit)>,
+}
+
+impl Programs {
+    fn state(&self) -> MutexGuard<'_, ProgramsState> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn runs(&self, task: Task) -> bool {
+        self.state().running.contains(&task)
+    }
+
+    /// How many were started, and how many of them killed.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.started, state.killed)
+    }
+
+    /// The program that runs ends so.
+    #[track_caller]
+    pub(crate) fn end(&self, task: Task, exit: Exit) {
+        let mut state = self.state();
+        let at = state.running.iter().position(|running| *running == task).expect("it runs");
+        state.running.swap_remove(at);
+        state.exits.push_back((task, exit));
+    }
+}
+
+impl Runner for Programs {
+    fn start(&mut self, task: Task, command: &[String]) {
+        let expected = match task {
+            Task::Health => HEALTH,
+            Task::Restart => RESTART,
+        };
+        assert_eq!(command, [expected]);
+        let mut state = self.state();
+        assert!(!state.running.contains(&task), "one at a time");
+        state.running.push(task);
+        state.started += 1;
+    }
+
+    fn kill(&mut self, task: Task) {
+        let mut state = self.state();
+        let before = state.running.len();
+        state.running.retain(|running| *running != task);
+        state.killed += before - state.running.len();
+    }
+
+    fn poll(&mut self) -> Option<(Task, Exit)> {
+        self.state().exits.pop_front()
     }
 }
 
@@ -125,6 +211,8 @@ pub(crate) struct Bench {
     bmc: Arc<Mutex<TestBmc>>,
     /// How long ago the clock was read when the BMC comes to read an event, as on a machine that has more to do.
     late: Arc<Mutex<Duration>>,
+    /// The programs that the BMC runs.
+    pub(crate) programs: Programs,
 }
 
 fn layout() -> Layout {
@@ -178,8 +266,18 @@ impl Bench {
         let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
         let session =
             Session::new(Config { machine: Text::cut(MACHINE), doors, limits: Limits::default() }, view);
-        let options =
-            bmc::Options { mode: setting.mode, activate: setting.activate, identity: Box::new(identity) };
+        let programs = Programs::default();
+        let options = bmc::Options {
+            mode: setting.mode,
+            activate: setting.activate,
+            identity: Box::new(identity),
+            health: setting.health.then(|| Health {
+                command: vec![HEALTH.into()],
+                limits: trial::Limits { deadline: DEADLINE, retry: RETRY },
+            }),
+            restart: if setting.restart { vec![RESTART.into()] } else { Vec::new() },
+            runner: Box::new(programs.clone()),
+        };
         let (bus, device) = Bus::new();
         let mut bmc = Bmc::new(device, worker, session, options);
         bmc.attach(Duration::ZERO).unwrap();
@@ -192,7 +290,7 @@ impl Bench {
             let clock = || now.saturating_sub(late.take());
             pumped.lock().unwrap().step(clock).unwrap()
         });
-        let bench = Self { bus, setting, bmc, late };
+        let bench = Self { bus, setting, bmc, late, programs };
         bench.wait_attached();
         bench
     }
@@ -233,6 +331,18 @@ impl Bench {
         let mut medium = self.kill();
         medium.power_cycle(loss);
         Self::boot(setting, medium)
+    }
+
+    /// Somebody on the BMC asks for something; what they are answered.
+    pub(crate) fn ask(&self, ask: Ask) -> Answer {
+        let answer = self.ask_later(ask);
+        self.bus.advance(Duration::from_millis(1));
+        answer.or_else(|| self.bmc().poll_answer()).expect("an answer")
+    }
+
+    /// The same; `None` while the answer is not known.
+    pub(crate) fn ask_later(&self, ask: Ask) -> Option<Answer> {
+        self.bmc().ask(self.bus.now(), ask).unwrap()
     }
 
     // The host's side.

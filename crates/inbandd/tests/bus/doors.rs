@@ -17,7 +17,8 @@ use crate::{
     package::Package,
 };
 
-const OFF: Setting = Setting { mode: Mode::Lenient, policy: DoorPolicy::Off, activate: false };
+const OFF: Setting =
+    Setting { mode: Mode::Lenient, policy: DoorPolicy::Off, activate: false, health: false, restart: false };
 
 #[test]
 fn a_door_that_is_off_stalls_detach_and_hides_nothing() {

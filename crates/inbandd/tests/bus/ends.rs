@@ -92,7 +92,7 @@ fn assert_ended(bench: Bench, point: Point, state: SessionState, result: ResultC
     // And as the store has it.
     let bench = bench.power_cycle(Loss::All);
     bench.assert_session(SessionState::Done, ResultCode::Ok);
-    assert_eq!(bench.status().log_records, 3);
+    assert_eq!(bench.status().log_records, 4);
 }
 
 #[test]

@@ -25,8 +25,13 @@ use crate::{
 /// bwPollTimeout while a block waits for the worker, ms (docs/spec/dfu.md, 1).
 const POLL_MS: u64 = 2;
 
-const IMMEDIATE: Setting =
-    Setting { mode: Mode::Lenient, policy: inband_session::DoorPolicy::Always, activate: true };
+const IMMEDIATE: Setting = Setting {
+    mode: Mode::Lenient,
+    policy: inband_session::DoorPolicy::Always,
+    activate: true,
+    health: false,
+    restart: false,
+};
 
 #[test]
 fn the_pages_tell_the_truth_at_every_step_of_an_update() {
@@ -127,7 +132,7 @@ fn the_pages_tell_the_truth_at_every_step_of_an_update() {
     assert_eq!((status.state, status.result()), (SessionState::Done, Some(ResultCode::Ok)));
     assert_eq!((status.running, status.boots_next, status.on_trial), (Slot::B, Slot::B, false));
     assert_eq!(status.slots, [SlotState::Good, SlotState::Good]);
-    assert_eq!((status.session, status.head, status.log_records), (1, head, 2));
+    assert_eq!((status.session, status.head, status.log_records), (1, head, 3));
 }
 
 #[test]

@@ -8,11 +8,13 @@ mod host;
 #[path = "../support/package.rs"]
 mod package;
 
+mod commands;
 mod dfu_core;
 mod doors;
 mod ends;
 mod good;
 mod hostile;
 mod refused;
+mod trial;
 mod unplug;
 mod vendor;

@@ -16,4 +16,5 @@ mod kill;
 mod policy;
 mod refusals;
 mod running;
+mod trial;
 mod usage;

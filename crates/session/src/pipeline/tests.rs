@@ -220,7 +220,7 @@ fn a_whole_update_to_its_confirmation_and_back_again() {
     assert!(third.is_in(line.store().medium().slot(Slot::A)));
     assert!(second.is_in(line.store().medium().slot(Slot::B)));
     let log: Vec<_> = line.store().record().log.iter().map(|entry| (entry.id, entry.state)).collect();
-    assert_eq!(log, [(1, 5), (1, 8), (2, 5), (2, 8)]);
+    assert_eq!(log, [(1, 5), (1, 7), (1, 8), (2, 5), (2, 7), (2, 8)]);
 }
 
 #[test]
@@ -401,7 +401,7 @@ fn a_forged_package_leaves_a_staged_one_alone() {
     line.confirm().unwrap();
     assert_eq!(last(&line), (1, SessionState::Done, ResultCode::Ok));
     let log: Vec<_> = line.store().record().log.iter().map(|entry| (entry.id, entry.state)).collect();
-    assert_eq!(log, [(1, 5), (2, 9), (1, 8)]);
+    assert_eq!(log, [(1, 5), (2, 9), (1, 7), (1, 8)]);
 }
 
 #[test]
@@ -443,6 +443,32 @@ fn a_trial_that_the_daemon_saw_can_still_be_rolled_back() {
     assert_eq!(line.boot(), Ok(Slot::A));
     assert_eq!(last(&line), (1, SessionState::RolledBack, ResultCode::RolledBack));
     assert_eq!(update(&mut line, 2, &Package::new("2.1", 2)), Ok(()));
+}
+
+#[test]
+fn a_firmware_that_came_up_unhealthy_is_told_from_one_that_never_came_up() {
+    let mut line = line();
+    update(&mut line, 1, &Package::new("2.0", 2)).unwrap();
+    // Its second boot came up and was unhealthy; the others never got that far.
+    assert_eq!(line.boot(), Ok(Slot::B));
+    assert_eq!(line.boot(), Ok(Slot::B));
+    line.unhealthy().unwrap();
+    assert_eq!(last(&line), (1, SessionState::PendingConfirm, ResultCode::Unhealthy));
+    assert_eq!(line.boot(), Ok(Slot::B));
+    assert_eq!(last(&line), (1, SessionState::PendingConfirm, ResultCode::Unhealthy));
+    assert_eq!(line.boot(), Ok(Slot::A));
+    // It is told until the next session, over any number of restarts.
+    for _ in 0..10 {
+        assert_eq!(last(&line), (1, SessionState::RolledBack, ResultCode::Unhealthy));
+        let log: Vec<_> =
+            line.store().record().log.iter().map(|entry| (entry.state, entry.result, entry.boot)).collect();
+        assert_eq!(log, [(5, 1, 0), (7, 1, 1), (7, 81, 2), (11, 81, 3)]);
+        assert_eq!(line.boot(), Ok(Slot::A));
+        line = with_medium(line, |_| {});
+    }
+    assert_eq!(line.store().record().floor, 1);
+    assert_eq!(update(&mut line, 2, &Package::new("2.1", 2)), Ok(()));
+    assert_eq!(last(&line), (2, SessionState::Staged, ResultCode::Ok));
 }
 
 #[test]

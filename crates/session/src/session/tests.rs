@@ -313,6 +313,7 @@ fn a_restart_shows_what_the_store_says() {
         result: ResultCode::Ok.code(),
         door: Door::Dfu.number(),
         target: Slot::B,
+        boot: 1,
         head: [3; 16],
         version: Text::cut("2.0"),
     };

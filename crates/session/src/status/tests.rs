@@ -23,6 +23,8 @@ fn status() -> StatusPage {
         security_version: 3,
         floor: 2,
         log_records: 16,
+        boots_left: 2,
+        boots_given: 3,
         head: *b"0123456789abcdef",
     }
 }
@@ -42,7 +44,7 @@ const STATUS: [u8; 56] = [
     0x00, 0x01, 0x10, 0x02,     // bcdDevice of a and b
     3, 0, 0, 0,                 // security version
     2, 0, 0, 0,                 // floor
-    16, 0, 0, 0,                // log records, reserved
+    16, 0, 2, 3,                // log records, boots left, boots given
     b'0', b'1', b'2', b'3', b'4', b'5', b'6', b'7', b'8', b'9', b'a', b'b', b'c', b'd', b'e', b'f',
 ];
 
@@ -63,7 +65,7 @@ const LOG: [u8; 23] = [
     10, 2,                      // state, door
     7, 0, 0, 0,                 // session id
     48, 0,                      // result
-    1, 0,                       // target, reserved
+    1, 2,                       // target, boot
     1, 2, 3, 4, 5, 6, 7, 8,     // head
     b'2', b'.', b'1',           // version
 ];
@@ -85,6 +87,7 @@ fn log() -> LogPage {
         session: 7,
         result_code: ResultCode::Aborted.code(),
         target: Slot::B,
+        boot: 2,
         head: [1, 2, 3, 4, 5, 6, 7, 8],
         version: Text::cut("2.1"),
     }

@@ -13,6 +13,7 @@ fn sample() -> Record {
         state: 9,
         door: 1,
         target: Slot::B,
+        boot: 0,
         head: *b"0123456789abcdef",
         version: Text::cut("2.0"),
     };
@@ -39,10 +40,11 @@ fn sample() -> Record {
                 version: Text::cut("2.0"),
                 door: 1,
                 pending: 6,
+                trial: TrialRecord { given: 3, given_back: 5, settled: true, unhealthy: true },
             },
         ],
         session,
-        log: vec![SessionRecord { id: 6, result: 1, state: 5, ..session }],
+        log: vec![SessionRecord { id: 6, result: 1, state: 5, boot: 9, ..session }],
     }
 }
 
@@ -58,29 +60,29 @@ fn frozen() -> Vec<u8> {
     bytes.extend_from_slice(&[3, 0, 0, 0]); // security floor
     bytes.extend_from_slice(&[8, 0, 0, 0]); // highest session id
     // Slot a.
-    bytes.extend_from_slice(&[4, 0, 0x10, 0x01]); // state, reserved, bcdDevice
+    bytes.extend_from_slice(&[4, 0, 0x10, 0x01]); // state, boots given, bcdDevice
     bytes.extend_from_slice(&[3, 0, 0, 0]); // security version
     bytes.extend_from_slice(&[0; 16]); // head
     bytes.extend_from_slice(b"\x031.0"); // version
     bytes.extend_from_slice(&[0; 45]);
-    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0]); // door, reserved, pending session
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0]); // door, given back, flags, pending session
     // Slot b.
-    bytes.extend_from_slice(&[2, 0, 0x00, 0x02]);
+    bytes.extend_from_slice(&[2, 3, 0x00, 0x02]);
     bytes.extend_from_slice(&[4, 0, 0, 0]);
     bytes.extend_from_slice(b"fedcba9876543210");
     bytes.extend_from_slice(b"\x032.0");
     bytes.extend_from_slice(&[0; 45]);
-    bytes.extend_from_slice(&[1, 0, 0, 6, 0, 0, 0]);
+    bytes.extend_from_slice(&[1, 5, 0b11, 6, 0, 0, 0]);
     // Last session.
     bytes.extend_from_slice(&[7, 0, 0, 0]); // id
-    bytes.extend_from_slice(&[34, 0, 9, 1, 1, 0]); // result, state, door, target, reserved
+    bytes.extend_from_slice(&[34, 0, 9, 1, 1, 0]); // result, state, door, target, boot
     bytes.extend_from_slice(b"0123456789abcdef"); // head
     bytes.extend_from_slice(b"\x032.0"); // version
     bytes.extend_from_slice(&[0; 37 + 5]);
     // Log.
     bytes.extend_from_slice(&[1, 0]); // number of log records
     bytes.extend_from_slice(&[6, 0, 0, 0]);
-    bytes.extend_from_slice(&[1, 0, 5, 1, 1, 0]);
+    bytes.extend_from_slice(&[1, 0, 5, 1, 1, 9]);
     bytes.extend_from_slice(b"0123456789abcdef");
     bytes.extend_from_slice(b"\x032.0");
     bytes.extend_from_slice(&[0; 37 + 5]);
@@ -146,8 +148,8 @@ fn a_checksum_does_not_excuse_a_wrong_field() {
     assert_eq!(field(192 + 8, 2), RecordError::Field("target slot"));
     assert_eq!(field(192 + 26, 41), RecordError::Field("package version"));
     assert_eq!(field(266 + 8, 9), RecordError::Field("target slot"));
-    for reserved in [23, 33, 32 + 74, 112 + 75, 192 + 9, 192 + 67, 266 + 71] {
-        assert_eq!(field(reserved, 1), RecordError::Field("reserved"), "byte {reserved}");
+    for (reserved, value) in [(23, 1), (32 + 75, 4), (112 + 75, 128), (192 + 67, 1), (266 + 71, 1)] {
+        assert_eq!(field(reserved, value), RecordError::Field("reserved"), "byte {reserved}");
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::StoreError;
 use crate::layout::{Layout, Region, RegionPolicy};
 use crate::medium::Medium;
-use crate::record::{Slot, SlotRecord, SlotState};
+use crate::record::{Slot, SlotRecord, SlotState, TrialRecord};
 use crate::text::Text;
 
 /// What a region holds behind its member, as erased flash does.
@@ -55,7 +55,7 @@ impl Plan {
     }
 
     /// What the record is to say of the slot once it is complete.
-    pub(super) fn slot_record(&self, session: u32, door: u8) -> SlotRecord {
+    pub(super) fn slot_record(&self, session: u32, door: u8, boots: u8) -> SlotRecord {
         SlotRecord {
             state: SlotState::Staged,
             bcd_device: self.index.bcd_device,
@@ -65,6 +65,7 @@ impl Plan {
             version: Text::cut(&self.index.version),
             door,
             pending: session,
+            trial: TrialRecord { given: boots, ..TrialRecord::NONE },
         }
     }
 

@@ -1,0 +1,115 @@
+//! What somebody on the BMC asks for: commands of the control socket.
+
+use std::time::Duration;
+
+use inband_dfu::{device::Intake, wire::Status};
+use inband_session::{ResultCode, SessionState};
+use inband_usb::DeviceBackend;
+
+use super::{Bmc, Fault, trial::Restart};
+use crate::{
+    command::{Answer, Ask, AskedBy, Report},
+    worker::{Command, Refused, Worker},
+};
+
+/// What is answered once the worker has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Confirm,
+    Restart,
+}
+
+impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
+    /// Somebody on the BMC asks for something. `None`: the answer comes by [`poll_answer`](Self::poll_answer).
+    ///
+    /// # Errors
+    /// The USB side or the worker is gone.
+    pub fn ask(&mut self, now: Duration, ask: Ask) -> Result<Option<Answer>, Fault<B::Error>> {
+        if ask == Ask::Status {
+            return Ok(Some(Answer::Report(Box::new(Report::new(&self.session)))));
+        }
+        let goes_down = match self.restart {
+            Restart::Recording | Restart::UnderWay(_) => true,
+            Restart::No | Restart::Again(_) => false,
+        };
+        if self.asked.is_some() || goes_down {
+            return Ok(Some(Answer::Busy));
+        }
+        let state = self.session.state();
+        Ok(match ask {
+            Ask::Status => None,
+            Ask::Arm(door) => Some(match self.session.arm(door) {
+                Ok(()) => Answer::Done,
+                Err(_) => Answer::DoorOff,
+            }),
+            Ask::Disarm(door) => {
+                self.session.disarm(door);
+                Some(Answer::Done)
+            }
+            Ask::Abort => Some(if self.preempt()? {
+                Answer::Done
+            } else if state.is_at_work() {
+                Answer::Busy
+            } else {
+                Answer::NotNow
+            }),
+            Ask::Confirm if state == SessionState::PendingConfirm => {
+                self.end_trial();
+                self.asked = Some(Asked::Confirm);
+                self.worker.send(Command::Confirm)?;
+                None
+            }
+            Ask::Activate if state == SessionState::Staged => {
+                self.restart(now)?;
+                Some(Answer::Done)
+            }
+            Ask::Activate if state.is_at_work() => Some(Answer::Busy),
+            Ask::Confirm | Ask::Activate => Some(Answer::NotNow),
+            Ask::Restart(by) => {
+                if !self.preempt()? && state.is_at_work() {
+                    return Ok(Some(Answer::Busy));
+                }
+                match by {
+                    AskedBy::Host => {
+                        self.restart = Restart::Recording;
+                        self.asked = Some(Asked::Restart);
+                        self.worker.send(Command::GiveBootBack)?;
+                        None
+                    }
+                    AskedBy::Bmc => {
+                        log::info!("event=restart asked-by=bmc");
+                        self.restart(now)?;
+                        Some(Answer::Done)
+                    }
+                }
+            }
+        })
+    }
+
+    /// The answer that was waited for.
+    pub const fn poll_answer(&mut self) -> Option<Answer> {
+        self.answer.take()
+    }
+
+    /// The worker did what was asked for, or could not.
+    pub(super) fn answer(&mut self, what: Asked, result: Result<(), Refused>) {
+        if self.asked == Some(what) {
+            self.asked = None;
+            self.answer = Some(match result {
+                Ok(()) => Answer::Done,
+                Err(refused) => Answer::Failed(refused.text),
+            });
+        }
+    }
+
+    /// Ends a session that receives: the BMC's side always comes first. Returns whether there was one.
+    fn preempt(&mut self) -> Result<bool, Fault<B::Error>> {
+        if self.session.abort().is_err() {
+            return Ok(false);
+        }
+        // The first failure is the one that the host is told of.
+        self.dfu.set_intake(Intake::Failed(Status::ErrVendor));
+        self.end_current(ResultCode::Aborted)?;
+        Ok(true)
+    }
+}

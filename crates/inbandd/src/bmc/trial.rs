@@ -1,0 +1,193 @@
+//! Firmware on trial, and the restarts that its end and others ask for (docs/spec/session.md, 6).
+
+use std::time::Duration;
+
+use inband_session::{
+    SessionState,
+    trial::{Action, Limits, Trial},
+};
+use inband_usb::DeviceBackend;
+
+use super::{Bmc, Fault};
+use crate::{
+    programs::{Exit, Task},
+    worker::{Command, Worker},
+};
+
+/// How long the BMC may take to go down once its restart command has been started.
+const RESTART_LIMIT: Duration = Duration::from_secs(300);
+/// From a restart that failed to the next try, where unhealthy firmware has to go.
+const RESTART_AGAIN: Duration = Duration::from_secs(60);
+
+/// How new firmware proves itself.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Program and arguments; exit code 0 means healthy.
+    pub command: Vec<String>,
+    /// When it is run, and until when it must have passed.
+    pub limits: Limits,
+}
+
+/// What is known of the firmware that runs.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is on no trial, or needs no health command.
+    None,
+    /// It is on trial.
+    Open(Trial),
+    /// It is unhealthy and has to go.
+    Unhealthy,
+}
+
+impl Verdict {
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Open(trial) => trial.poll_timeout(),
+            Self::None | Self::Unhealthy => None,
+        }
+    }
+}
+
+/// Whether the BMC is about to restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restart {
+    /// Nobody wants it to.
+    No,
+    /// Once the worker has written down what there is to be written.
+    Recording,
+    /// It has begun, and is due at this time.
+    UnderWay(Duration),
+    /// It failed, and is tried again at this time.
+    Again(Duration),
+}
+
+impl Restart {
+    pub(super) const fn poll_timeout(self) -> Option<Duration> {
+        match self {
+            Self::No | Self::Recording => None,
+            Self::UnderWay(at) | Self::Again(at) => Some(at),
+        }
+    }
+}
+
+impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
+    /// The machine has started: firmware on trial is confirmed, or has to pass its health command first.
+    pub(super) fn begin_trial(&mut self, now: Duration) {
+        (self.verdict, self.confirm_at) = match (self.session.state(), &self.options.health) {
+            (SessionState::PendingConfirm, Some(health)) => {
+                (Verdict::Open(Trial::new(now, &health.limits)), None)
+            }
+            (SessionState::PendingConfirm, None) => (Verdict::None, Some(now)),
+            _ => (Verdict::None, None),
+        };
+    }
+
+    /// The trial is over, or the machine goes down: nothing is run any more.
+    pub(super) fn end_trial(&mut self) {
+        self.confirm_at = None;
+        if let Verdict::Open(trial) = &self.verdict {
+            if trial.is_running() {
+                self.options.runner.kill(Task::Health);
+            }
+            self.verdict = Verdict::None;
+        }
+    }
+
+    /// Ends of programs, and the clock of the trial. Returns whether there was anything.
+    pub(super) fn handle_trial(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+        let mut busy = false;
+        while let Some((task, exit)) = self.options.runner.poll() {
+            busy = true;
+            match task {
+                Task::Health => self.handle_health(now, &exit),
+                Task::Restart if exit.passed() => {}
+                Task::Restart => self.restart_failed(now, &exit)?,
+            }
+        }
+        loop {
+            let Verdict::Open(trial) = &mut self.verdict else { return Ok(busy) };
+            trial.handle_timeout(now);
+            let Some(action) = trial.poll_action() else { return Ok(busy) };
+            busy = true;
+            match action {
+                Action::Run => {
+                    if let Some(health) = &self.options.health {
+                        self.options.runner.start(Task::Health, &health.command);
+                    }
+                }
+                Action::Kill => self.options.runner.kill(Task::Health),
+                Action::Confirm => {
+                    log::info!("event=health-passed session={}", self.session.id());
+                    self.verdict = Verdict::None;
+                    self.confirm_at = Some(now);
+                }
+                Action::GiveUp => {
+                    log::error!(
+                        "event=unhealthy session={}: the health command did not pass in time; the BMC restarts",
+                        self.session.id()
+                    );
+                    self.verdict = Verdict::Unhealthy;
+                    self.restart = Restart::Recording;
+                    self.worker.send(Command::Unhealthy)?;
+                }
+            }
+        }
+    }
+
+    fn handle_health(&mut self, now: Duration, exit: &Exit) {
+        let Verdict::Open(trial) = &mut self.verdict else { return };
+        if !exit.passed() {
+            log::warn!("event=health-failed session={}: {exit}", self.session.id());
+        }
+        trial.handle_exit(now, exit.passed());
+    }
+
+    /// Restarts the BMC, into whatever boots next.
+    pub(super) fn restart(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.end_trial();
+        // Only staged firmware has a state of its own for this.
+        _ = self.session.activate();
+        self.leave_bus()?;
+        let command = &self.options.restart;
+        if command.is_empty() {
+            self.restart = Restart::UnderWay(Duration::MAX);
+            self.worker.send(Command::Boot)?;
+        } else {
+            self.restart = Restart::UnderWay(now.saturating_add(RESTART_LIMIT));
+            self.options.runner.start(Task::Restart, command);
+        }
+        Ok(())
+    }
+
+    /// The clock of a restart. Returns whether there was anything.
+    pub(super) fn handle_restart(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+        match self.restart {
+            Restart::UnderWay(due) if due <= now => {
+                self.options.runner.kill(Task::Restart);
+                self.restart_failed(now, &"the BMC is still up")?;
+                Ok(true)
+            }
+            Restart::Again(at) if at <= now => {
+                self.restart(now)?;
+                Ok(true)
+            }
+            Restart::No | Restart::Recording | Restart::UnderWay(_) | Restart::Again(_) => Ok(false),
+        }
+    }
+
+    /// The BMC is still up, and so is what ran before. Unhealthy firmware is not left in peace.
+    fn restart_failed(
+        &mut self,
+        now: Duration,
+        reason: &dyn std::fmt::Display,
+    ) -> Result<(), Fault<B::Error>> {
+        log::error!("event=restart-failed: {reason}; see activation.restart_command");
+        self.restart = match self.verdict {
+            Verdict::Unhealthy => Restart::Again(now.saturating_add(RESTART_AGAIN)),
+            Verdict::None | Verdict::Open(_) => Restart::No,
+        };
+        let view = self.session.store().clone();
+        self.session.restarted(view);
+        self.show_runtime(now)
+    }
+}

@@ -1,0 +1,315 @@
+//! Commands to a running daemon: how they are asked for in a line, and what is answered (docs/configuration.md, Commands).
+
+use std::fmt::Write as _;
+
+use inband_session::{Door, Session, status::StatusPage};
+use inband_store::{Slot, text::Text};
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `status`: how everything stands.
+    Status,
+    /// `arm DOOR`: let it open at the host's next knock.
+    Arm(Door),
+    /// `disarm DOOR`: take that back.
+    Disarm(Door),
+    /// `activate`: restart into what is staged.
+    Activate,
+    /// `confirm`: the firmware on trial is healthy.
+    Confirm,
+    /// `abort`: end the session that receives.
+    Abort,
+    /// `restart host|bmc`: restart the BMC.
+    Restart(AskedBy),
+}
+
+/// Who wants a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedBy {
+    /// The host: a boot on trial that it ends does not count.
+    Host,
+    /// The BMC, or somebody on it.
+    Bmc,
+}
+
+impl Ask {
+    /// Reads a command from its line, without the line break; `None` if it is none.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(line).ok()?.split(' ');
+        let door = |name: Option<&str>| Door::ALL.into_iter().find(|door| Some(door.name()) == name);
+        let ask = match words.next()? {
+            "status" => Self::Status,
+            "arm" => Self::Arm(door(words.next())?),
+            "disarm" => Self::Disarm(door(words.next())?),
+            "activate" => Self::Activate,
+            "confirm" => Self::Confirm,
+            "abort" => Self::Abort,
+            "restart" => match words.next()? {
+                "host" => Self::Restart(AskedBy::Host),
+                "bmc" => Self::Restart(AskedBy::Bmc),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        words.next().is_none().then_some(ask)
+    }
+
+    /// The line that asks for it, without the line break.
+    #[must_use]
+    pub fn line(self) -> String {
+        match self {
+            Self::Status => "status".into(),
+            Self::Arm(door) => format!("arm {door}"),
+            Self::Disarm(door) => format!("disarm {door}"),
+            Self::Activate => "activate".into(),
+            Self::Confirm => "confirm".into(),
+            Self::Abort => "abort".into(),
+            Self::Restart(AskedBy::Host) => "restart host".into(),
+            Self::Restart(AskedBy::Bmc) => "restart bmc".into(),
+        }
+    }
+}
+
+/// What a command is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It is done, or under way and cannot fail any more.
+    Done,
+    /// How everything stands.
+    Report(Box<Report>),
+    /// The door's policy is `off`.
+    DoorOff,
+    /// Not in the middle of what goes on.
+    Busy,
+    /// There is nothing to do it to.
+    NotNow,
+    /// The store does not take it, and why.
+    Failed(String),
+    /// That is no command.
+    Unknown,
+}
+
+impl Answer {
+    /// Exit code of the program that asked (docs/spec/results.md, 3).
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Done | Self::Report(_) => 0,
+            Self::Unknown => 2,
+            Self::Failed(_) => 5,
+            Self::DoorOff => 8,
+            Self::Busy => 9,
+            Self::NotNow => 10,
+        }
+    }
+
+    /// The name, as in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Report(_) => "status",
+            Self::Unknown => "unknown",
+            Self::Failed(_) => "failed",
+            Self::DoorOff => "door-off",
+            Self::Busy => "busy",
+            Self::NotNow => "not-now",
+        }
+    }
+
+    /// What it is in words; empty for a report, which says it itself.
+    fn message(&self) -> &str {
+        match self {
+            Self::Done | Self::Report(_) => "",
+            Self::Unknown => "that is no command of this inbandd",
+            Self::Failed(reason) => reason,
+            Self::DoorOff => "the door is off: set its policy to armed in the configuration",
+            Self::Busy => "not now: wait until the update, or the restart, that is under way is over",
+            Self::NotNow => "there is nothing to do that to: see inbandd status",
+        }
+    }
+
+    /// The answer on the wire: one line of JSON, then the same for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut json = format!("{{\"exit\":{},\"answer\":\"{}\"", self.exit_code(), self.name());
+        let mut people = String::new();
+        if let Self::Report(report) = self {
+            for (name, value) in report.fields() {
+                let _ = match &value {
+                    Value::Text(text) => write!(json, ",\"{name}\":{}", quoted(text)),
+                    Value::Number(number) => write!(json, ",\"{name}\":{number}"),
+                    Value::Flag(flag) => write!(json, ",\"{name}\":{flag}"),
+                };
+            }
+            people = report.text();
+        } else if !self.message().is_empty() {
+            let _ = write!(json, ",\"message\":{}", quoted(self.message()));
+            people = format!("{}\n", self.message());
+        }
+        format!("{json}}}\n{people}")
+    }
+}
+
+/// A text as JSON has it.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(quoted, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// How everything stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    machine: Text<48>,
+    page: StatusPage,
+    versions: [Text<48>; 2],
+    given_back: u8,
+}
+
+enum Value {
+    Text(String),
+    Number(u64),
+    Flag(bool),
+}
+
+impl Report {
+    /// As the session has it.
+    #[must_use]
+    pub fn new(session: &Session) -> Self {
+        let record = &session.store().record;
+        let page = session.status();
+        Self {
+            machine: session.machine(),
+            versions: Slot::ALL.map(|slot| record.slot(slot).version),
+            given_back: record.slot(page.running).trial.given_back,
+            page,
+        }
+    }
+
+    fn version(&self, slot: Slot) -> String {
+        self.versions[usize::from(slot.number())].as_str().to_owned()
+    }
+
+    fn result(&self) -> &'static str {
+        self.page.result().map_or("unknown", |result| result.name())
+    }
+
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        let page = &self.page;
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut fields = vec![
+            ("machine", text(self.machine.as_str())),
+            ("state", text(page.state.name())),
+            ("result", text(self.result())),
+            ("result_code", Value::Number(page.result_code.into())),
+            ("session", Value::Number(page.session.into())),
+            ("received", Value::Number(page.received.into())),
+            ("announced", Value::Number(page.announced.into())),
+            ("running", text(page.running.name())),
+            ("boots_next", text(page.boots_next.name())),
+            ("on_trial", Value::Flag(page.on_trial)),
+            ("boots_left", Value::Number(page.boots_left.into())),
+            ("boots_given", Value::Number(page.boots_given.into())),
+            ("boots_given_back", Value::Number(self.given_back.into())),
+            ("security_version", Value::Number(page.security_version.into())),
+            ("security_floor", Value::Number(page.floor.into())),
+        ];
+        let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
+        for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
+            fields.push((state, text(page.slots[usize::from(slot.number())].name())));
+            fields.push((version, Value::Text(self.version(slot))));
+        }
+        let doors = ["door_dfu", "door_bulk", "door_volume", "door_ipmi"];
+        fields.extend(doors.into_iter().zip(page.doors).map(|(name, state)| (name, text(state.name()))));
+        fields
+    }
+
+    /// In one line, for a service manager.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let page = &self.page;
+        let mut line = format!("slot {} runs {}", page.running.name(), self.version(page.running));
+        if page.on_trial {
+            let _ = write!(line, ", on trial, {} of {} boots left", page.boots_left, page.boots_given);
+        }
+        let _ = write!(line, "; {}, {}", page.state, self.result());
+        line
+    }
+
+    fn text(&self) -> String {
+        let page = &self.page;
+        let mut text = format!("{}: {}\n", self.machine, self.line());
+        for slot in Slot::ALL {
+            let state = page.slots[usize::from(slot.number())].name();
+            let next = if page.boots_next == slot { ", boots next" } else { "" };
+            let _ = writeln!(text, "slot {}: {state} {}{next}", slot.name(), self.version(slot));
+        }
+        let _ = writeln!(text, "door dfu: {}", page.door_state(Door::Dfu).name());
+        let _ = writeln!(text, "security: version {}, floor {}", page.security_version, page.floor);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_read_as_it_is_written() {
+        let mut all = vec![Ask::Status, Ask::Activate, Ask::Confirm, Ask::Abort];
+        all.extend([AskedBy::Host, AskedBy::Bmc].map(Ask::Restart));
+        all.extend(Door::ALL.map(Ask::Arm));
+        all.extend(Door::ALL.map(Ask::Disarm));
+        for ask in all {
+            assert_eq!(Ask::parse(ask.line().as_bytes()), Some(ask));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_command() {
+        for line in [
+            &b""[..],
+            b" status",
+            b"status ",
+            b"status now",
+            b"STATUS",
+            b"arm",
+            b"arm  dfu",
+            b"arm door",
+            b"restart",
+            b"restart me",
+            b"status\0",
+            b"status\r",
+            b"\xff",
+        ] {
+            assert_eq!(Ask::parse(line), None, "{line:?}");
+        }
+    }
+
+    // Programs read these.
+    #[test]
+    fn answers_are_frozen() {
+        assert_eq!(Answer::Done.text(), "{\"exit\":0,\"answer\":\"done\"}\n");
+        assert_eq!(
+            Answer::Failed("a \"b\" \\ \u{e9}\n\u{1f600}".into()).text().lines().next(),
+            Some(r#"{"exit":5,"answer":"failed","message":"a \"b\" \\ \u00e9\u000a\ud83d\ude00"}"#)
+        );
+        let codes = [Answer::Unknown, Answer::DoorOff, Answer::Busy, Answer::NotNow]
+            .map(|answer| (answer.exit_code(), answer.name()));
+        assert_eq!(codes, [(2, "unknown"), (8, "door-off"), (9, "busy"), (10, "not-now")]);
+    }
+}

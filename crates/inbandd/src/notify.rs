@@ -1,0 +1,152 @@
+//! Words to a service manager, as sd_notify(3) has them: that the daemon is up, how it stands, that it lives, that it ends.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    time::Duration,
+};
+
+/// A service manager that wants to be told.
+#[derive(Debug)]
+pub struct Notify {
+    socket: UnixDatagram,
+    /// How often it wants to hear that the daemon lives, if it does: half of the time it waits.
+    watchdog: Option<Duration>,
+    /// When it is to hear of that next.
+    next: Duration,
+    /// What it was told last.
+    status: String,
+}
+
+impl Notify {
+    /// The one that the environment names; `None` without one.
+    ///
+    /// # Errors
+    /// There is one, and it cannot be reached.
+    pub fn from_environment() -> io::Result<Option<Self>> {
+        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
+        let text = |name| env::var(name).unwrap_or_default();
+        let own = std::process::id().to_string();
+        let watchdog = watchdog(&text("WATCHDOG_USEC"), &text("WATCHDOG_PID"), &own);
+        Self::new(&name, watchdog).map(Some)
+    }
+
+    fn new(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        // The loop is not to wait for a service manager that is behind.
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, watchdog, next: Duration::ZERO, status: String::new() })
+    }
+
+    /// The daemon serves.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// The daemon is about to end.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// How it stands, in one line; told only when it is new.
+    pub fn status(&mut self, status: &str) {
+        if status != self.status {
+            self.send(&format!("STATUS={status}"));
+            self.status = status.to_owned();
+        }
+    }
+
+    /// The daemon lives. Returns when this is to be called again.
+    pub fn alive(&mut self, now: Duration) -> Option<Duration> {
+        let interval = self.watchdog?;
+        if now >= self.next {
+            self.send("WATCHDOG=1");
+            self.next = now.saturating_add(interval);
+        }
+        Some(self.next)
+    }
+
+    fn send(&self, words: &str) {
+        if let Err(error) = self.socket.send(words.as_bytes()) {
+            log::debug!("the service manager was not told {words}: {error}");
+        }
+    }
+}
+
+/// How often to say that the daemon lives, from WATCHDOG_USEC and WATCHDOG_PID.
+fn watchdog(microseconds: &str, of: &str, own: &str) -> Option<Duration> {
+    let microseconds = microseconds.parse().ok().filter(|&microseconds: &u64| microseconds > 0)?;
+    (of.is_empty() || of == own).then(|| Duration::from_micros(microseconds) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(socket: &UnixDatagram) -> String {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_service_manager_hears_what_there_is_to_hear() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let abstract_name = format!("inbandd-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        for (manager, name) in [
+            (UnixDatagram::bind(&path).unwrap(), path.clone().into_os_string()),
+            (UnixDatagram::bind_addr(&address).unwrap(), format!("@{abstract_name}").into()),
+        ] {
+            let mut notify = Notify::new(&name, Some(Duration::from_secs(5))).unwrap();
+            notify.ready();
+            notify.status("one");
+            notify.status("one");
+            notify.status("two");
+            assert_eq!(notify.alive(Duration::from_secs(9)), Some(Duration::from_secs(14)));
+            assert_eq!(notify.alive(Duration::from_secs(13)), Some(Duration::from_secs(14)));
+            assert_eq!(notify.alive(Duration::from_secs(14)), Some(Duration::from_secs(19)));
+            notify.stopping();
+            for words in ["READY=1", "STATUS=one", "STATUS=two", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"] {
+                assert_eq!(heard(&manager), words);
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_manager_that_is_not_there_is_an_error_and_one_that_goes_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        assert!(Notify::new(path.as_os_str(), None).is_err());
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let mut notify = Notify::new(path.as_os_str(), None).unwrap();
+        drop(manager);
+        notify.ready();
+        assert_eq!(notify.alive(Duration::ZERO), None, "nobody asked for it");
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_twice_in_its_time() {
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(watchdog("2000000", "", "7"), second);
+        assert_eq!(watchdog("2000000", "7", "7"), second);
+        assert_eq!(watchdog("2000000", "8", "7"), None);
+        for none in ["", "0", "-1", "1s"] {
+            assert_eq!(watchdog(none, "", "7"), None);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Commands of somebody on the BMC, in whatever the host is at.
+
+use inband_dfu::{
+    host::{End, Error},
+    wire::{Request, Status},
+};
+use inband_session::{Door, DoorPolicy, ResultCode, SessionState};
+use inband_usb::HostDevice as _;
+use inbandd::command::{Answer, Ask, AskedBy};
+
+use crate::{
+    bench::{Bench, Hold, Setting},
+    host,
+    package::Package,
+};
+
+fn package() -> Package {
+    Package::new(0x0200, 60_000)
+}
+
+#[test]
+fn an_armed_door_opens_once() {
+    let bench = Bench::with(Setting { policy: DoorPolicy::Armed, ..Setting::default() });
+    let knock = || host::detach(&mut bench.claim());
+    assert!(matches!(knock(), Err(Error::Refused { request: Request::Detach, .. })));
+    assert_eq!(bench.ask(Ask::Arm(Door::Dfu)), Answer::Done);
+    assert_eq!(bench.ask(Ask::Disarm(Door::Dfu)), Answer::Done);
+    assert!(matches!(knock(), Err(Error::Refused { request: Request::Detach, .. })));
+    assert_eq!(bench.ask(Ask::Arm(Door::Dfu)), Answer::Done);
+    assert_eq!(bench.update(&package().bytes()), Ok(End::Idle));
+    bench.leave_dfu();
+    assert!(matches!(knock(), Err(Error::Refused { request: Request::Detach, .. })));
+    assert_eq!(bench.ask(Ask::Arm(Door::Volume)), Answer::DoorOff);
+}
+
+/// An update in whose middle, at half of its bytes, this is asked for.
+fn asked_in_the_middle(bench: &Bench, ask: Ask) -> (Result<End, Error>, Answer) {
+    let file = package().bytes();
+    let mut host = bench.enter_dfu();
+    let mut answer = None;
+    let end = host::download(&mut host, &file, |_, sent| {
+        if sent >= file.len() as u64 / 2 && answer.is_none() {
+            answer = Some(bench.bmc().ask(bench.bus.now(), ask).unwrap());
+        }
+    });
+    (end, answer.unwrap().unwrap_or(Answer::Done))
+}
+
+#[test]
+fn abort_preempts_a_session() {
+    let bench = Bench::new();
+    assert_eq!(bench.ask(Ask::Abort), Answer::NotNow);
+    let (end, answer) = asked_in_the_middle(&bench, Ask::Abort);
+    assert_eq!(answer, Answer::Done);
+    assert!(matches!(end, Err(Error::Refused { status: Some(Status::ErrVendor), .. })), "{end:?}");
+    bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
+    bench.assert_factory_runs();
+    assert_eq!(bench.ask(Ask::Abort), Answer::NotNow);
+    bench.assert_updatable();
+}
+
+#[test]
+fn what_goes_on_is_no_time_to_activate_or_confirm() {
+    for ask in [Ask::Activate, Ask::Confirm] {
+        let bench = Bench::new();
+        assert_eq!(bench.ask(ask), Answer::NotNow);
+        let (end, answer) = asked_in_the_middle(&bench, ask);
+        assert_eq!(end, Ok(End::Idle));
+        assert_eq!(answer, if ask == Ask::Activate { Answer::Busy } else { Answer::NotNow });
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    }
+}
+
+#[test]
+fn from_the_handover_on_nothing_preempts() {
+    let bench = Bench::new();
+    bench.hold(Hold::Finish);
+    let file = package().bytes();
+    let mut host = bench.enter_dfu();
+    for (number, data) in (0..).zip(file.chunks(4096)) {
+        crate::bench::dnload(&mut host, number, data).unwrap();
+        if number as usize + 1 < file.len().div_ceil(4096) {
+            while crate::bench::get_status(&mut host).unwrap().0 != inband_dfu::wire::State::DfuDnloadIdle {
+                host.wait(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+    assert!(bench.bus.run_until(std::time::Duration::from_secs(5), || {
+        bench.bmc().session().state() == SessionState::Verifying
+    }));
+    for ask in [Ask::Abort, Ask::Activate, Ask::Restart(AskedBy::Bmc), Ask::Restart(AskedBy::Host)] {
+        assert_eq!(bench.ask(ask), Answer::Busy, "{ask:?}");
+    }
+    bench.hold(Hold::Nothing);
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+}
+
+#[test]
+fn a_restart_preempts_a_session_and_the_bmc_comes_back() {
+    for by in [AskedBy::Host, AskedBy::Bmc] {
+        let bench = Bench::new();
+        let (end, answer) = asked_in_the_middle(&bench, Ask::Restart(by));
+        assert!(end.is_err());
+        assert_eq!(answer, Answer::Done);
+        assert!(!bench.in_dfu_mode());
+        bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
+        bench.assert_factory_runs();
+        bench.assert_updatable();
+        // And into what is staged.
+        assert_eq!(bench.ask(Ask::Restart(by)), Answer::Done);
+        bench.wait_attached();
+        bench.assert_session(SessionState::Done, ResultCode::Ok);
+    }
+}
+
+#[test]
+fn the_status_tells_what_the_pages_tell() {
+    let bench = Bench::new();
+    bench.assert_updatable();
+    let text = bench.ask(Ask::Status).text();
+    let (json, people) = text.split_once('\n').unwrap();
+    for field in [
+        r#"{"exit":0,"answer":"status","machine":"test-board","state":"staged","result":"ok","result_code":1"#,
+        r#","running":"a","boots_next":"b","on_trial":false,"boots_left":3,"boots_given":3"#,
+        r#","slot_b":"staged","version_b":"v200""#,
+        r#""door_dfu":"open","door_bulk":"shut""#,
+    ] {
+        assert!(json.contains(field), "{field}: {json}");
+    }
+    assert!(
+        people.contains("slot a runs factory; staged, ok") && people.contains("slot b: staged v200"),
+        "{people}"
+    );
+}

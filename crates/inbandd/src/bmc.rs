@@ -503,18 +503,18 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             Reply::Confirmed(result) => {
                 match &result {
                     Ok(()) => {
-                        self.end_trial();
+                        self.settle_trial();
                         _ = self.session.confirmed();
                     }
-                    Err(refused) => {
+                    Err(refused) if self.session.state() == SessionState::PendingConfirm => {
                         log::error!(
                             "cannot confirm the running firmware, which stays on trial: {}",
                             refused.text
                         );
-                        if self.session.state() == SessionState::PendingConfirm {
-                            self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
-                        }
+                        self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
                     }
+                    // Somebody asked for what was under way already.
+                    Err(_) => {}
                 }
                 self.answer(Asked::Confirm, result);
             }

@@ -85,6 +85,8 @@ impl Daemon {
             record(&server, path).map_err(|error| Error::Record { path: path.to_owned(), error })?;
         }
         let port = server.port(&config.identity.busid).map_err(|error| unavailable(config, &error))?;
+        #[cfg(target_os = "linux")]
+        let service = Service { control: control(config, &server)?, ..Service::default() };
 
         // Not before all that can fail without it: a start that fails is no boot that a trial has used up.
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
@@ -133,8 +135,6 @@ impl Daemon {
         };
         let bmc = Bmc::new(port, worker, session, options);
         let stop = Arc::new(AtomicBool::new(false));
-        #[cfg(target_os = "linux")]
-        let service = Service { control: control(config, &server)?, ..Service::default() };
         let mut daemon = Self {
             server,
             bmc,

@@ -258,12 +258,12 @@ fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
 
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::System { what: "cannot listen for signals", error })?;
+    #[cfg(target_os = "linux")]
+    let notify = inbandd::notify::Notify::from_environment()
+        .map_err(|error| Error::System { what: "cannot reach the service manager", error })?;
     let daemon = Daemon::start(config, arguments.pcap.as_deref())?;
     #[cfg(target_os = "linux")]
-    let daemon = daemon.with_notify(
-        inbandd::notify::Notify::from_environment()
-            .map_err(|error| Error::System { what: "cannot reach the service manager", error })?,
-    );
+    let daemon = daemon.with_notify(notify);
     let stopper = daemon.stopper();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {

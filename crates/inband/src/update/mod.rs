@@ -369,7 +369,8 @@ fn wait_for_activation(
                     return Ok(());
                 }
                 SessionState::RolledBack => {
-                    return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::RolledBack });
+                    let code = status.result().unwrap_or(ResultCode::RolledBack);
+                    return Err(Error::Refused { place: bmc.place.clone(), code });
                 }
                 SessionState::Idle
                 | SessionState::Receiving

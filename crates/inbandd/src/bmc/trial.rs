@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_session::{
-    SessionState,
+    Door, SessionState,
     trial::{Action, Limits, Trial},
 };
 use inband_usb::DeviceBackend;
@@ -93,6 +93,15 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
     }
 
+    /// The firmware is confirmed: nothing that the trial asked for is wanted any more.
+    pub(super) fn settle_trial(&mut self) {
+        self.end_trial();
+        self.verdict = Verdict::None;
+        if let Restart::Again(_) = self.restart {
+            self.restart = Restart::No;
+        }
+    }
+
     /// Ends of programs, and the clock of the trial. Returns whether there was anything.
     pub(super) fn handle_trial(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
         let mut busy = false;
@@ -147,7 +156,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.end_trial();
         // Only staged firmware has a state of its own for this.
         _ = self.session.activate();
+        self.session.leave(Door::Dfu);
         self.leave_bus()?;
+        // Nothing of DFU runs on, and brings the device back while the BMC goes down.
+        self.dfu.enter_runtime(now);
         let command = &self.options.restart;
         if command.is_empty() {
             self.restart = Restart::UnderWay(Duration::MAX);

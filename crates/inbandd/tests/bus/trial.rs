@@ -288,3 +288,32 @@ fn unhealthy_firmware_is_restarted_until_the_bmc_goes_down() {
     let bench = bench.power_cycle(Loss::All);
     assert_boots(&bench, 1);
 }
+
+#[test]
+fn a_confirmation_ends_the_restarts_of_unhealthy_firmware() {
+    let bench = Bench::with(Setting { activate: false, restart: true, ..HEALTH });
+    assert_eq!(bench.update(&package().bytes()), Ok(End::Idle));
+    let bench = bench.power_cycle(Loss::All);
+    pass(&bench, DEADLINE + SECOND);
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    pass(&bench, SECOND);
+    assert_eq!(bench.ask(Ask::Confirm), Answer::Done);
+    let counts = bench.programs.counts();
+    pass(&bench, DEADLINE);
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
+    assert_eq!(bench.programs.counts(), counts);
+}
+
+#[test]
+fn two_confirmations_at_once_are_one() {
+    let bench = on_trial(HEALTH);
+    bench.hold(Hold::Everything);
+    bench.programs.end(Task::Health, Exit::Code(0));
+    pass(&bench, SECOND);
+    assert_eq!(bench.ask_later(Ask::Confirm), None);
+    bench.hold(Hold::Nothing);
+    assert_eq!(bench.bmc().poll_answer(), Some(Answer::Done));
+    pass(&bench, 2 * DEADLINE);
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
+    assert_eq!(bench.status().log_records, 3);
+}

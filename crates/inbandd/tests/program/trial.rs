@@ -261,6 +261,22 @@ fn commands_have_exit_codes_of_their_own() {
 }
 
 #[test]
+fn a_start_that_fails_uses_up_no_boot() {
+    let home = home("sleep 1000", 1000);
+    stage(&home);
+    fs::write(home.path("control"), "mine").unwrap();
+    let (code, _, errors) = ask(&home, &[]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("cannot listen for commands") && errors.contains("control"), "{errors}");
+    fs::remove_file(home.path("control")).unwrap();
+    let mut nobody = home.inbandd(&[]);
+    nobody.env("NOTIFY_SOCKET", home.path("nobody"));
+    assert_eq!(nobody.output().unwrap().status.code(), Some(1));
+    let running = home.start();
+    assert_eq!((page(&running).on_trial, page(&running).boots_left), (true, 2));
+}
+
+#[test]
 fn check_looks_for_the_commands() {
     let home = home("exit 0", 60);
     fs::set_permissions(home.path("health"), fs::Permissions::from_mode(0o644)).unwrap();

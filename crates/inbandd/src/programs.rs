@@ -7,6 +7,7 @@ use std::fmt;
 
 #[cfg_attr(not(target_os = "linux"), path = "programs/other.rs")]
 mod linux;
+#[cfg(target_os = "linux")]
 mod output;
 
 pub use linux::Programs;

@@ -46,9 +46,10 @@ fn outcome<M: Medium>(store: &mut Store<M>) -> Result<(), StoreError> {
         let session = store.session_of(running, ending(state, ResultCode::Ok));
         return store.log_session(session, None);
     }
+    // One that said no in a boot has left something to read in its log; one that never came up has not.
+    let unhealthy = record.slot(other).trial.unhealthy;
+    let result = if unhealthy { ResultCode::Unhealthy } else { ResultCode::RolledBack };
     if pending(other, SlotState::Invalid)
-        && let result =
-            if record.slot(other).trial.unhealthy { ResultCode::Unhealthy } else { ResultCode::RolledBack }
         && let Ok(state) = last_state(store).on(Event::StartedOld(result))
     {
         let session = store.session_of(other, ending(state, result));

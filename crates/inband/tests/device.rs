@@ -85,6 +85,43 @@ fn an_update_is_staged_and_told_as_events() {
     assert_eq!(status["slots"][1]["version"], "2.0.0");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_trial_is_told_to_its_end() {
+    let bench = bench_with_package();
+    let kind = Kind { activate: When::Immediate, health: Some("/bin/false"), ..Kind::default() };
+    let mut bmc = Bmc::start(&bench, kind);
+    bmc.run(&["update", &bench.arg("fw.tar")]).expect(0);
+    let mut seen = Vec::new();
+    loop {
+        // The BMC restarts in between, and a slow host may miss any of its boots.
+        let status = bmc.run(&["status", "--json"]);
+        if status.code == Some(0) {
+            let status = status.event("status");
+            if status["state"] == "rolled-back" {
+                break;
+            }
+            assert_eq!(status["boots_given"], 3, "{status}");
+            seen.push(status["boots_left"].as_u64().unwrap());
+        }
+    }
+    assert!(seen.is_sorted_by(|earlier, later| earlier >= later), "{seen:?}");
+    // However often the BMC restarts since.
+    for _ in 0..3 {
+        let status = bmc.status();
+        assert_eq!((&status["result"], &status["running"]), (&"unhealthy".into(), &"a".into()));
+        assert_eq!((&status["boots_given"], &status["security_floor"]), (&0.into(), &FLOOR.into()));
+        let story = bmc.run(&["log"]).expect(0).out;
+        let at = |words: &str| story.find(words).unwrap_or_else(|| panic!("{words}: {story}"));
+        assert!(at("staged") < at("on trial"), "{story}");
+        assert!(at("on trial") < at("unhealthy in boot 3"), "{story}");
+        assert!(at("unhealthy in boot 3") < at("rolled back after 3 boots, unhealthy"), "{story}");
+        let newest = bmc.run(&["log", "--json"]).expect(0).json().remove(0);
+        assert_eq!((&newest["state"], &newest["boot"]), (&"rolled-back".into(), &3.into()));
+        bmc = bmc.restart();
+    }
+}
+
 #[test]
 fn wait_ends_when_the_new_firmware_runs() {
     let bench = bench_with_package();

@@ -39,6 +39,8 @@ pub(crate) struct Kind {
     pub(crate) activate: When,
     pub(crate) conformance: Conformance,
     pub(crate) same_version: Rule,
+    /// What decides about new firmware, in a second.
+    pub(crate) health: Option<&'static str>,
 }
 
 impl Default for Kind {
@@ -48,6 +50,7 @@ impl Default for Kind {
             activate: When::Reboot,
             conformance: Conformance::Lenient,
             same_version: Rule::Accept,
+            health: None,
         }
     }
 }
@@ -113,7 +116,12 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
         regions: vec![Region::new("image-bmc", 0, SLOT)],
         doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance } },
         activation: Activation { when: kind.activate, restart_command: Vec::new() },
-        trial: Trial::default(),
+        trial: Trial {
+            health: kind.health.map(String::from).into_iter().collect(),
+            deadline_s: 1,
+            retry_s: 1,
+            ..Trial::default()
+        },
         control: None,
     }
 }

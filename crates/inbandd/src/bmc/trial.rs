@@ -73,12 +73,11 @@ impl Restart {
 impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// The machine has started: firmware on trial is confirmed, or has to pass its health command first.
     pub(super) fn begin_trial(&mut self, now: Duration) {
-        (self.verdict, self.confirm_at) = match (self.session.state(), &self.options.health) {
-            (SessionState::PendingConfirm, Some(health)) => {
-                (Verdict::Open(Trial::new(now, &health.limits)), None)
-            }
-            (SessionState::PendingConfirm, None) => (Verdict::None, Some(now)),
-            _ => (Verdict::None, None),
+        let on_trial = self.session.state() == SessionState::PendingConfirm;
+        (self.verdict, self.confirm_at) = match &self.options.health {
+            Some(health) if on_trial => (Verdict::Open(Trial::new(now, &health.limits)), None),
+            None if on_trial => (Verdict::None, Some(now)),
+            Some(_) | None => (Verdict::None, None),
         };
     }
 

@@ -8,7 +8,6 @@ use std::{task::Poll, time::Duration};
 use inband_dfu::{
     descriptors::{self, Identity},
     device::{Answer, Cause, Device, Door as DfuDoor, Event, Intake, Manifestation},
-    suffix,
     table::Mode,
     wire::{Request, State, Status, TRANSFER_SIZE},
 };
@@ -34,8 +33,6 @@ const QUEUE: usize = 16;
 /// Commands the worker may be behind when a session begins. A host that begins and aborts sessions faster than they can be
 /// recorded is told to wait; one that means well never comes near.
 const BACKLOG: usize = 4 * QUEUE;
-/// Bytes of a DFU suffix.
-const SUFFIX_LENGTH: u64 = suffix::LEN as u64;
 /// Events dropped when the device leaves the bus, at most. Nothing comes any more then, so that this is never reached.
 const STALE: usize = 4096;
 /// From a confirmation that failed to the next try.
@@ -101,8 +98,8 @@ pub struct Bmc<B, W> {
     sent: u64,
     /// Bytes of it in all, once the worker has seen the head.
     announced: Option<u64>,
-    /// Bytes of it behind its announced end that were taken: the beginning of a DFU suffix.
-    behind: u64,
+    /// It may end here: behind it there is nothing, or a whole DFU suffix.
+    whole: bool,
     /// Blocks handed to the worker and not yet taken.
     queued: usize,
     /// Buffers that came home.
@@ -132,7 +129,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             current: None,
             sent: 0,
             announced: None,
-            behind: 0,
+            whole: false,
             queued: 0,
             buffers: Vec::new(),
             receiving: None,
@@ -370,7 +367,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.current = Some(session);
                 self.sent = 0;
                 self.announced = None;
-                self.behind = 0;
+                self.whole = false;
                 self.worker.send(Command::Begin { session, door: Door::Dfu })?;
             }
             Err(code) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
@@ -409,10 +406,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.dfu.set_intake(intake);
     }
 
-    /// Says whether the host may end the download: behind a staged package there is nothing, or a whole DFU suffix.
+    /// Says whether the host may end the download: behind a staged package there is nothing, or all of what may
+    /// stand there.
     fn update_complete(&mut self) {
-        let whole = self.behind == 0 || self.behind == SUFFIX_LENGTH;
-        self.dfu.set_complete(whole && self.session.state() == SessionState::Staged);
+        self.dfu.set_complete(self.whole && self.session.state() == SessionState::Staged);
     }
 
     fn aborted(&mut self, cause: Cause) -> Result<(), Fault<B::Error>> {
@@ -473,7 +470,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 if progress.complete && self.session.handover(progress.session).is_ok() {
                     self.worker.send(Command::Finish { session: progress.session })?;
                 }
-                self.behind = progress.announced.map_or(0, |total| progress.received.saturating_sub(total));
+                self.whole = progress.whole;
                 self.update_complete();
             }
             Reply::Staged { session } if Some(session) == self.current => {

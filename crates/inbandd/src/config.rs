@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inband_package::{Rule, head::MAX_MACHINE, index::MAX_TARGET_NAME, is_str_byte, tar::MAX_NAME};
+use inband_package::{Rule, head::MAX_MACHINE, index::MAX_TARGET_NAME, is_str_byte, openbmc, tar::MAX_NAME};
 use inband_session::DoorPolicy;
 use inband_store::RegionPolicy;
 use serde::{Deserialize, Deserializer, de};
 
+/// The target that is this BMC itself.
+pub(crate) const TARGET: &str = "bmc";
 /// Smallest slot that is of any use, bytes.
 const MIN_SLOT_SIZE: u64 = 64 * 1024;
 /// Largest package a head can announce, bytes (docs/spec/package.md, 3).
@@ -50,6 +52,9 @@ pub struct Config {
     /// Socket for commands of the BMC's own; none without it.
     #[serde(default)]
     pub control: Option<PathBuf>,
+    /// What is taken besides packages.
+    #[serde(default)]
+    pub openbmc: Openbmc,
 }
 
 /// The USB side.
@@ -217,18 +222,28 @@ pub struct Region {
     /// What an update does with it; without one, what the member's name stands for.
     #[serde(default, deserialize_with = "region_policy")]
     pub policy: Option<RegionPolicy>,
+    /// How a firmware tar without a head holds the image.
+    #[serde(default)]
+    pub encoding: Encoding,
 }
 
 impl Region {
     /// The image of this name, of the BMC itself, at `offset` bytes in the slot, with `size` bytes.
     #[must_use]
     pub fn new(member: &str, offset: u64, size: u64) -> Self {
-        Self { target: default_target(), member: member.into(), offset, size, policy: None }
+        Self {
+            target: default_target(),
+            member: member.into(),
+            offset,
+            size,
+            policy: None,
+            encoding: Encoding::Raw,
+        }
     }
 }
 
 fn default_target() -> String {
-    "bmc".into()
+    TARGET.into()
 }
 
 fn region_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RegionPolicy>, D::Error> {
@@ -240,6 +255,26 @@ fn region_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Re
             "policy \"{other}\" is not known; use \"replace\", \"preserve\" or \"refuse\""
         ))),
     }
+}
+
+/// How a firmware tar without a head holds an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As it lies in flash.
+    #[default]
+    Raw,
+    /// As a Zstandard frame.
+    Zstd,
+}
+
+/// OpenBMC's own firmware tars.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Openbmc {
+    /// Whether tars without an Inband head are taken, as long as no security version stands against it.
+    #[serde(default)]
+    pub accept_unindexed: bool,
 }
 
 /// Door policies.
@@ -459,6 +494,33 @@ impl Config {
                 }
             }
         }
+        if self.openbmc.accept_unindexed {
+            if self.signatures.required != [SignatureKind::Rsa] {
+                return value(
+                    "openbmc.accept_unindexed needs signatures.required = [\"rsa\"]: OpenBMC's tars have no other signatures"
+                        .into(),
+                );
+            }
+            for region in &self.regions {
+                let policy = region.policy.unwrap_or_else(|| RegionPolicy::of_member(&region.member));
+                // A tar has all images of the BMC, and none of anything else.
+                let refused = match policy {
+                    RegionPolicy::Replace => region.target != TARGET,
+                    RegionPolicy::Preserve => false,
+                    RegionPolicy::Refuse => region.target == TARGET,
+                };
+                if refused {
+                    return value(format!(
+                        "openbmc.accept_unindexed: with policy = \"{}\" for {} of {} every tar would be refused",
+                        if policy == RegionPolicy::Refuse { "refuse" } else { "replace" },
+                        region.member,
+                        region.target
+                    ));
+                }
+            }
+            self.profile()
+                .map_err(|error| ConfigError::Value(format!("openbmc.accept_unindexed: {error}")))?;
+        }
         Ok(())
     }
 
@@ -469,6 +531,21 @@ impl Config {
             ("trial.health", &self.trial.health),
             ("activation.restart_command", &self.activation.restart_command),
         ]
+    }
+
+    /// What the regions make of a firmware tar without a head.
+    ///
+    /// # Errors
+    /// They are those of none.
+    pub fn profile(&self) -> Result<openbmc::Profile, openbmc::ProfileError> {
+        let regions = self.regions.iter().filter(|region| region.target == TARGET).map(|region| {
+            let encoding = match region.encoding {
+                Encoding::Raw => openbmc::Encoding::Raw,
+                Encoding::Zstd => openbmc::Encoding::Zstd,
+            };
+            (region.member.as_str(), region.size, encoding)
+        });
+        openbmc::Profile::new(self.machine.clone(), TARGET.into(), regions, self.store.max_package)
     }
 }
 

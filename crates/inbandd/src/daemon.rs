@@ -93,7 +93,7 @@ impl Daemon {
         store.boot().map_err(unusable)?;
         start::recover(&mut store).map_err(unusable)?;
         let view = StoreView::of(&store);
-        let pipeline = open::pipeline(config, store, keys);
+        let pipeline = open::pipeline(config, store, keys)?;
         let waker = server.waker();
         let worker = Thread::start(pipeline, move || waker.wake())
             .map_err(|error| Error::System { what: "cannot start the worker thread", error })?;

@@ -18,6 +18,7 @@ pub mod logger;
 pub mod notify;
 pub mod open;
 pub mod programs;
+pub mod staging;
 pub mod worker;
 
 pub use config::Config;

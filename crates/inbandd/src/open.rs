@@ -2,16 +2,14 @@
 
 use inband_dfu::descriptors::Identity;
 use inband_package::{KeyRing, Kind, Policy, key::SystemKeys};
-use inband_session::Pipeline;
+use inband_session::{Pipeline, Unindexed};
 use inband_store::{Firmware, Layout, Options, Region, SlotRecord, Store, file::FileMedium};
 
 use crate::{
-    config::{Config, ConfigError, KeyFormat, SignatureKind, Signatures},
+    config::{Config, ConfigError, KeyFormat, SignatureKind, Signatures, TARGET},
     error::Error,
+    staging::Memfds,
 };
-
-/// The name of the DFU interface: that of the target that is this BMC itself.
-const INTERFACE: &str = "bmc";
 
 /// Reads the system keys and those that are revoked.
 pub fn keys(config: &Config) -> Result<KeyRing, Error> {
@@ -72,8 +70,11 @@ pub fn init(config: &Config, firmware: &Firmware) -> Result<(), Error> {
 }
 
 /// Joins store, keys and policy.
-#[must_use]
-pub fn pipeline(config: &Config, store: Store<FileMedium>, keys: KeyRing) -> Pipeline<FileMedium, KeyRing> {
+pub fn pipeline(
+    config: &Config,
+    store: Store<FileMedium>,
+    keys: KeyRing,
+) -> Result<Pipeline<FileMedium, KeyRing>, Error> {
     let policy = Policy {
         compatible: config.policy.compatible.clone(),
         max_total_length: config.store.max_package,
@@ -81,7 +82,12 @@ pub fn pipeline(config: &Config, store: Store<FileMedium>, keys: KeyRing) -> Pip
         downgrade: config.policy.downgrade,
         ..Policy::for_machine(config.machine.clone())
     };
-    Pipeline::new(store, keys, policy)
+    let pipeline = Pipeline::new(store, keys.clone(), policy);
+    if !config.openbmc.accept_unindexed {
+        return Ok(pipeline);
+    }
+    let profile = config.profile().map_err(|error| ConfigError::Value(error.to_string()))?;
+    Ok(pipeline.with_unindexed(Unindexed { profile, keys, staging: Box::new(Memfds::default()) }))
 }
 
 /// What the USB side calls itself while `running` runs and `shown` is what run-time bcdDevice tells.
@@ -97,6 +103,6 @@ pub fn identity(config: &Config, running: &SlotRecord, shown: &SlotRecord) -> Id
         manufacturer: name.manufacturer.clone(),
         product: name.product.clone(),
         serial: name.serial.clone(),
-        interface_name: INTERFACE.into(),
+        interface_name: TARGET.into(),
     }
 }

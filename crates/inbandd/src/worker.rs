@@ -167,6 +167,13 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                     match self.pipeline.finish() {
                         Ok(()) => {
                             reply(self.view());
+                            // Of a tar without a head nobody knew before what it is.
+                            if !self.accepted
+                                && let Some(progress) = self.pipeline.progress()
+                            {
+                                self.accepted = true;
+                                reply(Reply::Taken(progress));
+                            }
                             reply(Reply::Staged { session });
                         }
                         Err(code) => self.fail(session, code, reply),

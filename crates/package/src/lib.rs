@@ -4,7 +4,8 @@
 //! A BMC uses [`reader`]: bytes go in in any portions, and nothing comes out that has not been checked
 //! against a signature. It takes its memory once and not in proportion to the package. The modules below it
 //! are the format, each piece by itself: [`tar`], [`head`], [`signature`], [`index`], [`suffix`]. [`key`] and
-//! [`policy`] say what this BMC accepts, [`refusal`] why something was not.
+//! [`policy`] say what this BMC accepts, [`refusal`] why something was not. [`openbmc`] reads firmware tars that
+//! have no head, for a BMC on its way to Inband.
 //!
 //! A build machine uses `maker` (cargo feature of the same name, needs std): keys, packing, signing,
 //! inspecting.
@@ -20,11 +21,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod digest;
+pub mod hashed;
 pub mod head;
 pub mod index;
 pub mod key;
 #[cfg(feature = "maker")]
 pub mod maker;
+pub mod openbmc;
 pub mod policy;
 pub mod reader;
 pub mod refusal;
@@ -35,6 +38,7 @@ mod wire;
 mod zstd;
 
 pub use digest::{Digest, Hex};
+pub use hashed::{Hashed, Hasher};
 pub use head::Head;
 pub use index::{Index, is_bcd};
 pub use key::{KeyRing, PublicKey};

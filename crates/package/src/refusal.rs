@@ -7,10 +7,12 @@ use core::fmt;
 use crate::digest::Hex;
 use crate::head::HeadError;
 use crate::index::IndexError;
-use crate::key::KeyId;
+use crate::key::{KeyError, KeyId};
+use crate::openbmc::manifest::{ManifestError, PURPOSE};
+use crate::openbmc::{HeaderError, Member};
 use crate::signature::{Kind, Scheme};
 
-/// Why a package was refused. The variants follow the results 16 to 40 of docs/spec/results.md, in that order,
+/// Why a package was refused. Each variant leads to one result of docs/spec/results.md, in the order of these,
 /// with what a person needs to find the fault. Texts never hold bytes that the format does not allow, so they
 /// are safe to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,12 @@ pub enum Refusal {
     BadSignature {
         /// Kind of the signature.
         kind: Kind,
+    },
+    /// 19 `bad-signature` as well: one in a firmware tar without a head.
+    #[error("{signature} does not verify")]
+    BadMemberSignature {
+        /// The signature.
+        signature: Member,
     },
     /// 20 `unknown-key`: the signature table does not fit what this BMC accepts.
     #[error("{0}")]
@@ -133,6 +141,28 @@ pub enum Refusal {
         /// Name of the member.
         member: String,
     },
+    /// 41 `unindexed`: a firmware tar without a head, where none is accepted.
+    #[error("an OpenBMC firmware tar without an Inband head, {0}")]
+    Unindexed(Unindexed),
+    /// 42 `bad-manifest`: the MANIFEST of such a tar does not follow its format.
+    #[error("MANIFEST is not valid: {0}")]
+    BadManifest(ManifestError),
+    /// 43 `wrong-purpose`: such a tar is not for the BMC.
+    #[error("made for the purpose {found}, not for {PURPOSE}")]
+    WrongPurpose {
+        /// The purpose in the MANIFEST.
+        found: String,
+    },
+    /// 44 `bad-encoding`: an image of such a tar is not encoded as its region says.
+    #[error(
+        "{member} is not one Zstandard frame of the form that is accepted, at offset {offset} of what it holds"
+    )]
+    BadEncoding {
+        /// Name of the member.
+        member: String,
+        /// Bytes that were decoded before, in whole pieces.
+        offset: u64,
+    },
 }
 
 impl From<HeadError> for Refusal {
@@ -156,6 +186,8 @@ pub enum ArchivePart {
     Padding(String),
     /// The zeros at the end.
     End,
+    /// A tar header in a firmware tar without a head.
+    OpenBmcHeader(HeaderError),
 }
 
 impl fmt::Display for ArchivePart {
@@ -164,6 +196,7 @@ impl fmt::Display for ArchivePart {
             Self::Header(member) => write!(f, "the tar header of {member}"),
             Self::Padding(member) => write!(f, "the padding of {member}"),
             Self::End => f.write_str("the end of the archive"),
+            Self::OpenBmcHeader(fault) => fault.fmt(f),
         }
     }
 }
@@ -201,6 +234,23 @@ pub enum KeyFault {
         /// The key that the package names.
         id: KeyId,
     },
+    /// A signature that a firmware tar without a head must have.
+    #[error("{0} is missing")]
+    Unsigned(Member),
+    /// The public key in such a tar.
+    #[error("the tar's own public key: {0}")]
+    Unusable(KeyError),
+}
+
+/// Why a firmware tar without a head is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unindexed {
+    /// This BMC takes none.
+    #[error("which this BMC does not take")]
+    Never,
+    /// This BMC takes none any more: its firmware has a security version, and such a tar has none.
+    #[error("which this BMC does not take any more, now that its security version is {0}")]
+    SecurityVersion(u32),
 }
 
 /// A member by its name, or the package.

@@ -28,7 +28,7 @@ pub(crate) const MTIME: core::ops::Range<usize> = 136..148;
 pub(crate) const CHECKSUM: core::ops::Range<usize> = 148..156;
 
 /// Writes `value` as `digits.len()` octal digits; `None` if it needs more.
-fn put_octal(digits: &mut [u8], mut value: u64) -> Option<()> {
+pub(crate) fn put_octal(digits: &mut [u8], mut value: u64) -> Option<()> {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (value & 7) as u8;
         value >>= 3;
@@ -51,15 +51,21 @@ pub fn header(name: &str, length: u64, mtime: u64) -> Option<Block> {
     block[116..123].copy_from_slice(b"0000000"); // gid
     put_octal(&mut block[124..135], length)?;
     put_octal(&mut block[136..147], mtime)?;
-    block[CHECKSUM].copy_from_slice(b"        ");
     block[156] = b'0'; // typeflag: regular file
     block[257..265].copy_from_slice(b"ustar\x0000"); // magic and version
     block[329..336].copy_from_slice(b"0000000"); // devmajor
     block[337..344].copy_from_slice(b"0000000"); // devminor
+    put_checksum(&mut block)?;
+    Some(block)
+}
+
+/// Writes the checksum: the sum of all bytes, those of the checksum itself read as spaces.
+pub(crate) fn put_checksum(block: &mut Block) -> Option<()> {
+    block[CHECKSUM].copy_from_slice(b"        ");
     let sum: u64 = block.iter().copied().map(u64::from).sum();
     put_octal(&mut block[148..154], sum)?;
     block[154] = 0;
-    Some(block)
+    Some(())
 }
 
 /// Whether two headers are equal in every byte but mtime and the checksum, which depends on it.

@@ -25,7 +25,7 @@ pub mod trial;
 
 pub use audit::Audit;
 pub use door::{Door, DoorPolicy, DoorState};
-pub use pipeline::{Pipeline, Progress};
+pub use pipeline::{Pipeline, Progress, Unindexed};
 pub use result::ResultCode;
 pub use session::{Config, HostEnd, Limits, Session, StoreView};
 pub use state::{Event, Refusal, SessionState};

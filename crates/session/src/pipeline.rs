@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
-use inband_package::{Digest, Head, Index, Policy, Reader, Refusal, Running, Sink, Verifier, reader};
+use inband_package::{Digest, Head, Index, Policy, Running, Sink, Verifier};
 use inband_store::medium::Medium;
 use inband_store::{Identity, Slot, Store, StoreError};
 
@@ -13,8 +13,12 @@ use crate::session::StoreView;
 use crate::start::{self, ending};
 use crate::state::SessionState;
 
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
+
+pub use source::Unindexed;
+use source::{Fault, Source};
 
 /// What the pipeline has done with the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +31,10 @@ pub struct Progress {
     pub announced: Option<u64>,
     /// What names the package, as soon as it is authentic and accepted.
     pub accepted: Option<Identity>,
-    /// The last announced byte is in and every check passed: [`Pipeline::finish`] is due.
+    /// The last byte is in and every check so far passed: [`Pipeline::finish`] is due.
     pub complete: bool,
+    /// The file may end here: it is complete, with nothing behind its end or with all of what may stand there.
+    pub whole: bool,
 }
 
 /// Package reader and store in one: bytes go in, a staged slot comes out, or a result. The calls block while the store works.
@@ -41,6 +47,7 @@ pub struct Pipeline<M, V> {
     store: Store<M>,
     verifier: V,
     policy: Policy,
+    unindexed: Option<Unindexed>,
     work: Work<V>,
     last_error: Option<String>,
 }
@@ -59,8 +66,9 @@ enum Work<V> {
 #[derive(Debug)]
 struct Intake<V> {
     session: u32,
-    reader: Reader<V>,
+    source: Source<V>,
     accepted: Option<Identity>,
+    complete: bool,
 }
 
 impl<V: Verifier> Intake<V> {
@@ -68,15 +76,31 @@ impl<V: Verifier> Intake<V> {
         &mut self,
         bytes: &[u8],
         store: &mut Store<M>,
-    ) -> Result<Progress, reader::Error<StoreError>> {
-        let progress = self.reader.push(bytes, &mut Target { store, accepted: &mut self.accepted })?;
-        Ok(Progress {
+        unindexed: Option<&Unindexed>,
+    ) -> Result<Progress, Fault> {
+        let mut target = Target { store, accepted: &mut self.accepted };
+        self.complete = self.source.push(bytes, &mut target, unindexed)?;
+        Ok(self.progress())
+    }
+
+    fn finish<M: Medium>(
+        &mut self,
+        store: &mut Store<M>,
+        unindexed: Option<&Unindexed>,
+    ) -> Result<(), Fault> {
+        self.source.finish(&mut Target { store, accepted: &mut self.accepted }, unindexed)?;
+        Ok(store.finish(ending(SessionState::Staged, ResultCode::Ok))?)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
             session: self.session,
-            received: self.reader.received(),
-            announced: self.reader.announced_total(),
+            received: self.source.received(),
+            announced: self.source.announced(),
             accepted: self.accepted,
-            complete: progress == reader::Progress::Complete,
-        })
+            complete: self.complete,
+            whole: self.source.is_whole(),
+        }
     }
 }
 
@@ -85,7 +109,14 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// store at each session, whatever they are here. The store should have been through [`start::recover`].
     #[must_use]
     pub const fn new(store: Store<M>, verifier: V, policy: Policy) -> Self {
-        Self { store, verifier, policy, work: Work::Idle, last_error: None }
+        let (unindexed, work) = (None, Work::Idle);
+        Self { store, verifier, policy, unindexed, work, last_error: None }
+    }
+
+    /// The same, and firmware tars without a head are taken as well, as long as no security version stands against it.
+    #[must_use]
+    pub fn with_unindexed(self, unindexed: Unindexed) -> Self {
+        Self { unindexed: Some(unindexed), ..self }
     }
 
     /// Begins the session of this id at this door.
@@ -109,12 +140,13 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
             }),
             ..self.policy.clone()
         };
-        let reader = Reader::new(self.verifier.clone(), policy);
-        self.work = Work::Reading(Box::new(Intake { session: id, reader, accepted: None }));
+        let source = Source::new(self.verifier.clone(), policy, self.unindexed.is_some());
+        self.work = Work::Reading(Box::new(Intake { session: id, source, accepted: None, complete: false }));
         Ok(())
     }
 
-    /// Takes the next bytes of the package. Behind a package that is complete or staged only a DFU suffix is taken.
+    /// Takes the next bytes of the package. Behind a package that is complete or staged only a DFU suffix is taken, and the
+    /// zeros with which tar fills its record.
     ///
     /// # Errors
     /// Why the package was refused or the store failed; the session is over, except where the package is staged already:
@@ -122,39 +154,40 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, ResultCode> {
         let result = match &mut self.work {
             Work::Idle => return Err(self.out_of_order("bytes without a session")),
-            Work::Reading(intake) | Work::Staged(intake) => intake.push(bytes, &mut self.store),
+            Work::Reading(intake) | Work::Staged(intake) => {
+                intake.push(bytes, &mut self.store, self.unindexed.as_ref())
+            }
         };
         result.map_err(|error| self.fail(&error))
     }
 
-    /// Reads the slot back and stages it, if the package is complete. Takes as long as reading the slot.
+    /// Reads the slot back and stages it, if the package is complete. Takes as long as reading the slot; for a tar without a
+    /// head, as long as checking and writing all of it besides.
     ///
     /// # Errors
     /// [`ResultCode::Truncated`] if the package is not complete; [`ResultCode::ReadbackMismatch`] and others of the
     /// store. The session is over.
     pub fn finish(&mut self) -> Result<(), ResultCode> {
-        match &self.work {
+        let result = match &mut self.work {
             Work::Idle => return Err(self.out_of_order("nothing to finish")),
             Work::Staged(_) => return Ok(()),
-            Work::Reading(intake) => match intake.reader.phase() {
-                reader::Phase::Complete => {}
-                reader::Phase::Head
-                | reader::Phase::Signatures
-                | reader::Phase::Index
-                | reader::Phase::Members
-                | reader::Phase::Failed => {
-                    let (received, total) = (intake.reader.received(), intake.reader.total());
-                    return Err(self.fail(&Refusal::Truncated { received, total }));
-                }
-            },
-        }
-        let staged = ending(SessionState::Staged, ResultCode::Ok);
-        self.store.finish(staged).map_err(|error| self.fail(&error))?;
+            Work::Reading(intake) => intake.finish(&mut self.store, self.unindexed.as_ref()),
+        };
+        result.map_err(|error| self.fail(&error))?;
         self.work = match core::mem::replace(&mut self.work, Work::Idle) {
             Work::Reading(intake) | Work::Staged(intake) => Work::Staged(intake),
             Work::Idle => Work::Idle,
         };
         Ok(())
+    }
+
+    /// What was done with the bytes of the session that is open or staged.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        match &self.work {
+            Work::Idle => None,
+            Work::Reading(intake) | Work::Staged(intake) => Some(intake.progress()),
+        }
     }
 
     /// Ends the session, if there is one that takes bytes, with this result.
@@ -279,6 +312,15 @@ struct Target<'a, M> {
     accepted: &'a mut Option<Identity>,
 }
 
+impl<M: Medium> Target<'_, M> {
+    /// What this index describes is authentic: the slot is made ready for it.
+    fn accept(&mut self, index: &Index, index_bytes: &[u8], digest: &Digest) -> Result<(), StoreError> {
+        // Known from here on, whether the store takes it or not.
+        *self.accepted = Some(Identity::new(index, digest));
+        self.store.prepare(index, index_bytes, digest)
+    }
+}
+
 impl<M: Medium> Sink for Target<'_, M> {
     type Error = StoreError;
 
@@ -289,9 +331,7 @@ impl<M: Medium> Sink for Target<'_, M> {
         index: &Index,
         index_bytes: &[u8],
     ) -> Result<(), StoreError> {
-        // Known from here on, whether the store takes it or not.
-        *self.accepted = Some(Identity::new(index, head_digest));
-        self.store.prepare(index, index_bytes, head_digest)
+        self.accept(index, index_bytes, head_digest)
     }
 
     fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {

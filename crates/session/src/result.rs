@@ -2,9 +2,12 @@
 
 use core::fmt;
 
+use inband_package::openbmc::{self, StageError};
 use inband_package::{Refusal, reader};
 use inband_store::StoreError;
 use inband_store::medium::{MediumError, MediumErrorKind};
+
+use crate::pipeline::source::Fault;
 
 /// How a session ended, or why something was refused. The numbers are wire format: a number never changes its meaning and
 /// is never used again.
@@ -56,6 +59,14 @@ pub enum ResultCode {
     OnTrial = 34,
     /// `refused-member`: an image that must not be updated on this BMC.
     RefusedMember = 40,
+    /// `unindexed`: a firmware tar without an Inband head, and none is taken here.
+    Unindexed = 41,
+    /// `bad-manifest`: the MANIFEST of a firmware tar is not as docs/spec/openbmc.md says.
+    BadManifest = 42,
+    /// `wrong-purpose`: a firmware tar that is not for the BMC.
+    WrongPurpose = 43,
+    /// `bad-encoding`: an image of a firmware tar is not encoded as its region says.
+    BadEncoding = 44,
     /// `aborted`: the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH), or somebody on the BMC did.
     Aborted = 48,
     /// `disconnected`: unplug or bus reset in the middle.
@@ -114,7 +125,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -137,6 +148,10 @@ impl ResultCode {
         Self::Busy,
         Self::OnTrial,
         Self::RefusedMember,
+        Self::Unindexed,
+        Self::BadManifest,
+        Self::WrongPurpose,
+        Self::BadEncoding,
         Self::Aborted,
         Self::Disconnected,
         Self::Timeout,
@@ -352,6 +367,34 @@ impl ResultCode {
                 "an image that must not be updated on this BMC",
                 "leave the image out of the package, or let the BMC's layout take it",
             ),
+            Self::Unindexed => row(
+                "unindexed",
+                ERR_FILE,
+                6,
+                "a firmware tar without an Inband head, and none is taken here",
+                "make a package of it with `inband pack`, or have the BMC's operator set openbmc.accept_unindexed",
+            ),
+            Self::BadManifest => row(
+                "bad-manifest",
+                ERR_FILE,
+                6,
+                "the MANIFEST of a firmware tar is not as docs/spec/openbmc.md says",
+                "have its maker build it anew as OpenBMC does",
+            ),
+            Self::WrongPurpose => row(
+                "wrong-purpose",
+                ERR_TARGET,
+                6,
+                "a firmware tar that is not for the BMC",
+                "use the tar with the firmware of the BMC itself",
+            ),
+            Self::BadEncoding => row(
+                "bad-encoding",
+                ERR_FILE,
+                6,
+                "an image of a firmware tar is not encoded as its region says",
+                "correct the encoding of the region in the BMC's layout, or use the tar that is for this layout",
+            ),
             Self::Aborted => row(
                 "aborted",
                 OK,
@@ -466,6 +509,11 @@ impl From<&Refusal> for ResultCode {
             Refusal::Downgrade { .. } => Self::Downgrade,
             Refusal::Incompatible { .. } => Self::Incompatible,
             Refusal::RefusedMember { .. } => Self::RefusedMember,
+            Refusal::BadMemberSignature { .. } => Self::BadSignature,
+            Refusal::Unindexed(_) => Self::Unindexed,
+            Refusal::BadManifest(_) => Self::BadManifest,
+            Refusal::WrongPurpose { .. } => Self::WrongPurpose,
+            Refusal::BadEncoding { .. } => Self::BadEncoding,
         }
     }
 }
@@ -493,6 +541,26 @@ impl From<&reader::Error<StoreError>> for ResultCode {
             reader::Error::Refused(refusal) => Self::from(refusal),
             reader::Error::Sink(error) => Self::from(error),
             reader::Error::Failed => Self::Internal,
+        }
+    }
+}
+
+impl From<&openbmc::Error> for ResultCode {
+    fn from(error: &openbmc::Error) -> Self {
+        match error {
+            openbmc::Error::Refused(refusal) => Self::from(refusal),
+            openbmc::Error::Stage(StageError::NoSpace { .. }) => Self::NoSpace,
+            openbmc::Error::Stage(StageError::Failed(_)) => Self::Internal,
+        }
+    }
+}
+
+impl From<&Fault> for ResultCode {
+    fn from(fault: &Fault) -> Self {
+        match fault {
+            Fault::Package(error) => Self::from(error),
+            Fault::Tar(error) => Self::from(error),
+            Fault::Store(error) => Self::from(error),
         }
     }
 }

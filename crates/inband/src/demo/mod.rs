@@ -17,7 +17,7 @@ use inband_package::{Kind, Rule};
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Policy, Region, SignatureKind,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Openbmc, Policy, Region, SignatureKind,
     Signatures, Store, Trial, Usb, When,
 };
 
@@ -296,6 +296,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         activation: Activation { when: When::Immediate, restart_command: Vec::new() },
         trial: Trial::default(),
         control: None,
+        openbmc: Openbmc::default(),
     };
     let refused = |error: inbandd::Error| Error::System {
         action: "make the virtual BMC's store",

@@ -12,7 +12,7 @@ use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Policy, Region, SignatureKind,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Openbmc, Policy, Region, SignatureKind,
     Signatures, Store, Trial, Usb, When,
 };
 
@@ -123,6 +123,7 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
             ..Trial::default()
         },
         control: None,
+        openbmc: Openbmc::default(),
     }
 }
 

@@ -19,8 +19,10 @@ use ed25519_dalek::pkcs8::spki::der::{Decode, Document};
 
 #[cfg(feature = "std")]
 pub use self::directory::{DirectoryError, SystemKeys};
+pub(crate) use self::ring::DEVELOPMENT_KEYS;
 pub use self::ring::KeyRing;
 use crate::digest::{Digest, Hex, sha256};
+use crate::hashed::Hashed;
 use crate::head::SignatureEntry;
 use crate::signature::{Hash, Kind, RsaPadding, Scheme};
 
@@ -239,12 +241,25 @@ impl PublicKey {
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
             (Material::P384(key), Scheme::P384) => key.verifies(message, signature),
             (Material::Rsa(key), Scheme::Rsa(padding, hash)) => {
-                key.verifies(padding, hash, message, signature)
+                key.verifies(padding, &Hashed::of(hash, &[message]), signature)
             }
             (
                 Material::Ed25519(_) | Material::P384(_) | Material::Rsa(_),
                 Scheme::Ed25519 | Scheme::P384 | Scheme::Rsa(..) | Scheme::MlDsa,
             ) => false,
+        }
+    }
+
+    /// Whether this is a signature, by RSASSA-PKCS1-v1_5, of the message with this hash: for one who hashes a
+    /// message in pieces. Keys of other kinds, or for other schemes, have made none.
+    #[must_use]
+    pub fn verifies_pkcs1(&self, message: &Hashed, signature: &[u8]) -> bool {
+        let padding = RsaPadding::Pkcs1;
+        match &self.material {
+            Material::Rsa(key) if self.accepts(Scheme::Rsa(padding, message.hash())) => {
+                key.verifies(padding, message, signature)
+            }
+            Material::Ed25519(_) | Material::P384(_) | Material::Rsa(_) => false,
         }
     }
 

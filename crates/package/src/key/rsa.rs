@@ -9,9 +9,9 @@ use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd};
 use ed25519_dalek::pkcs8::spki::der::asn1::UintRef;
 use ed25519_dalek::pkcs8::spki::der::{self, Decode, Reader, SliceReader};
-use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::{KeyError, KeyHalf};
+use crate::hashed::Hashed;
 use crate::signature::{Hash, RsaPadding};
 
 /// The only exponent, 2^16 + 1: the one that OpenBMC, HSMs and openssl(1) use.
@@ -47,13 +47,13 @@ impl Key {
         self.length
     }
 
-    /// Whether this is a signature of `message`.
-    pub(super) fn verifies(&self, padding: RsaPadding, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether this is a signature of the message with this hash.
+    pub(super) fn verifies(&self, padding: RsaPadding, message: &Hashed, signature: &[u8]) -> bool {
         let Some(encoded) = self.raise(signature) else { return false };
-        let digest = hash.digest(&[message]);
+        let (hash, digest) = (message.hash(), message.digest());
         match padding {
-            RsaPadding::Pkcs1 => encoded == pkcs1_encoding(hash, &digest, encoded.len()),
-            RsaPadding::Pss => is_pss_encoding(hash, &digest, &encoded),
+            RsaPadding::Pkcs1 => encoded == pkcs1_encoding(hash, digest, encoded.len()),
+            RsaPadding::Pss => is_pss_encoding(hash, digest, &encoded),
         }
     }
 
@@ -120,7 +120,7 @@ fn is_pss_encoding(hash: Hash, digest: &[u8], encoded: &[u8]) -> bool {
     block[0] &= 0x7F;
     let Some((padding, salt)) = split_tail(&block, digest.len()) else { return false };
     let [zeros @ .., 1] = padding else { return false };
-    zeros.iter().all(|byte| *byte == 0) && hash.digest(&[&[0; 8], digest, salt]) == seal
+    zeros.iter().all(|byte| *byte == 0) && Hashed::of(hash, &[&[0; 8], digest, salt]).digest() == seal
 }
 
 /// All but the last `length` bytes, and those.
@@ -135,24 +135,8 @@ fn mgf1(hash: Hash, seed: &[u8], length: usize) -> Vec<u8> {
         if mask.len() >= length {
             break;
         }
-        mask.extend_from_slice(&hash.digest(&[seed, &counter.to_be_bytes()]));
+        mask.extend_from_slice(Hashed::of(hash, &[seed, &counter.to_be_bytes()]).digest());
     }
     mask.truncate(length);
     mask
-}
-
-impl Hash {
-    /// The hash of all `parts`, one behind the other.
-    fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
-        fn of<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
-            let mut digest = D::new();
-            parts.iter().for_each(|part| digest.update(part));
-            digest.finalize().to_vec()
-        }
-        match self {
-            Self::Sha256 => of::<Sha256>(parts),
-            Self::Sha384 => of::<Sha384>(parts),
-            Self::Sha512 => of::<Sha512>(parts),
-        }
-    }
 }

@@ -7,27 +7,27 @@ use crate::refusal::{ArchivePart, Refusal};
 use crate::tar::{self, BLOCK, Block};
 
 /// The bytes of one push that are not taken yet, and where in the stream they stand.
-pub(super) struct Input<'a> {
+pub(crate) struct Input<'a> {
     bytes: &'a [u8],
     offset: u64,
 }
 
 impl<'a> Input<'a> {
-    pub(super) const fn new(bytes: &'a [u8], offset: u64) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8], offset: u64) -> Self {
         Self { bytes, offset }
     }
 
     /// Offset in the stream of the next byte.
-    pub(super) const fn offset(&self) -> u64 {
+    pub(crate) const fn offset(&self) -> u64 {
         self.offset
     }
 
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// The next bytes: `most`, or as many as there are.
-    pub(super) fn take(&mut self, most: usize) -> &'a [u8] {
+    pub(crate) fn take(&mut self, most: usize) -> &'a [u8] {
         let (taken, rest) = self.bytes.split_at(most.min(self.bytes.len()));
         self.bytes = rest;
         self.offset = self.offset.saturating_add(taken.len() as u64);
@@ -35,25 +35,25 @@ impl<'a> Input<'a> {
     }
 
     /// The same bytes without taking them.
-    pub(super) fn peek(&self, most: usize) -> &'a [u8] {
+    pub(crate) fn peek(&self, most: usize) -> &'a [u8] {
         &self.bytes[..most.min(self.bytes.len())]
     }
 }
 
 /// A block being filled.
 #[derive(Debug)]
-pub(super) struct Gather {
+pub(crate) struct Gather {
     block: Box<Block>,
     filled: usize,
 }
 
 impl Gather {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { block: Box::new([0; BLOCK]), filled: 0 }
     }
 
     /// The block, once it is full.
-    pub(super) fn take(&mut self, input: &mut Input<'_>) -> Option<Block> {
+    pub(crate) fn take(&mut self, input: &mut Input<'_>) -> Option<Block> {
         let bytes = input.take(BLOCK - self.filled);
         self.block[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
@@ -63,7 +63,7 @@ impl Gather {
 
 /// Refuses a header, at the end of which `input` stands, that is not the one that docs/spec/package.md, 2 has
 /// for this member.
-pub(super) fn check_header(
+pub(crate) fn check_header(
     found: &Block,
     input: &Input<'_>,
     name: &str,
@@ -81,12 +81,12 @@ pub(super) fn check_header(
 
 /// Zeros that must come.
 #[derive(Debug)]
-pub(super) struct Zeros {
+pub(crate) struct Zeros {
     left: u64,
 }
 
 impl Zeros {
-    pub(super) const fn new(left: u64) -> Self {
+    pub(crate) const fn new(left: u64) -> Self {
         Self { left }
     }
 
@@ -94,7 +94,7 @@ impl Zeros {
     ///
     /// # Errors
     /// With the first byte that is not zero.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         input: &mut Input<'_>,
         part: impl FnOnce() -> ArchivePart,

@@ -6,7 +6,7 @@
 //! compressed, another and the decoder with some 400 KiB). None of it depends on the
 //! length of the package.
 
-mod archive;
+pub(crate) mod archive;
 mod stages;
 
 use core::mem;

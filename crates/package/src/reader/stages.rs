@@ -11,8 +11,9 @@ use super::{Error, Sink};
 use crate::digest::{Digest, sha256};
 use crate::head::{self, Head, HeadError, SignedHead};
 use crate::index::{self, Encoding, Index, IndexError};
+use crate::openbmc::Format;
 use crate::policy::Policy;
-use crate::refusal::{ArchivePart, Refusal};
+use crate::refusal::{ArchivePart, Refusal, Unindexed};
 use crate::signature::Verifier;
 use crate::tar::{self, Block};
 use crate::zstd::Decoder;
@@ -92,8 +93,11 @@ fn check_first_header(found: &Block) -> Result<(), Refusal> {
         return Err(bad_first_header());
     };
     if found[tar::NAME] != expected[tar::NAME] {
-        // Any other file, or a firmware tar of another kind: say so, rather than name a field.
-        return Err(HeadError::NotAPackage.into());
+        // Say so, rather than name a field.
+        return Err(match Format::of(found) {
+            Format::Unindexed => Refusal::Unindexed(Unindexed::Never),
+            Format::Package => HeadError::NotAPackage.into(),
+        });
     }
     if !tar::equal_but_mtime(found, &expected) {
         return Err(bad_first_header());

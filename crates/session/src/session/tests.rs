@@ -53,7 +53,14 @@ fn receiving() -> Session {
 }
 
 fn progress(session: u32, announced: u64) -> Progress {
-    Progress { session, received: 0, announced: Some(announced), accepted: None, complete: false }
+    Progress {
+        session,
+        received: 0,
+        announced: Some(announced),
+        accepted: None,
+        complete: false,
+        whole: false,
+    }
 }
 
 fn drain(session: &mut Session) -> Vec<String> {

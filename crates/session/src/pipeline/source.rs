@@ -1,0 +1,165 @@
+//! What a session's bytes are read by: a package, or a firmware tar that has no head.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use inband_package::openbmc::{self, Format, Intake, MAX_WINDOW, Profile, Staging};
+use inband_package::refusal::Unindexed as NotTaken;
+use inband_package::{KeyRing, Policy, Reader, Refusal, Verifier, reader, tar};
+use inband_store::medium::Medium;
+use inband_store::{Store, StoreError};
+
+use super::Target;
+
+/// Memory that must be free besides a tar's own, in bytes: for the decoder with its window, for the index, and for the rest
+/// of the BMC.
+const MARGIN: u64 = MAX_WINDOW + 16 * 1024 * 1024;
+
+/// What it takes to accept firmware tars that have no head (docs/spec/openbmc.md).
+#[derive(Debug)]
+pub struct Unindexed {
+    /// The board, its images and the limits.
+    pub profile: Profile,
+    /// Whose signatures count.
+    pub keys: KeyRing,
+    /// Where a tar waits until it is complete.
+    pub staging: Box<dyn Staging>,
+}
+
+impl Unindexed {
+    /// Begins to take a tar, if this is not forbidden and there is room for the largest one.
+    fn open<M: Medium>(&self, store: &Store<M>) -> Result<Intake, Fault> {
+        let record = store.record();
+        // The floor is what the running firmware has raised it to; but it must not be above either.
+        let version = record.floor.max(record.slot(store.running()).security_version);
+        if version > 0 {
+            return Err(Refusal::Unindexed(NotTaken::SecurityVersion(version)).into());
+        }
+        let stage = self.staging.open(self.profile.max_staged(), MARGIN).map_err(openbmc::Error::from)?;
+        Ok(Intake::new(self.profile.clone(), stage))
+    }
+}
+
+/// Why a source fails.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Package(#[from] reader::Error<StoreError>),
+    #[error(transparent)]
+    Tar(#[from] openbmc::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Package(refusal.into())
+    }
+}
+
+/// Reads one session's bytes.
+#[derive(Debug)]
+pub(super) struct Source<V> {
+    policy: Policy,
+    reader: Reader<V>,
+    format: Chosen,
+}
+
+/// Which format it is.
+#[derive(Debug)]
+enum Chosen {
+    /// That is not known before the first block is complete. This is as much as there is of it.
+    NotYet(Vec<u8>),
+    /// An Inband package.
+    Package,
+    /// A firmware tar without a head.
+    Tar(Box<Intake>),
+}
+
+impl<V: Verifier> Source<V> {
+    /// At the beginning of a file. `choose` is whether it may be something else than a package.
+    pub(super) fn new(verifier: V, policy: Policy, choose: bool) -> Self {
+        let format = if choose { Chosen::NotYet(Vec::with_capacity(tar::BLOCK)) } else { Chosen::Package };
+        Self { reader: Reader::new(verifier, policy.clone()), policy, format }
+    }
+
+    /// Takes the next bytes; says whether the file is complete.
+    pub(super) fn push<M: Medium>(
+        &mut self,
+        mut bytes: &[u8],
+        target: &mut Target<'_, M>,
+        unindexed: Option<&Unindexed>,
+    ) -> Result<bool, Fault> {
+        if let Chosen::NotYet(first) = &mut self.format {
+            let missing = tar::BLOCK - first.len();
+            let (taken, rest) = bytes.split_at(missing.min(bytes.len()));
+            first.extend_from_slice(taken);
+            let Ok(block) = tar::Block::try_from(first.as_slice()) else { return Ok(false) };
+            bytes = rest;
+            self.format = match (Format::of(&block), unindexed) {
+                (Format::Unindexed, Some(unindexed)) => Chosen::Tar(Box::new(unindexed.open(target.store)?)),
+                (Format::Unindexed, None) | (Format::Package, _) => Chosen::Package,
+            };
+            self.push(&block, target, unindexed)?;
+        }
+        match &mut self.format {
+            Chosen::NotYet(_) => Ok(false),
+            Chosen::Package => Ok(self.reader.push(bytes, target)? == reader::Progress::Complete),
+            Chosen::Tar(intake) => Ok(intake.push(bytes)?),
+        }
+    }
+
+    /// Does what is left once the file is complete and nobody else has access to it: for a tar, all of the checking and the
+    /// writing.
+    pub(super) fn finish<M: Medium>(
+        &mut self,
+        target: &mut Target<'_, M>,
+        unindexed: Option<&Unindexed>,
+    ) -> Result<(), Fault> {
+        let truncated = Refusal::Truncated { received: self.received(), total: self.reader.total() };
+        match &mut self.format {
+            Chosen::NotYet(_) => Err(truncated.into()),
+            Chosen::Package => match self.reader.phase() {
+                reader::Phase::Complete => Ok(()),
+                reader::Phase::Head
+                | reader::Phase::Signatures
+                | reader::Phase::Index
+                | reader::Phase::Members
+                | reader::Phase::Failed => Err(truncated.into()),
+            },
+            Chosen::Tar(intake) => {
+                let Some(unindexed) = unindexed else { return Err(truncated.into()) };
+                let firmware = intake.verify(&unindexed.keys, &self.policy)?;
+                target.accept(&firmware.index, &firmware.index_bytes, &firmware.identity)?;
+                intake.chunks(|member, offset, data| {
+                    Ok::<_, Fault>(target.store.write(member, offset, data)?)
+                })?;
+                intake.release();
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes taken.
+    pub(super) fn received(&self) -> u64 {
+        match &self.format {
+            Chosen::NotYet(first) => first.len() as u64,
+            Chosen::Package => self.reader.received(),
+            Chosen::Tar(intake) => intake.received(),
+        }
+    }
+
+    /// Length of the file, as a head says it, verified or not.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.reader.announced_total()
+    }
+
+    /// Whether the file may end here.
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.format {
+            Chosen::NotYet(_) => false,
+            Chosen::Package => self.reader.finish().is_ok(),
+            Chosen::Tar(intake) => intake.is_whole(),
+        }
+    }
+}

@@ -215,7 +215,7 @@ pub(crate) struct Bench {
     pub(crate) programs: Programs,
 }
 
-fn layout() -> Layout {
+pub(crate) fn layout() -> Layout {
     let image = Region::new("bmc", IMAGE, 0, SLOT as u64);
     Layout::new(SLOT as u64, vec![image]).unwrap()
 }
@@ -256,12 +256,21 @@ impl Bench {
         Self::run(setting, Store::open(medium, layout(), Options::default()).unwrap())
     }
 
-    fn run(setting: Setting, mut store: Store<MemoryMedium>) -> Self {
-        start::recover(&mut store).unwrap();
-        let view = StoreView::of(&store);
+    fn run(setting: Setting, store: Store<MemoryMedium>) -> Self {
         let keys = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
         let policy = Policy { max_total_length: MAX_PACKAGE, ..Policy::for_machine(MACHINE.into()) };
-        let inner = Inline::new(Pipeline::new(store, keys, policy));
+        Self::serve(setting, store, |store| Pipeline::new(store, keys, policy))
+    }
+
+    /// The daemon starts, with this pipeline into the store.
+    pub(crate) fn serve(
+        setting: Setting,
+        mut store: Store<MemoryMedium>,
+        pipeline: impl FnOnce(Store<MemoryMedium>) -> Pipeline<MemoryMedium, KeyRing>,
+    ) -> Self {
+        start::recover(&mut store).unwrap();
+        let view = StoreView::of(&store);
+        let inner = Inline::new(pipeline(store));
         let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
         let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
         let session =

@@ -11,6 +11,7 @@ mod frozen;
 mod head;
 mod index;
 mod maker;
+mod openbmc;
 mod order;
 mod peers;
 mod policy;

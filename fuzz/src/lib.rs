@@ -14,9 +14,11 @@ mod dfu_host;
 mod dfu_sequence;
 mod dfu_suffix;
 mod host_enumeration;
+mod openbmc_manifest;
 mod package_head;
 mod package_index;
 mod package_key;
+mod package_openbmc;
 mod package_stream;
 mod package_tar;
 mod status;
@@ -33,9 +35,11 @@ pub const TARGETS: &[Target] = &[
     ("dfu_sequence", dfu_sequence::run),
     ("dfu_suffix", dfu_suffix::run),
     ("host_enumeration", host_enumeration::run),
+    ("openbmc_manifest", openbmc_manifest::run),
     ("package_head", package_head::run),
     ("package_index", package_index::run),
     ("package_key", package_key::run),
+    ("package_openbmc", package_openbmc::run),
     ("package_stream", package_stream::run),
     ("package_tar", package_tar::run),
     ("usbip_client", usbip_client::run),

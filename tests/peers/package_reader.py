@@ -277,9 +277,32 @@ def read(stream, policy):
     return members
 
 
+def is_openbmc_header(block):
+    """openbmc.md, 2 and 3: what GNU tar writes for a member of a firmware tar."""
+    images = ["image-" + name for name in ("bmc", "hostfw", "kernel", "rofs", "rwfs", "u-boot")]
+    files = images + ["MANIFEST", "publickey"]
+    names = files + [file + ".sig" for file in files] + ["image-full.sig"]
+    if block[:100].rstrip(b"\0") not in [name.encode() for name in names]:
+        return False
+    for start, end in ((100, 108), (108, 116), (116, 124), (124, 136), (136, 148)):
+        if block[end - 1] != 0 or any(digit not in b"01234567" for digit in block[start : end - 1]):
+            return False
+    total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
+    if block[148:156] != b"%06o\0 " % total or block[156:157] != b"0" or any(block[157:257]):
+        return False
+    for start in (265, 297):
+        text, _, rest = block[start : start + 32].partition(b"\0")
+        if len(text) == 32 or any(rest) or any(not 0x20 <= byte < 0x7F for byte in text):
+            return False
+    devices = {b"ustar  \0": bytes(16), b"ustar\x0000": b"0000000\0" * 2}
+    return block[329:345] == devices.get(block[257:265]) and not any(block[345:])
+
+
 def read_head(stream):
     first = stream.take(BLOCK)
-    require(first[:100] == b"inband.head".ljust(100, b"\0"), "bad-head", "no package")
+    if first[:100] != b"inband.head".ljust(100, b"\0"):
+        refuse = "unindexed" if is_openbmc_header(first) else "bad-head"
+        require(False, refuse, "no package")
     fixed = header(b"inband.head", BLOCK, 0)
     same = all(first[i] == fixed[i] for i in range(BLOCK) if not 136 <= i < 156)
     require(same, "bad-archive", "first header")

@@ -246,10 +246,10 @@ pub enum KeyFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unindexed {
     /// This BMC takes none.
-    #[error("which this BMC does not take")]
+    #[error("and none is taken here")]
     Never,
     /// This BMC takes none any more: its firmware has a security version, and such a tar has none.
-    #[error("which this BMC does not take any more, now that its security version is {0}")]
+    #[error("and none is taken here any more, now that the security version is {0}")]
     SecurityVersion(u32),
 }
 

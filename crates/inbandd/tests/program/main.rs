@@ -13,6 +13,7 @@ mod remote;
 
 mod full;
 mod kill;
+mod openbmc;
 mod policy;
 mod refusals;
 mod running;

@@ -5,7 +5,7 @@ use inband_package::head::{HeadError, SignatureEntry};
 use inband_package::index::IndexError;
 use inband_package::key::{KeyError, KeyHalf};
 use inband_package::maker::PrivateKey;
-use inband_package::refusal::{ArchivePart, KeyFault};
+use inband_package::refusal::{ArchivePart, KeyFault, Unindexed};
 use inband_package::signature::{Hash, RsaPadding, signed_bytes};
 use inband_package::{KeyRing, Kind, Policy, PublicKey, Refusal, Scheme, tar};
 
@@ -43,9 +43,12 @@ fn set_mtime(package: &mut [u8], mtime: u64) {
 
 #[test]
 fn other_files_are_not_packages() {
-    for start in [&[0; 512][..], &[0xFF; 512], &tar::header("MANIFEST", 512, 0).unwrap()] {
+    for start in [&[0; 512][..], &[0xFF; 512], &tar::header("README", 512, 0).unwrap()] {
         assert_eq!(refusal(start), Refusal::BadHead(HeadError::NotAPackage));
     }
+    // Where it is what OpenBMC's updater takes, that is told apart.
+    let tar = tar::header("MANIFEST", 512, 0).unwrap();
+    assert_eq!(refusal(&tar), Refusal::Unindexed(Unindexed::Never));
     let package = small_package();
     let other_magic = with_head(&package, |head| head[7] = b'X');
     assert_eq!(refusal(&other_magic), Refusal::BadHead(HeadError::NotAPackage));

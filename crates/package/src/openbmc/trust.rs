@@ -46,14 +46,12 @@ impl Trust for KeyRing {
         }
         let mut bad = Member::Signature(File::Manifest);
         for system in self.keys().iter().filter(|system| system.kind() == Kind::Rsa) {
-            let signed = |signed: Signed<'_>| {
-                HASHES.map(|hash| system.verifies_pkcs1(&Hashed::of(hash, &[signed.bytes]), signed.signature))
+            let signed = |signed: Signed<'_>, hash| {
+                system.verifies_pkcs1(&Hashed::of(hash, &[signed.bytes]), signed.signature)
             };
-            let manifest = signed(manifest);
-            if !manifest.contains(&true) {
-                continue;
-            }
-            if manifest != signed(key) {
+            // Of each signature there is one form, so it verifies with one hash at most.
+            let Some(hash) = HASHES.into_iter().find(|hash| signed(manifest, *hash)) else { continue };
+            if !signed(key, hash) {
                 bad = Member::Signature(File::PublicKey);
                 continue;
             }

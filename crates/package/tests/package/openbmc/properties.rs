@@ -35,7 +35,7 @@ fn every_cut_of_a_tar_is_seen() {
     let content = tar.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let end = content.next_multiple_of(512) + 1024;
     // All that is near a block's end, and some of the rest.
-    let near = |length: &usize| matches!(length % 512, 0 | 1 | 511) || length % 31 == 0;
+    let near = |length: &usize| matches!(length % 512, 0 | 1 | 511) || length.is_multiple_of(31);
     for length in (0..tar.len()).filter(near) {
         let cut = read(raw(&["image-bmc"]), &tar[..length]);
         if length < end {

@@ -23,6 +23,7 @@ mod package_stream;
 mod package_tar;
 mod status;
 mod store;
+mod store_journal;
 mod usbip_client;
 mod usbip_server;
 
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("usbip_client", usbip_client::run),
     ("usbip_server", usbip_server::run),
     ("status_page", status::run),
+    ("store_journal", store_journal::run),
     ("store_record", store::run),
 ];
 

@@ -1,7 +1,9 @@
 //! The store's record, as a disk may hold it.
 
+use core::time::Duration;
+
 use inband_package::digest::sha256;
-use inband_session::{Config, DoorPolicy, Limits, Session, StoreView, start};
+use inband_session::{Budget, Config, DoorPolicy, Limits, Rates, Session, StoreView, start};
 use inband_store::memory::MemoryMedium;
 use inband_store::record::{MAX_LENGTH, Place, newest};
 use inband_store::text::Text;
@@ -47,13 +49,14 @@ fn start(record: Vec<u8>) {
     start::recover(&mut store).expect("a medium without faults");
     let doors = [DoorPolicy::Always; 4];
     let config = Config { machine: Text::cut("board"), doors, limits: Limits::default() };
-    let session = Session::new(config, StoreView::of(&store));
+    let budget = Budget::new(Rates::default(), store.levels(), Duration::ZERO);
+    let session = Session::new(config, StoreView::of(&store, budget));
     assert!(!session.state().is_at_work());
     for page in 0..40 {
-        let bytes = session.page(page);
+        let bytes = session.page(page, Duration::ZERO);
         assert!(bytes.is_none_or(|bytes| bytes.len() <= 60 && usize::from(bytes[1]) == bytes.len()));
     }
-    assert_eq!(store.begin(1, 1, 1).is_ok(), running == SlotState::Good);
+    assert_eq!(store.begin(1, 1, 1, budget.levels()).is_ok(), running == SlotState::Good);
 
     // A host that resets the BMC in every boot, as if each were its own: the trial ends all the same.
     let mut boots = 0;

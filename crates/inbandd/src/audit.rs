@@ -11,7 +11,7 @@ const REFILL: Duration = Duration::from_secs(1);
 
 /// Passes audit lines on to the log, and counts those that are too many.
 ///
-/// What needs signed firmware to come about is always told: it cannot be had in numbers, and it must not be hidden
+/// What needs signed firmware or time to come about is always told: it cannot be had in numbers, and it must not be hidden
 /// behind what can.
 #[derive(Debug)]
 pub struct AuditLog {
@@ -65,7 +65,10 @@ impl AuditLog {
 /// Whether a line is of a kind that a host cannot cause often.
 const fn is_rare(line: &Audit) -> bool {
     match line {
-        Audit::DoorArmed { .. } | Audit::DoorShut { .. } | Audit::OnTrial { .. } => true,
+        Audit::DoorArmed { .. }
+        | Audit::DoorShut { .. }
+        | Audit::OnTrial { .. }
+        | Audit::LockedOut { .. } => true,
         Audit::Changed { state, .. } => match state {
             SessionState::Staged
             | SessionState::Activating

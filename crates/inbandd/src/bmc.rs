@@ -37,6 +37,8 @@ const BACKLOG: usize = 4 * QUEUE;
 const STALE: usize = 4096;
 /// From a confirmation that failed to the next try.
 const CONFIRM_AGAIN: Duration = Duration::from_secs(60);
+/// How often what uptime brings to the budgets is written down while they are not full.
+const KEEP_BUDGET: Duration = Duration::from_secs(60 * 60);
 /// bwPollTimeout while the queue is full or the head is being checked, ms.
 const POLL_QUEUE_MS: u32 = 2;
 /// bwPollTimeout while the slot is read back, ms. The host gains nothing by asking more often.
@@ -92,6 +94,8 @@ pub struct Bmc<B, W> {
     /// What somebody on the BMC waits for the answer to.
     asked: Option<Asked>,
     answer: Option<command::Answer>,
+    /// When what is left of the budgets is to be written down.
+    keep_budget_at: Option<Duration>,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
@@ -126,6 +130,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             restart: Restart::No,
             asked: None,
             answer: None,
+            keep_budget_at: None,
             current: None,
             sent: 0,
             announced: None,
@@ -144,6 +149,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub fn attach(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.show_runtime(now)?;
         self.restart = Restart::No;
+        self.plan_keeping(now);
         self.begin_trial(now);
         Ok(())
     }
@@ -195,6 +201,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.confirm_at = None;
             self.worker.send(Command::Confirm)?;
         }
+        if self.keep_budget_at.is_some_and(|at| at <= now) {
+            self.keep_budget_at = None;
+            self.worker.send(Command::KeepBudget { now })?;
+        }
         for _ in 0..BURST {
             let mut busy = self.handle_trial(now)?;
             busy |= self.handle_restart(now)?;
@@ -215,6 +225,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.confirm_at,
                     self.verdict.poll_timeout(),
                     self.restart.poll_timeout(),
+                    self.keep_budget_at,
                 ];
                 return Ok(due.into_iter().flatten().min());
             }
@@ -244,13 +255,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     fn handle_setup(&mut self, now: Duration, setup: &Setup) {
         // `Cancelled` needs no care here: a reply leaves nothing behind, and the next event says what came instead.
         if setup.kind() == RequestType::Vendor {
-            let _ = match self.page(setup) {
+            let _ = match self.page(now, setup) {
                 Some(page) => self.backend.control_write(&page[..page.len().min(usize::from(setup.length))]),
                 None => self.backend.control_stall(),
             };
             return;
         }
-        let refusal = self.refusal();
+        let refusal = self.refusal(now);
         self.dfu.set_door(refusal.map_or(DfuDoor::Open, |code| DfuDoor::Refused(dfu_status(code))));
         let before = self.dfu.state();
         match self.dfu.handle_setup(now, setup) {
@@ -298,23 +309,23 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// The page a vendor request asks for (docs/spec/session.md, 5).
-    fn page(&self, setup: &Setup) -> Option<Vec<u8>> {
+    fn page(&self, now: Duration, setup: &Setup) -> Option<Vec<u8>> {
         let ours = setup.direction() == Direction::In
             && setup.recipient() == Recipient::Interface
             && setup.index == u16::from(inband_dfu::device::INTERFACE)
             && setup.request == status::REQUEST
             && setup.length > 0;
-        if ours { self.session.page(setup.value) } else { None }
+        if ours { self.session.page(setup.value, now) } else { None }
     }
 
     /// Why the host may not begin now, if it may not.
-    fn refusal(&self) -> Option<ResultCode> {
+    fn refusal(&self, now: Duration) -> Option<ResultCode> {
         match self.session.door(Door::Dfu) {
             DoorState::Open => {
                 let behind = (self.worker.backlog() >= BACKLOG).then_some(ResultCode::Busy);
-                self.session.may_begin(Door::Dfu).err().or(behind)
+                self.session.may_begin(Door::Dfu, now).err().or(behind)
             }
-            DoorState::Shut | DoorState::Armed => self.session.may_knock(Door::Dfu).err(),
+            DoorState::Shut | DoorState::Armed => self.session.may_knock(Door::Dfu, now).err(),
         }
     }
 
@@ -323,10 +334,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     fn tell_refusal(&mut self, now: Duration, before: State, setup: &Setup) {
         // Asked for again only to be told in the audit log, which folds repeats.
         match (before, Request::decode(setup)) {
-            (State::AppIdle, Some(Request::Detach)) if self.session.may_knock(Door::Dfu).is_err() => {
-                _ = self.session.knock(Door::Dfu);
+            (State::AppIdle, Some(Request::Detach)) if self.session.may_knock(Door::Dfu, now).is_err() => {
+                _ = self.session.knock(Door::Dfu, now);
             }
-            (State::DfuIdle, Some(Request::Dnload)) if self.session.may_begin(Door::Dfu).is_err() => {
+            (State::DfuIdle, Some(Request::Dnload)) if self.session.may_begin(Door::Dfu, now).is_err() => {
                 _ = self.session.first_byte(Door::Dfu, now);
             }
             _ => {}
@@ -343,14 +354,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             match event {
                 Event::Detach => {
                     // The door said yes when the request came in.
-                    if self.session.knock(Door::Dfu).is_ok() {
+                    if self.session.knock(Door::Dfu, now).is_ok() {
                         self.show_dfu_mode(now)?;
                     }
                 }
                 Event::Begin => self.begin(now)?,
                 Event::BlockReceived { .. } => self.hand_over_block(now)?,
                 Event::EndOfData => self.dfu.set_manifestation(now, Manifestation::Done),
-                Event::Aborted(cause) => self.aborted(cause)?,
+                Event::Aborted(cause) => self.aborted(now, cause)?,
                 Event::Leave => self.leave(now)?,
             }
         }
@@ -368,7 +379,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.sent = 0;
                 self.announced = None;
                 self.whole = false;
-                self.worker.send(Command::Begin { session, door: Door::Dfu })?;
+                self.worker.send(Command::Begin { session, door: Door::Dfu, now })?;
             }
             Err(code) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
         }
@@ -412,7 +423,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.dfu.set_complete(self.whole && self.session.state() == SessionState::Staged);
     }
 
-    fn aborted(&mut self, cause: Cause) -> Result<(), Fault<B::Error>> {
+    fn aborted(&mut self, now: Duration, cause: Cause) -> Result<(), Fault<B::Error>> {
         let reason = match cause {
             Cause::Abort | Cause::NewSession => ResultCode::Aborted,
             Cause::BusReset => ResultCode::Disconnected,
@@ -427,7 +438,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             ResultCode::Disconnected => self.session.host_ended(HostEnd::Disconnected),
             code => {
                 self.session.state() == SessionState::Receiving
-                    && self.session.verdict(self.session.id(), Err(code)).is_ok()
+                    && self.session.verdict(self.session.id(), Err(code), now).is_ok()
             }
         };
         if ended {
@@ -462,7 +473,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.recycle(buffer);
                 self.update_intake();
             }
-            Reply::View(view) => self.session.update(*view),
+            Reply::View(view) => {
+                self.session.update(*view);
+                self.plan_keeping(now);
+            }
             // What was sent on behalf of a session that ended meanwhile, or follows its end, means nothing any more.
             Reply::Taken(progress) if Some(progress.session) == self.current => {
                 self.announced = progress.announced;
@@ -474,7 +488,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.update_complete();
             }
             Reply::Staged { session } if Some(session) == self.current => {
-                if self.session.verdict(session, Ok(())).is_ok() {
+                if self.session.verdict(session, Ok(()), now).is_ok() {
                     self.update_complete();
                     self.update_intake();
                 }
@@ -494,7 +508,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 );
                 self.dfu.set_intake(Intake::Failed(dfu_status(refused.code)));
                 // A staged package stays staged, whatever came behind it: then there is no verdict to give.
-                _ = self.session.verdict(session, Err(refused.code));
+                _ = self.session.verdict(session, Err(refused.code), now);
             }
             Reply::Taken(_) | Reply::Staged { .. } | Reply::Failed { .. } => {}
             Reply::Confirmed(result) => {
@@ -544,6 +558,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
         }
         Ok(())
+    }
+
+    /// Says when what is left of the budgets is to be written down: never while there is nothing that uptime could add.
+    fn plan_keeping(&mut self, now: Duration) {
+        let planned = self.keep_budget_at.unwrap_or(now.saturating_add(KEEP_BUDGET));
+        self.keep_budget_at = (!self.session.store().budget.is_full()).then_some(planned);
     }
 
     // Descriptor sets.

@@ -1,8 +1,8 @@
 //! Commands to a running daemon: how they are asked for in a line, and what is answered (docs/configuration.md, Commands).
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
-use inband_session::{Door, Session, status::StatusPage};
+use inband_session::{Door, ResultCode, Session, status::StatusPage};
 use inband_store::{Slot, text::Text};
 
 /// A command.
@@ -189,9 +189,9 @@ enum Value {
 impl Report {
     /// As the session has it.
     #[must_use]
-    pub fn new(session: &Session) -> Self {
+    pub fn new(session: &Session, now: Duration) -> Self {
         let record = &session.store().record;
-        let page = session.status();
+        let page = session.status(now);
         Self {
             machine: session.machine(),
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
@@ -227,6 +227,8 @@ impl Report {
             ("boots_given_back", Value::Number(self.given_back.into())),
             ("security_version", Value::Number(page.security_version.into())),
             ("security_floor", Value::Number(page.floor.into())),
+            ("locked_out", Value::Flag(page.locked_out)),
+            ("wait_minutes", Value::Number(page.wait_minutes.into())),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
         for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
@@ -259,6 +261,10 @@ impl Report {
             let _ = writeln!(text, "slot {}: {state} {}{next}", slot.name(), self.version(slot));
         }
         let _ = writeln!(text, "door dfu: {}", page.door_state(Door::Dfu).name());
+        if page.wait_minutes > 0 {
+            let why = if page.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };
+            let _ = writeln!(text, "the host has to wait {} min: {}", page.wait_minutes, why.meaning());
+        }
         let _ = writeln!(text, "security: version {}, floor {}", page.security_version, page.floor);
         text
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use inband_package::{Rule, head::MAX_MACHINE, index::MAX_TARGET_NAME, is_str_byte, openbmc, tar::MAX_NAME};
-use inband_session::DoorPolicy;
+use inband_session::{DoorPolicy, Rates};
 use inband_store::RegionPolicy;
 use serde::{Deserialize, Deserializer, de};
 
@@ -55,6 +55,9 @@ pub struct Config {
     /// What is taken besides packages.
     #[serde(default)]
     pub openbmc: Openbmc,
+    /// How much a host may ask of the BMC.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// The USB side.
@@ -371,6 +374,26 @@ pub enum When {
     Reboot,
     /// As soon as the host has left DFU mode.
     Immediate,
+}
+
+/// How much a host may ask of the BMC (docs/spec/session.md, 7). 0 is no bound.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Slots prepared to be written in a day.
+    pub slot_rewrites_per_day: u32,
+    /// Sessions begun in a day.
+    pub sessions_per_day: u32,
+    /// Refused packages in a row that lock the host out.
+    pub refusals: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let Rates { sessions, rewrites } = Rates::default();
+        let refusals = inband_session::Limits::default().refusals;
+        Self { slot_rewrites_per_day: rewrites, sessions_per_day: sessions, refusals }
+    }
 }
 
 /// What is wrong with a configuration.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use inband_dfu::table::Mode;
-use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, StoreView, start, trial};
+use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, start, trial};
 use inband_store::{StoreError, text::Text};
 use inband_virtual::usbip::{Port, Server, ServerError, Waker};
 
@@ -92,8 +92,8 @@ impl Daemon {
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
         store.boot().map_err(unusable)?;
         start::recover(&mut store).map_err(unusable)?;
-        let view = StoreView::of(&store);
         let pipeline = open::pipeline(config, store, keys)?;
+        let view = pipeline.view();
         let waker = server.waker();
         let worker = Thread::start(pipeline, move || waker.wake())
             .map_err(|error| Error::System { what: "cannot start the worker thread", error })?;
@@ -104,7 +104,7 @@ impl Daemon {
                     Door::Dfu => config.doors.dfu.policy,
                     Door::Bulk | Door::Volume | Door::Ipmi => DoorPolicy::Off,
                 }),
-                limits: Limits::default(),
+                limits: Limits { refusals: config.limits.refusals, ..Limits::default() },
             },
             view,
         );
@@ -227,7 +227,7 @@ impl Daemon {
             request.answer(answer);
         }
         let notify = self.service.notify.as_mut()?;
-        notify.status(&Report::new(self.bmc.session()).line());
+        notify.status(&Report::new(self.bmc.session(), now).line());
         notify.alive(now)
     }
 }

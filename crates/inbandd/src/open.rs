@@ -2,11 +2,11 @@
 
 use inband_dfu::descriptors::Identity;
 use inband_package::{KeyRing, Kind, Policy, key::SystemKeys};
-use inband_session::{Pipeline, Unindexed};
+use inband_session::{Pipeline, Rates, Unindexed};
 use inband_store::{Firmware, Layout, Options, Region, SlotRecord, Store, file::FileMedium};
 
 use crate::{
-    config::{Config, ConfigError, KeyFormat, SignatureKind, Signatures, TARGET},
+    config::{Config, ConfigError, KeyFormat, Limits, SignatureKind, Signatures, TARGET},
     error::Error,
     staging::Memfds,
 };
@@ -57,7 +57,7 @@ pub fn store(config: &Config) -> Result<Store<FileMedium>, Error> {
     let path = &config.store.path;
     let layout = layout(config)?;
     let medium = FileMedium::open(path, config.store.slot_size).map_err(Error::Medium)?;
-    Store::open(medium, layout, Options { boots: config.trial.boots })
+    Store::open(medium, layout, Options { boots: config.trial.boots, ..Options::default() })
         .map_err(|error| Error::store(path, error))
 }
 
@@ -69,7 +69,9 @@ pub fn init(config: &Config, firmware: &Firmware) -> Result<(), Error> {
     Store::create(&mut medium, firmware).map_err(|error| Error::store(path, error))
 }
 
-/// Joins store, keys and policy.
+/// Joins store, keys, policy and limits.
+///
+/// Its clock begins with the daemon's.
 pub fn pipeline(
     config: &Config,
     store: Store<FileMedium>,
@@ -82,7 +84,9 @@ pub fn pipeline(
         downgrade: config.policy.downgrade,
         ..Policy::for_machine(config.machine.clone())
     };
-    let pipeline = Pipeline::new(store, keys.clone(), policy);
+    let Limits { sessions_per_day, slot_rewrites_per_day, .. } = config.limits;
+    let rates = Rates { sessions: sessions_per_day, rewrites: slot_rewrites_per_day };
+    let pipeline = Pipeline::new(store, keys.clone(), policy, rates);
     if !config.openbmc.accept_unindexed {
         return Ok(pipeline);
     }

@@ -12,6 +12,7 @@ use std::{
         mpsc::{Receiver, Sender, TryRecvError, channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use inband_package::Verifier;
@@ -27,6 +28,8 @@ pub enum Command {
         session: u32,
         /// The door it came in by.
         door: Door,
+        /// The time, for the budgets.
+        now: Duration,
     },
     /// Payload of a session.
     Data {
@@ -46,6 +49,11 @@ pub enum Command {
         session: u32,
         /// Why.
         reason: ResultCode,
+    },
+    /// What uptime has brought to the budgets is to survive a restart.
+    KeepBudget {
+        /// The time.
+        now: Duration,
     },
     /// The running firmware is healthy.
     Confirm,
@@ -136,8 +144,8 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
     /// Carries out one command; replies go to `reply` in order.
     fn carry_out(&mut self, command: Command, reply: &mut impl FnMut(Reply)) {
         match command {
-            Command::Begin { session, door } => {
-                let begun = self.pipeline.begin(session, door);
+            Command::Begin { session, door, now } => {
+                let begun = self.pipeline.begin(session, door, now);
                 self.session = begun.is_ok().then_some(session);
                 self.accepted = false;
                 reply(self.view());
@@ -189,6 +197,12 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                     }
                     reply(self.view());
                 }
+            }
+            Command::KeepBudget { now } => {
+                if let Err(code) = self.pipeline.keep_budget(now) {
+                    log::error!("cannot keep what is left of the budgets: {}", self.refused(code).text);
+                }
+                reply(self.view());
             }
             Command::Confirm => {
                 let result = self.pipeline.confirm().map_err(|code| self.refused(code));

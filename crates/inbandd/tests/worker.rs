@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use inband_package::{KeyRing, Kind, Policy, maker::PrivateKey};
-use inband_session::{Door, Pipeline, ResultCode, SessionState};
+use inband_session::{Door, Pipeline, Rates, ResultCode, SessionState};
 use inband_store::{
     Firmware, Layout, Medium, MediumError, Options, Region, Slot, Store, memory::MemoryMedium, record::Place,
     text::Text,
@@ -49,6 +49,18 @@ impl Medium for Panics {
     fn save_index(&mut self, slot: Slot, index: &[u8]) -> Result<(), MediumError> {
         self.0.save_index(slot, index)
     }
+
+    fn load_journal(&mut self, area: Place) -> Result<Vec<u8>, MediumError> {
+        self.0.load_journal(area)
+    }
+
+    fn append_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        self.0.append_journal(area, bytes)
+    }
+
+    fn start_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        self.0.start_journal(area, bytes)
+    }
 }
 
 fn new_store() -> MemoryMedium {
@@ -64,7 +76,7 @@ fn pipeline<M: Medium>(medium: M) -> Pipeline<M, KeyRing> {
     let store = Store::open(medium, layout, Options::default()).unwrap();
     let key = PrivateKey::from_seed(&[7; 32]).public().unwrap();
     let keys = KeyRing::new(vec![Kind::Ed25519], vec![key]).unwrap();
-    Pipeline::new(store, keys, Policy::for_machine("test-board".into()))
+    Pipeline::new(store, keys, Policy::for_machine("test-board".into()), Rates::default())
 }
 
 /// The next reply, as soon as it is there.
@@ -90,7 +102,7 @@ fn start<M: Medium + Send + 'static>(medium: M) -> (Thread, std::sync::mpsc::Rec
 fn commands_are_carried_out_in_order_and_counted() {
     let (mut worker, woken) = start(new_store());
     assert_eq!(worker.backlog(), 0);
-    worker.send(Command::Begin { session: 1, door: Door::Dfu }).unwrap();
+    worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
     worker.send(Command::Data { session: 1, bytes: vec![0; 600] }).unwrap();
     // Its session is over by then.
     worker.send(Command::Data { session: 1, bytes: vec![0; 700] }).unwrap();
@@ -126,7 +138,7 @@ fn commands_are_carried_out_in_order_and_counted() {
 fn what_was_handed_over_is_done_before_it_is_dropped() {
     let (mut worker, woken) = start(new_store());
     for session in 1..=20 {
-        worker.send(Command::Begin { session, door: Door::Dfu }).unwrap();
+        worker.send(Command::Begin { session, door: Door::Dfu, now: Duration::ZERO }).unwrap();
         worker.send(Command::Abort { session, reason: ResultCode::Aborted }).unwrap();
     }
     drop(worker);
@@ -137,7 +149,7 @@ fn what_was_handed_over_is_done_before_it_is_dropped() {
 #[test]
 fn a_worker_that_panicked_is_gone() {
     let (mut worker, woken) = start(Panics(new_store()));
-    worker.send(Command::Begin { session: 1, door: Door::Dfu }).unwrap();
+    worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
     assert_eq!(next(&mut worker, &woken).err(), Some(Gone));
     assert_eq!(worker.send(Command::Confirm), Err(Gone));
 }

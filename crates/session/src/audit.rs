@@ -42,6 +42,13 @@ pub enum Audit {
         result: ResultCode,
         /// How often in a row; repeats are told together.
         times: u32,
+        /// Seconds, rounded up, until the host may try again; 0 where it is not a matter of time.
+        wait: u64,
+    },
+    /// Too many packages in a row were refused, and the host's doors are locked.
+    LockedOut {
+        /// For so many seconds.
+        seconds: u64,
     },
     /// A session has begun.
     Began {
@@ -92,9 +99,11 @@ impl fmt::Display for Audit {
             Self::DoorShut { door } => write!(f, "event=door-shut door={door}"),
             Self::DoorOpened { door } => write!(f, "event=door-opened door={door}"),
             Self::DoorLeft { door } => write!(f, "event=door-left door={door}"),
-            Self::Refused { door, result, times } => {
-                write!(f, "event=refused door={door} result={result} times={times}")
+            Self::Refused { door, result, times, wait } => {
+                write!(f, "event=refused door={door} result={result} times={times}")?;
+                if *wait > 0 { write!(f, " again-in={wait}s") } else { Ok(()) }
             }
+            Self::LockedOut { seconds } => write!(f, "event=locked-out seconds={seconds}"),
             Self::Began { id, door, target } => {
                 write!(f, "event=session-began session={id} door={door} slot={}", target.name())
             }

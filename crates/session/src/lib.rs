@@ -14,7 +14,9 @@ extern crate alloc;
 extern crate std;
 
 pub mod audit;
+pub mod budget;
 pub mod door;
+mod lockout;
 pub mod pipeline;
 pub mod result;
 mod session;
@@ -24,6 +26,7 @@ pub mod status;
 pub mod trial;
 
 pub use audit::Audit;
+pub use budget::{Budget, Rates};
 pub use door::{Door, DoorPolicy, DoorState};
 pub use pipeline::{Pipeline, Progress, Unindexed};
 pub use result::ResultCode;

@@ -2,11 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use core::time::Duration;
 
 use inband_package::{Digest, Head, Index, Policy, Running, Sink, Verifier};
 use inband_store::medium::Medium;
 use inband_store::{Identity, Slot, Store, StoreError};
 
+use crate::budget::{Budget, Rates, seconds};
 use crate::door::Door;
 use crate::result::ResultCode;
 use crate::session::StoreView;
@@ -48,6 +50,7 @@ pub struct Pipeline<M, V> {
     verifier: V,
     policy: Policy,
     unindexed: Option<Unindexed>,
+    budget: Budget,
     work: Work<V>,
     last_error: Option<String>,
 }
@@ -76,9 +79,10 @@ impl<V: Verifier> Intake<V> {
         &mut self,
         bytes: &[u8],
         store: &mut Store<M>,
+        budget: &mut Budget,
         unindexed: Option<&Unindexed>,
     ) -> Result<Progress, Fault> {
-        let mut target = Target { store, accepted: &mut self.accepted };
+        let mut target = Target { store, budget, accepted: &mut self.accepted };
         self.complete = self.source.push(bytes, &mut target, unindexed)?;
         Ok(self.progress())
     }
@@ -86,9 +90,10 @@ impl<V: Verifier> Intake<V> {
     fn finish<M: Medium>(
         &mut self,
         store: &mut Store<M>,
+        budget: &mut Budget,
         unindexed: Option<&Unindexed>,
     ) -> Result<(), Fault> {
-        self.source.finish(&mut Target { store, accepted: &mut self.accepted }, unindexed)?;
+        self.source.finish(&mut Target { store, budget, accepted: &mut self.accepted }, unindexed)?;
         Ok(store.finish(ending(SessionState::Staged, ResultCode::Ok))?)
     }
 
@@ -106,11 +111,12 @@ impl<V: Verifier> Intake<V> {
 
 impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// A pipeline into this store, for packages that suit this policy; its security floor and what runs are those of the
-    /// store at each session, whatever they are here. The store should have been through [`start::recover`].
+    /// store at each session, whatever they are here. The store should have been through [`start::recover`]. Time begins
+    /// now, at zero, with what the journal has left of the budgets.
     #[must_use]
-    pub const fn new(store: Store<M>, verifier: V, policy: Policy) -> Self {
-        let (unindexed, work) = (None, Work::Idle);
-        Self { store, verifier, policy, unindexed, work, last_error: None }
+    pub fn new(store: Store<M>, verifier: V, policy: Policy, rates: Rates) -> Self {
+        let budget = Budget::new(rates, store.levels(), Duration::ZERO);
+        Self { store, verifier, policy, unindexed: None, budget, work: Work::Idle, last_error: None }
     }
 
     /// The same, and firmware tars without a head are taken as well, as long as no security version stands against it.
@@ -119,16 +125,28 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         Self { unindexed: Some(unindexed), ..self }
     }
 
-    /// Begins the session of this id at this door.
+    /// Begins the session of this id at this door. It takes from the budget of sessions; its package will take from that
+    /// of rewrites when it is accepted, before the slot is written.
     ///
     /// # Errors
-    /// [`ResultCode::OnTrial`]; [`ResultCode::StoreFailed`] or [`ResultCode::NoSpace`] if the record cannot be written;
-    /// [`ResultCode::Internal`] while another session is open. No session has begun then.
-    pub fn begin(&mut self, id: u32, door: Door) -> Result<(), ResultCode> {
+    /// [`ResultCode::OnTrial`]; [`ResultCode::Worn`]; [`ResultCode::StoreFailed`] or [`ResultCode::NoSpace`] if the record or the
+    /// journal cannot be written; [`ResultCode::Internal`] while another session is open. No session has begun then.
+    pub fn begin(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
         self.last_error = None;
-        if let Err(error) = self.store.begin(id, door.number(), SessionState::Receiving.number()) {
-            return Err(self.note(&error));
+        self.budget = self.budget.after(now);
+        let wait = self.budget.wait();
+        if !wait.is_zero() {
+            self.last_error =
+                Some(alloc::format!("{}; again in {} s", ResultCode::Worn.meaning(), seconds(wait)));
+            return Err(ResultCode::Worn);
         }
+        let after = self.budget.less_session();
+        let begun = self.store.begin(id, door.number(), SessionState::Receiving.number(), after.levels());
+        // A store that failed may have it in the journal already, and whoever makes it fail gains nothing by it.
+        if !matches!(begun, Err(StoreError::OnTrial | StoreError::Order(_))) {
+            self.budget = after;
+        }
+        begun.map_err(|error| self.note(&error))?;
         let record = self.store.record();
         let firmware = record.slot(self.store.running());
         let policy = Policy {
@@ -155,7 +173,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         let result = match &mut self.work {
             Work::Idle => return Err(self.out_of_order("bytes without a session")),
             Work::Reading(intake) | Work::Staged(intake) => {
-                intake.push(bytes, &mut self.store, self.unindexed.as_ref())
+                intake.push(bytes, &mut self.store, &mut self.budget, self.unindexed.as_ref())
             }
         };
         result.map_err(|error| self.fail(&error))
@@ -171,7 +189,9 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         let result = match &mut self.work {
             Work::Idle => return Err(self.out_of_order("nothing to finish")),
             Work::Staged(_) => return Ok(()),
-            Work::Reading(intake) => intake.finish(&mut self.store, self.unindexed.as_ref()),
+            Work::Reading(intake) => {
+                intake.finish(&mut self.store, &mut self.budget, self.unindexed.as_ref())
+            }
         };
         result.map_err(|error| self.fail(&error))?;
         self.work = match core::mem::replace(&mut self.work, Work::Idle) {
@@ -193,6 +213,16 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// Ends the session, if there is one that takes bytes, with this result.
     pub fn abort(&mut self, result: ResultCode) {
         self.end(result);
+    }
+
+    /// Writes down what uptime has brought to the budgets, so that a restart does not lose it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn keep_budget(&mut self, now: Duration) -> Result<(), ResultCode> {
+        self.last_error = None;
+        self.budget = self.budget.after(now);
+        self.store.save_levels(self.budget.levels()).map_err(|error| self.note(&error))
     }
 
     /// Confirms the running firmware.
@@ -237,7 +267,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// The store as it is now, for [`Session::update`](crate::Session::update).
     #[must_use]
     pub fn view(&self) -> StoreView {
-        StoreView::of(&self.store)
+        StoreView::of(&self.store, self.budget)
     }
 
     /// The store, to read from.
@@ -309,6 +339,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
 /// Passes on to the store what the reader has checked.
 struct Target<'a, M> {
     store: &'a mut Store<M>,
+    budget: &'a mut Budget,
     accepted: &'a mut Option<Identity>,
 }
 
@@ -317,7 +348,11 @@ impl<M: Medium> Target<'_, M> {
     fn accept(&mut self, index: &Index, index_bytes: &[u8], digest: &Digest) -> Result<(), StoreError> {
         // Known from here on, whether the store takes it or not.
         *self.accepted = Some(Identity::new(index, digest));
-        self.store.prepare(index, index_bytes, digest)
+        // There is one: the session could not have begun without, and there is no other session.
+        let after = self.budget.less_rewrite();
+        self.store.prepare(index, index_bytes, digest, after.levels())?;
+        *self.budget = after;
+        Ok(())
     }
 }
 

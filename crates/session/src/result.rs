@@ -57,6 +57,10 @@ pub enum ResultCode {
     Busy = 33,
     /// `on-trial`: the running firmware is not confirmed yet; the other slot is the one that saves.
     OnTrial = 34,
+    /// `locked-out`: too many packages in a row were refused; the host has to wait.
+    LockedOut = 35,
+    /// `worn`: the day's budget of sessions or slot rewrites is used up.
+    Worn = 36,
     /// `refused-member`: an image that must not be updated on this BMC.
     RefusedMember = 40,
     /// `unindexed`: a firmware tar without an Inband head, and none is taken here.
@@ -125,7 +129,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -147,6 +151,8 @@ impl ResultCode {
         Self::DoorShut,
         Self::Busy,
         Self::OnTrial,
+        Self::LockedOut,
+        Self::Worn,
         Self::RefusedMember,
         Self::Unindexed,
         Self::BadManifest,
@@ -212,6 +218,12 @@ impl ResultCode {
     #[must_use]
     pub const fn is_ok(self) -> bool {
         self.code() < 16
+    }
+
+    /// Whether a package was looked at and refused: the numbers 16 to 31 and 40 to 47. Enough of them in a row lock the host out.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(self.code(), 16..=31 | 40..=47)
     }
 
     const fn row(self) -> Row {
@@ -359,6 +371,20 @@ impl ResultCode {
                 9,
                 "the running firmware is not confirmed yet; the other slot is the one that saves",
                 "wait until the BMC has confirmed its firmware; if it never does, look at its log",
+            ),
+            Self::LockedOut => row(
+                "locked-out",
+                ERR_VENDOR,
+                9,
+                "too many packages in a row were refused; the host has to wait",
+                "wait, `inband status` says how long, and send a package that this BMC takes; or let the BMC's operator arm the door",
+            ),
+            Self::Worn => row(
+                "worn",
+                ERR_VENDOR,
+                9,
+                "the day's budget of sessions or slot rewrites is used up",
+                "wait, `inband status` says how long; the budgets are limits.* in the configuration of inbandd",
             ),
             Self::RefusedMember => row(
                 "refused-member",

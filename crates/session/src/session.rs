@@ -9,7 +9,9 @@ use inband_store::text::Text;
 use inband_store::{Identity, Record, Slot, SlotState, Store};
 
 use crate::audit::Audit;
+use crate::budget::{Budget, seconds};
 use crate::door::{Door, DoorPolicy, DoorState};
+use crate::lockout::Lockout;
 use crate::pipeline::Progress;
 use crate::result::ResultCode;
 use crate::state::{Event, Refusal, SessionState};
@@ -28,11 +30,12 @@ pub struct Config {
     pub machine: Text<48>,
     /// Policies of the doors, in the order of [`Door::ALL`].
     pub doors: [DoorPolicy; 4],
-    /// How long a session may take.
+    /// What a host may ask of the BMC.
     pub limits: Limits,
 }
 
-/// How long a session may take (docs/spec/session.md, 4).
+/// How long a session may take (docs/spec/session.md, 4), and how many packages may be refused (7). [`Rates`](crate::Rates) are
+/// the pipeline's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that count as progress.
@@ -41,6 +44,8 @@ pub struct Limits {
     pub progress_time: Duration,
     /// The time in which all must have come.
     pub total_time: Duration,
+    /// So many refused packages in a row lock the host's doors; 0: never.
+    pub refusals: u32,
 }
 
 impl Default for Limits {
@@ -49,6 +54,7 @@ impl Default for Limits {
             progress: 64 * 1024,
             progress_time: Duration::from_secs(60),
             total_time: Duration::from_secs(60 * 60),
+            refusals: 10,
         }
     }
 }
@@ -60,13 +66,15 @@ pub struct StoreView {
     pub record: Record,
     /// The slot whose firmware runs.
     pub running: Slot,
+    /// What the budgets have left.
+    pub budget: Budget,
 }
 
 impl StoreView {
     /// Of a store, as it is now.
     #[must_use]
-    pub fn of<M: Medium>(store: &Store<M>) -> Self {
-        Self { record: store.record().clone(), running: store.running() }
+    pub fn of<M: Medium>(store: &Store<M>, budget: Budget) -> Self {
+        Self { record: store.record().clone(), running: store.running(), budget }
     }
 }
 
@@ -117,6 +125,7 @@ pub struct Session {
     received: u64,
     announced: u64,
     deadlines: Option<Deadlines>,
+    lockout: Lockout,
     audit: VecDeque<Audit>,
     /// The refusal that was told last, and how often it was repeated since.
     repeats: Option<(Door, ResultCode, u32)>,
@@ -139,6 +148,7 @@ impl Session {
             received: 0,
             announced: 0,
             deadlines: None,
+            lockout: Lockout::default(),
             audit: VecDeque::new(),
             repeats: None,
             store,
@@ -168,7 +178,7 @@ impl Session {
         self.deadlines = None;
         self.tell_change();
         if self.state == SessionState::PendingConfirm {
-            let StoreView { record, running } = &self.store;
+            let StoreView { record, running, .. } = &self.store;
             let (boot, left) = (record.boots_used(*running), record.boots_left);
             self.tell(Audit::OnTrial { id: self.id, boot, left });
         }
@@ -218,10 +228,16 @@ impl Session {
         &self.store
     }
 
+    /// How long a host has to wait, whatever it brings, until a session may begin: locked out, or the budgets are used up.
+    #[must_use]
+    pub fn wait(&self, now: Duration) -> Duration {
+        self.lockout.wait(now).max(self.store.budget.after(now).wait())
+    }
+
     /// The status page.
     #[must_use]
-    pub fn status(&self) -> StatusPage {
-        let StoreView { record, running } = &self.store;
+    pub fn status(&self, now: Duration) -> StatusPage {
+        let StoreView { record, running, .. } = &self.store;
         StatusPage {
             state: self.state,
             door: self.door,
@@ -229,6 +245,7 @@ impl Session {
             doors: self.doors,
             on_trial: self.is_on_trial(),
             other_boots_next: record.choice != *running,
+            locked_out: !self.lockout.wait(now).is_zero(),
             session: self.id,
             received: u32::try_from(self.received).unwrap_or(u32::MAX),
             announced: u32::try_from(self.announced).unwrap_or(u32::MAX),
@@ -242,14 +259,15 @@ impl Session {
             boots_left: record.boots_left,
             boots_given: record.slot(record.choice).trial.given,
             head: self.head,
+            wait_minutes: u16::try_from(seconds(self.wait(now)).div_ceil(60)).unwrap_or(u16::MAX),
         }
     }
 
     /// The bytes of a page of the vendor request; `None` for a page that does not exist.
     #[must_use]
-    pub fn page(&self, number: u16) -> Option<Vec<u8>> {
+    pub fn page(&self, number: u16, now: Duration) -> Option<Vec<u8>> {
         match number {
-            status::STATUS_PAGE => Some(self.status().encode()),
+            status::STATUS_PAGE => Some(self.status(now).encode()),
             status::SLOT_A_PAGE => Some(self.firmware(Slot::A).encode()),
             status::SLOT_B_PAGE => Some(self.firmware(Slot::B).encode()),
             status::MACHINE_PAGE => Some(MachinePage { machine: self.config.machine }.encode()),
@@ -278,7 +296,7 @@ impl Session {
 
     // Doors.
 
-    /// Lets a door open at the host's next knock.
+    /// Lets a door open at the host's next knock. Ends a lock-out: somebody on the BMC wants the host to come in.
     ///
     /// # Errors
     /// [`ResultCode::DoorShut`] if the door's policy is `off`.
@@ -287,6 +305,7 @@ impl Session {
             DoorPolicy::Off => return Err(ResultCode::DoorShut),
             DoorPolicy::Always | DoorPolicy::Armed => {}
         }
+        self.lockout = Lockout::default();
         if self.door(door) == DoorState::Shut {
             self.doors[door.index()] = DoorState::Armed;
             self.tell(Audit::DoorArmed { door });
@@ -306,10 +325,11 @@ impl Session {
     /// The host wants a door opened: for `dfu`, may DETACH be honoured? If so, the door is open.
     ///
     /// # Errors
-    /// [`ResultCode::DoorShut`] if it is shut; [`ResultCode::Busy`] while a session is at work or the BMC restarts. A
-    /// trial is no reason to refuse here: the host learns of it from its first byte's result.
-    pub fn knock(&mut self, door: Door) -> Result<(), ResultCode> {
-        self.may_knock(door).map_err(|result| self.refused(door, result))?;
+    /// [`ResultCode::DoorShut`] if it is shut; [`ResultCode::Busy`] while a session is at work or the BMC restarts;
+    /// [`ResultCode::LockedOut`]. A trial is no reason to refuse here, and neither is a budget that is used up: the host
+    /// learns of them from its first byte's result.
+    pub fn knock(&mut self, door: Door, now: Duration) -> Result<(), ResultCode> {
+        self.may_knock(door, now).map_err(|result| self.refused(door, result, now))?;
         if self.door(door) != DoorState::Open {
             self.doors[door.index()] = DoorState::Open;
             self.tell(Audit::DoorOpened { door });
@@ -321,10 +341,11 @@ impl Session {
     ///
     /// # Errors
     /// Those of `knock`.
-    pub fn may_knock(&self, door: Door) -> Result<(), ResultCode> {
+    pub fn may_knock(&self, door: Door, now: Duration) -> Result<(), ResultCode> {
         match self.door(door) {
             DoorState::Shut => Err(ResultCode::DoorShut),
             DoorState::Open => Ok(()),
+            DoorState::Armed if !self.lockout.wait(now).is_zero() => Err(ResultCode::LockedOut),
             DoorState::Armed if self.state.is_at_work() || self.state == SessionState::Activating => {
                 Err(ResultCode::Busy)
             }
@@ -345,9 +366,10 @@ impl Session {
     /// The first payload byte came in at a door: begins a session and returns its id, for the pipeline.
     ///
     /// # Errors
-    /// [`ResultCode::DoorShut`], [`ResultCode::Busy`], [`ResultCode::OnTrial`]; nothing has changed then.
+    /// [`ResultCode::DoorShut`], [`ResultCode::Busy`], [`ResultCode::OnTrial`], [`ResultCode::LockedOut`],
+    /// [`ResultCode::Worn`]; nothing has changed then.
     pub fn first_byte(&mut self, door: Door, now: Duration) -> Result<u32, ResultCode> {
-        self.may_begin(door).map_err(|result| self.refused(door, result))?;
+        self.may_begin(door, now).map_err(|result| self.refused(door, result, now))?;
         // 0 stands for no session.
         self.last_id = self.last_id.wrapping_add(1).max(1);
         self.id = self.last_id;
@@ -370,13 +392,19 @@ impl Session {
     ///
     /// # Errors
     /// Those of `first_byte`.
-    pub fn may_begin(&self, door: Door) -> Result<(), ResultCode> {
+    pub fn may_begin(&self, door: Door, now: Duration) -> Result<(), ResultCode> {
         match self.door(door) {
             DoorState::Open => {}
             DoorState::Shut | DoorState::Armed => return Err(ResultCode::DoorShut),
         }
         self.state.on(Event::FirstByte).map_err(Refusal::result)?;
-        if self.is_on_trial() { Err(ResultCode::OnTrial) } else { Ok(()) }
+        if self.is_on_trial() {
+            return Err(ResultCode::OnTrial);
+        }
+        if !self.lockout.wait(now).is_zero() {
+            return Err(ResultCode::LockedOut);
+        }
+        if self.store.budget.after(now).wait().is_zero() { Ok(()) } else { Err(ResultCode::Worn) }
     }
 
     /// Payload bytes came in, the first ones included.
@@ -428,7 +456,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Refusal::NotNow`] if that session is not the current one, or over already.
-    pub fn verdict(&mut self, id: u32, verdict: Result<(), ResultCode>) -> Result<(), Refusal> {
+    pub fn verdict(
+        &mut self,
+        id: u32,
+        verdict: Result<(), ResultCode>,
+        now: Duration,
+    ) -> Result<(), Refusal> {
         self.check_current(id)?;
         // An authentic package that the store refused is known to the record before it is to `report`.
         let last = &self.store.record.session;
@@ -438,7 +471,11 @@ impl Session {
         self.on(match verdict {
             Ok(()) => Event::Verified,
             Err(result) => Event::CheckFailed(result),
-        })
+        })?;
+        if let Some(locked) = self.lockout.count(self.config.limits.refusals, verdict, now) {
+            self.tell(Audit::LockedOut { seconds: seconds(locked) });
+        }
+        Ok(())
     }
 
     /// Somebody on the BMC ends the session; the pipeline is to be told. From the handover on there is nothing left to save by
@@ -528,19 +565,23 @@ impl Session {
 
     fn tell(&mut self, line: Audit) {
         if let Some((door, result, times)) = self.repeats.take().filter(|(.., times)| *times > 0) {
-            self.queue(Audit::Refused { door, result, times });
+            self.queue(Audit::Refused { door, result, times, wait: 0 });
         }
         self.queue(line);
     }
 
     /// Tells of a refusal, once for all repeats in a row, and returns it.
-    fn refused(&mut self, door: Door, result: ResultCode) -> ResultCode {
+    fn refused(&mut self, door: Door, result: ResultCode, now: Duration) -> ResultCode {
         match &mut self.repeats {
             Some((last_door, last_result, times)) if *last_door == door && *last_result == result => {
                 *times = times.saturating_add(1);
             }
             Some(_) | None => {
-                self.tell(Audit::Refused { door, result, times: 1 });
+                let wait = match result {
+                    ResultCode::LockedOut | ResultCode::Worn => seconds(self.wait(now)),
+                    _ => 0,
+                };
+                self.tell(Audit::Refused { door, result, times: 1, wait });
                 self.repeats = Some((door, result, 0));
             }
         }

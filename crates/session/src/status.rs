@@ -28,9 +28,12 @@ pub const MACHINE_PAGE: u16 = 3;
 pub const FIRST_LOG_PAGE: u16 = 16;
 
 const FORMAT: u8 = 1;
-const STATUS_LENGTH: usize = 56;
+const STATUS_LENGTH: usize = 58;
+/// Bytes of the first version of the status page, which ends before the wait.
+const STATUS_LENGTH_WITHOUT_WAIT: usize = 56;
 const FLAG_ON_TRIAL: u8 = 1;
 const FLAG_OTHER_BOOTS_NEXT: u8 = 2;
+const FLAG_LOCKED_OUT: u8 = 4;
 
 /// Page 0: how the session, the doors and the slots stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct StatusPage {
     pub on_trial: bool,
     /// Another slot than the running one boots next.
     pub other_boots_next: bool,
+    /// The host is locked out because of refused packages.
+    pub locked_out: bool,
     /// Session id; 0 is none.
     pub session: u32,
     /// Bytes received in this session.
@@ -73,6 +78,9 @@ pub struct StatusPage {
     pub boots_given: u8,
     /// First 16 bytes of the SHA-256 of the head of the session's package; 0 while unknown.
     pub head: [u8; 16],
+    /// Minutes, rounded up, until a session may begin: the host is locked out, or the budgets are used up. 0 if it is neither,
+    /// or the BMC does not tell.
+    pub wait_minutes: u16,
 }
 
 impl StatusPage {
@@ -97,7 +105,8 @@ impl StatusPage {
         page[4..6].copy_from_slice(&self.result_code.to_le_bytes());
         page[6] = self.doors.iter().rev().fold(0, |bits, door| bits << 2 | door.number());
         page[7] = if self.on_trial { FLAG_ON_TRIAL } else { 0 }
-            | if self.other_boots_next { FLAG_OTHER_BOOTS_NEXT } else { 0 };
+            | if self.other_boots_next { FLAG_OTHER_BOOTS_NEXT } else { 0 }
+            | if self.locked_out { FLAG_LOCKED_OUT } else { 0 };
         page[8..12].copy_from_slice(&self.session.to_le_bytes());
         page[12..16].copy_from_slice(&self.received.to_le_bytes());
         page[16..20].copy_from_slice(&self.announced.to_le_bytes());
@@ -113,6 +122,7 @@ impl StatusPage {
         page[38] = self.boots_left;
         page[39] = self.boots_given;
         page[40..56].copy_from_slice(&self.head);
+        page[56..58].copy_from_slice(&self.wait_minutes.to_le_bytes());
         finish(&mut page);
         page.to_vec()
     }
@@ -122,7 +132,7 @@ impl StatusPage {
     /// # Errors
     /// What is wrong with it.
     pub fn decode(answer: &[u8]) -> Result<Self, PageError> {
-        let page = Page::open(answer, STATUS_LENGTH)?;
+        let page = Page::open(answer, STATUS_LENGTH_WITHOUT_WAIT)?;
         let door_state = |door: Door| {
             DoorState::from_number(page.u8(6) >> (2 * door.index()) & 3).ok_or(PageError::Field("door state"))
         };
@@ -138,6 +148,7 @@ impl StatusPage {
             ],
             on_trial: page.u8(7) & FLAG_ON_TRIAL != 0,
             other_boots_next: page.u8(7) & FLAG_OTHER_BOOTS_NEXT != 0,
+            locked_out: page.u8(7) & FLAG_LOCKED_OUT != 0,
             session: page.u32(8),
             received: page.u32(12),
             announced: page.u32(16),
@@ -151,6 +162,7 @@ impl StatusPage {
             boots_left: page.u8(38),
             boots_given: page.u8(39),
             head: page.array(40),
+            wait_minutes: if page.0.len() < STATUS_LENGTH { 0 } else { page.u16(56) },
         })
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use inband_package::head::MAX_INDEX_LENGTH;
 
+use crate::journal::AREA_LENGTH;
 use crate::medium::{Medium, MediumError, MediumErrorKind, check_range};
 use crate::record::{MAX_LENGTH, Place, Slot};
 
@@ -16,8 +17,8 @@ mod system;
 
 pub use system::{Native, Open, System};
 
-/// A store in a directory: `slot-a.img`, `slot-b.img`, `record.0`, `record.1`, `index-a`, `index-b`, `lock`. Holds the
-/// lock for as long as it lives.
+/// A store in a directory: `slot-a.img`, `slot-b.img`, `record.0`, `record.1`, `index-a`, `index-b`, `journal.0`, `journal.1`,
+/// `lock`. Holds the lock for as long as it lives.
 #[derive(Debug)]
 pub struct FileMedium<S: System = Native> {
     system: S,
@@ -240,6 +241,41 @@ impl<S: System> Medium for FileMedium<S> {
     fn save_index(&mut self, slot: Slot, index: &[u8]) -> Result<(), MediumError> {
         self.replace(index_name(slot), index)
     }
+
+    fn load_journal(&mut self, area: Place) -> Result<Vec<u8>, MediumError> {
+        let path = self.directory.join(journal_name(area));
+        let failed = |error: io::Error| io_error("cannot read", &path, &error, READABLE);
+        let file = match self.system.open(&path, Open::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let length = self.system.length(&file).map_err(failed)?;
+        let most = AREA_LENGTH.saturating_add(1);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(most).min(most)];
+        let mut at = 0;
+        for sector in bytes.chunks_mut(SECTOR) {
+            // A cut while an entry was added may leave what cannot be read; the entries elsewhere still count.
+            if self.system.read_at(&file, sector, at).is_err() {
+                sector.fill(0);
+            }
+            at = at.saturating_add(sector.len() as u64);
+        }
+        Ok(bytes)
+    }
+
+    fn append_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        let path = self.directory.join(journal_name(area));
+        let failed = |error: io::Error| io_error("cannot write", &path, &error, WRITABLE);
+        let file = self.system.open(&path, Open::Write).map_err(failed)?;
+        let length = self.system.length(&file).map_err(failed)?;
+        let written = self.system.write_at(&file, bytes, length).and_then(|()| self.system.sync(&file));
+        written.map_err(failed)
+    }
+
+    fn start_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        self.replace(journal_name(area), bytes)
+    }
 }
 
 /// Bytes that file systems write as one, at most.
@@ -261,6 +297,13 @@ const fn index_name(slot: Slot) -> &'static str {
     match slot {
         Slot::A => "index-a",
         Slot::B => "index-b",
+    }
+}
+
+const fn journal_name(area: Place) -> &'static str {
+    match area {
+        Place::First => "journal.0",
+        Place::Second => "journal.1",
     }
 }
 

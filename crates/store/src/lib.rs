@@ -1,5 +1,5 @@
-//! The store: two firmware slots, one durable record that says what they hold and which of them boots, and the rules
-//! that keep one of them bootable at every moment. The formats and rules are those of `docs/spec/store.md`.
+//! The store: two firmware slots, one durable record that says what they hold and which of them boots, a journal of what helps
+//! and may be lost, and the rules that keep one slot bootable at every moment. The formats and rules are those of `docs/spec/store.md`.
 //!
 //! The core is `no_std`, does no I/O of its own and is generic over a [`Medium`]. The `std` feature adds the file
 //! backend ([`file::FileMedium`]), `testing` a medium in memory that loses power and bytes on request, and a disk of that kind for the
@@ -17,6 +17,7 @@ pub mod boot;
 pub mod disk;
 #[cfg(feature = "std")]
 pub mod file;
+pub mod journal;
 pub mod layout;
 pub mod medium;
 #[cfg(any(test, feature = "testing"))]
@@ -25,6 +26,7 @@ pub mod record;
 mod store;
 pub mod text;
 
+pub use journal::Levels;
 pub use layout::{Layout, Region, RegionPolicy};
 pub use medium::{Medium, MediumError};
 pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState, TrialRecord};

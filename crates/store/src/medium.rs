@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use crate::record::{Place, Slot};
 
-/// The memory under a store: the bytes of two slots, two places for the record, one index for each slot. The calls block,
-/// so a store belongs to a worker thread.
+/// The memory under a store: the bytes of two slots, two places for the record, one index for each slot, two areas for the
+/// journal. The calls block, so a store belongs to a worker thread.
 ///
 /// What must hold for the store to survive a power cut at any moment:
 ///
@@ -14,6 +14,9 @@ use crate::record::{Place, Slot};
 ///   the old bytes, the new ones, or rubbish in *that* place; the other place it leaves alone.
 /// * When [`sync`](Self::sync) returns `Ok`, all bytes written to the slot before survive a power cut. Bytes written and
 ///   not synchronised may survive in any part and order.
+/// * When [`append_journal`](Self::append_journal) or [`start_journal`](Self::start_journal) returns `Ok`, the bytes survive a
+///   power cut. While it runs, a cut may leave any part of them, or rubbish, from where they were to stand on; what stands before
+///   that, and the other area, it leaves alone.
 /// * A call that failed may have done all, some or none of its work.
 pub trait Medium {
     /// Bytes of a slot; the same for both.
@@ -62,6 +65,27 @@ pub trait Medium {
     /// # Errors
     /// The old one, the new one, or rubbish may be there.
     fn save_index(&mut self, slot: Slot, index: &[u8]) -> Result<(), MediumError>;
+
+    /// What an area of the journal holds; nothing if it was never started. At most
+    /// [`AREA_LENGTH`](crate::journal::AREA_LENGTH) + 1 bytes: what is longer was not written by the journal. Nothing in it is
+    /// trusted.
+    ///
+    /// # Errors
+    /// The bytes cannot be had.
+    fn load_journal(&mut self, area: Place) -> Result<Vec<u8>, MediumError>;
+
+    /// Adds bytes behind those that an area holds, durably. Only called while the area holds exactly what was written to it
+    /// since its start, and never beyond [`AREA_LENGTH`](crate::journal::AREA_LENGTH).
+    ///
+    /// # Errors
+    /// Any part of the bytes, or rubbish, may stand behind what the area held.
+    fn append_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError>;
+
+    /// Empties an area and puts these bytes at its beginning, durably.
+    ///
+    /// # Errors
+    /// The area may hold anything.
+    fn start_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError>;
 }
 
 /// What kind of thing went wrong under a store; decides about results and exit codes.

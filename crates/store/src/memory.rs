@@ -45,17 +45,35 @@ pub enum Operation {
     Record(Place),
     /// [`Medium::save_index`].
     Index(Slot),
+    /// [`Medium::append_journal`] or [`Medium::start_journal`].
+    Journal(Place),
 }
 
-/// What one slot, place or index file is to become when its last operation is durable.
+/// What one slot, place, index file or area is to become when its last operation is durable.
 #[derive(Clone, Debug)]
 enum Pending {
-    Write { slot: Slot, offset: usize, data: Vec<u8> },
-    Record { place: Place, bytes: Vec<u8> },
-    Index { slot: Slot, bytes: Vec<u8> },
+    Write {
+        slot: Slot,
+        offset: usize,
+        data: Vec<u8>,
+    },
+    Record {
+        place: Place,
+        bytes: Vec<u8>,
+    },
+    Index {
+        slot: Slot,
+        bytes: Vec<u8>,
+    },
+    /// The first `keep` bytes of the area stay as they are.
+    Journal {
+        area: Place,
+        keep: usize,
+        bytes: Vec<u8>,
+    },
 }
 
-/// Two slots, two records and two indexes in memory. Reads see what was written at once; [`MemoryMedium::power_cycle`]
+/// Two slots, two records, two indexes and two areas of the journal in memory. Reads see what was written at once; [`MemoryMedium::power_cycle`]
 /// decides what of it was durable.
 #[derive(Clone, Debug)]
 pub struct MemoryMedium {
@@ -63,6 +81,7 @@ pub struct MemoryMedium {
     slots: [Vec<u8>; 2],
     records: [Option<Vec<u8>>; 2],
     indexes: [Option<Vec<u8>>; 2],
+    journal: [Vec<u8>; 2],
     /// As a power cut leaves them, with `pending` on top.
     durable_slots: [Vec<u8>; 2],
     pending: VecDeque<Pending>,
@@ -83,6 +102,7 @@ impl MemoryMedium {
             slots: [slot.clone(), slot.clone()],
             records: [None, None],
             indexes: [None, None],
+            journal: [Vec::new(), Vec::new()],
             durable_slots: [slot.clone(), slot],
             pending: VecDeque::new(),
             operations: Vec::new(),
@@ -110,6 +130,17 @@ impl MemoryMedium {
     /// Puts a record copy there, or takes it away, without an operation.
     pub fn set_record(&mut self, place: Place, bytes: Option<Vec<u8>>) {
         self.records[usize::from(place.number())] = bytes;
+    }
+
+    /// Puts these bytes in an area of the journal, without an operation.
+    pub fn set_journal(&mut self, area: Place, bytes: Vec<u8>) {
+        self.journal[usize::from(area.number())] = bytes;
+    }
+
+    /// The bytes of an area of the journal.
+    #[must_use]
+    pub fn journal(&self, area: Place) -> &[u8] {
+        &self.journal[usize::from(area.number())]
     }
 
     /// The operations since the last [`MemoryMedium::forget_operations`], those that failed included.
@@ -179,6 +210,11 @@ impl MemoryMedium {
             }
             Pending::Record { place, bytes } => self.records[usize::from(place.number())] = Some(bytes),
             Pending::Index { slot, bytes } => self.indexes[at(slot)] = Some(bytes),
+            Pending::Journal { area, keep, bytes } => {
+                let area = &mut self.journal[usize::from(area.number())];
+                area.truncate(keep);
+                area.extend(bytes);
+            }
         }
     }
 
@@ -202,6 +238,10 @@ impl MemoryMedium {
             Pending::Index { slot, bytes } => {
                 let bytes = tear(self.indexes[at(slot)].as_ref(), bytes);
                 Pending::Index { slot, bytes }
+            }
+            Pending::Journal { area, keep, bytes } => {
+                let old = self.journal[usize::from(area.number())].split_off(keep);
+                Pending::Journal { area, keep, bytes: tear(Some(&old), bytes) }
             }
         };
         self.make_durable(torn);
@@ -228,7 +268,8 @@ impl MemoryMedium {
             let length = match change {
                 Pending::Write { data: bytes, .. }
                 | Pending::Record { bytes, .. }
-                | Pending::Index { bytes, .. } => bytes.len() as u64,
+                | Pending::Index { bytes, .. }
+                | Pending::Journal { bytes, .. } => bytes.len() as u64,
             };
             match room.checked_sub(length) {
                 Some(left) => *room = left,
@@ -245,7 +286,9 @@ impl MemoryMedium {
                 self.slots[at(slot)][offset..offset + data.len()].copy_from_slice(&data);
                 self.pending.push_back(Pending::Write { slot, offset, data });
             }
-            Some(durable @ (Pending::Record { .. } | Pending::Index { .. })) => self.make_durable(durable),
+            Some(durable @ (Pending::Record { .. } | Pending::Index { .. } | Pending::Journal { .. })) => {
+                self.make_durable(durable);
+            }
             None => {}
         }
         Ok(())
@@ -285,9 +328,10 @@ impl Medium for MemoryMedium {
         for change in core::mem::take(&mut self.pending) {
             match change {
                 Pending::Write { slot: written, .. } if written != slot => self.pending.push_back(change),
-                Pending::Write { .. } | Pending::Record { .. } | Pending::Index { .. } => {
-                    self.make_durable(change);
-                }
+                Pending::Write { .. }
+                | Pending::Record { .. }
+                | Pending::Index { .. }
+                | Pending::Journal { .. } => self.make_durable(change),
             }
         }
         Ok(())
@@ -309,6 +353,23 @@ impl Medium for MemoryMedium {
 
     fn save_index(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), MediumError> {
         self.operate(Operation::Index(slot), Some(Pending::Index { slot, bytes: bytes.to_vec() }))
+    }
+
+    fn load_journal(&mut self, area: Place) -> Result<Vec<u8>, MediumError> {
+        self.check_power()?;
+        Ok(self.journal(area).to_vec())
+    }
+
+    fn append_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        let keep = self.journal(area).len();
+        self.operate(Operation::Journal(area), Some(Pending::Journal { area, keep, bytes: bytes.to_vec() }))
+    }
+
+    fn start_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        self.operate(
+            Operation::Journal(area),
+            Some(Pending::Journal { area, keep: 0, bytes: bytes.to_vec() }),
+        )
     }
 }
 

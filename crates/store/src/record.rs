@@ -10,7 +10,7 @@ use crate::text::Text;
 pub const MAGIC: [u8; 8] = *b"INBANDST";
 /// The one format version there is.
 pub const FORMAT: u16 = 1;
-/// Log records a record holds at most; the oldest make room.
+/// Log records a record holds at most; [`Record::push_log`] makes room.
 pub const LOG_LIMIT: usize = 16;
 /// Length in bytes of the longest record.
 pub const MAX_LENGTH: usize = LOG_AT + LOG_LIMIT * SESSION_LENGTH + CHECKSUM_LENGTH;
@@ -191,6 +191,9 @@ impl SlotRecord {
         trial: TrialRecord::NONE,
     };
 
+    /// A slot that is being written, or that no session has finished.
+    pub const BEING_WRITTEN: Self = Self { state: SlotState::Invalid, ..Self::EMPTY };
+
     fn encode(&self, to: &mut [u8]) {
         to[0] = self.state.number();
         to[1] = self.trial.given;
@@ -259,6 +262,11 @@ impl SessionRecord {
         head: [0; 16],
         version: Text::EMPTY,
     };
+
+    /// Whether firmware was staged, confirmed or rolled back: by its result, the numbers of docs/spec/results.md.
+    const fn tells_of_firmware(&self) -> bool {
+        matches!(self.result, 0..16 | 80..96)
+    }
 
     fn encode(&self, to: &mut [u8]) {
         to[0..4].copy_from_slice(&self.id.to_le_bytes());
@@ -329,10 +337,15 @@ impl Record {
         given.saturating_add(given_back).saturating_sub(left)
     }
 
-    /// Adds a log record; the oldest one leaves when the log is full.
+    /// Adds a log record. When the log is full the oldest one leaves: of those that tell of no firmware while they are
+    /// the greater half, so that attempts that came to nothing cannot push out what did run here.
     pub fn push_log(&mut self, entry: SessionRecord) {
-        let surplus = (self.log.len() + 1).saturating_sub(LOG_LIMIT);
-        self.log.drain(..surplus);
+        while self.log.len() >= LOG_LIMIT {
+            let idle = |entry: &SessionRecord| !entry.tells_of_firmware();
+            let crowded = self.log.iter().filter(|entry| idle(entry)).count() > LOG_LIMIT / 2;
+            let leaving = if crowded { self.log.iter().position(idle) } else { None };
+            self.log.remove(leaving.unwrap_or_default());
+        }
         self.log.push(entry);
     }
 
@@ -412,7 +425,7 @@ impl Record {
     }
 }
 
-/// Which of the two places a copy of the record stands in.
+/// Which of two places a copy of the record stands in, or an entry of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Number 0.
@@ -434,7 +447,7 @@ impl Place {
         }
     }
 
-    /// The place that the next record is written to when the newest one stands here.
+    /// The place that the next record is written to when the newest one stands here; the area that takes over from this one.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -517,7 +530,7 @@ impl core::fmt::Display for Shown<'_> {
 }
 
 /// `N` bytes at an offset that the caller has checked against the length.
-fn array<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
+pub(crate) fn array<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(&from[at..at + N]);
     bytes

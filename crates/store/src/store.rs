@@ -4,21 +4,27 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use inband_package::{Digest, Index, Refusal};
+use inband_package::digest::sha256;
+use inband_package::{Digest, Index};
 
-use crate::boot::{self, NothingBootable};
+use crate::boot;
+use crate::journal::{Facts, Journal, Levels, Progress};
 use crate::layout::Layout;
-use crate::medium::{Medium, MediumError};
+use crate::medium::Medium;
 use crate::record::{
     self, PairError, Place, Record, SessionRecord, Slot, SlotRecord, SlotState, TrialRecord,
 };
 use crate::text::Text;
 
+mod error;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod writing;
 
+pub use error::StoreError;
 use plan::Plan;
+use writing::{Before, Known, Writing};
 
 /// Bytes compared, filled and read back at a time: 64 KiB.
 const PIECE: usize = 64 * 1024;
@@ -31,11 +37,13 @@ pub const GIVEN_BACK_LIMIT: u8 = 16;
 pub struct Options {
     /// How often a staged slot is booted before it is given up; at least 1.
     pub boots: u8,
+    /// Bytes of a package from one mark in the journal to the next, at least; more where there would be more than 64 marks.
+    pub mark_every: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { boots: 3 }
+        Self { boots: 3, mark_every: 4 << 20 }
     }
 }
 
@@ -85,14 +93,15 @@ enum Phase {
     /// It has begun; nothing but the record has been written for it.
     Begun,
     /// Its index is authentic and fits; the other slot is being written.
-    Writing(Box<Plan>),
+    Writing(Box<Writing>),
 }
 
 /// Two slots and the record, on a medium.
 ///
 /// A session goes [`begin`](Self::begin), [`prepare`](Self::prepare), any number of [`write`](Self::write),
 /// [`finish`](Self::finish); [`abandon`](Self::abandon) ends it at any point, also after one of the others failed. Each
-/// method refuses the wrong order and then changes nothing. A session writes the record three times at most.
+/// method refuses the wrong order and then changes nothing. A session writes the record three times at most, and the journal
+/// 67 times.
 ///
 /// The slot written to is always the one that is not running; no method takes a slot to write.
 #[derive(Debug)]
@@ -103,6 +112,7 @@ pub struct Store<M> {
     record: Record,
     /// Where `record` stands; the next one goes to the other place.
     place: Place,
+    journal: Journal,
     running: Slot,
     phase: Phase,
     piece: Vec<u8>,
@@ -137,6 +147,9 @@ impl<M: Medium> Store<M> {
             session: SessionRecord::NONE,
             log: Vec::new(),
         };
+        // Before the record, which makes it a store: a new one begins with full budgets, and knows nothing of what was here.
+        let facts = Facts { levels: Levels::FULL, progress: None };
+        Journal::load(medium).record(medium, facts).map_err(StoreError::Record)?;
         medium.save_record(Place::First, &record.encode()).map_err(StoreError::Record)
     }
 
@@ -154,9 +167,10 @@ impl<M: Medium> Store<M> {
             });
         }
         let (record, place) = load(&mut medium)?;
+        let journal = Journal::load(&mut medium);
         let running = record.booted;
         let piece = vec![0; PIECE];
-        Ok(Self { medium, layout, options, record, place, running, phase: Phase::Idle, piece })
+        Ok(Self { medium, layout, options, record, place, journal, running, phase: Phase::Idle, piece })
     }
 
     /// Does what the boot loader does when the machine starts, and returns the slot that it boots. Any session is over.
@@ -186,6 +200,12 @@ impl<M: Medium> Store<M> {
         self.running
     }
 
+    /// What the budgets have left, as last written down; `None` if the journal is lost.
+    #[must_use]
+    pub fn levels(&self) -> Option<Levels> {
+        self.journal.facts().map(|facts| facts.levels)
+    }
+
     /// The regions of a slot.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
@@ -211,12 +231,13 @@ impl<M: Medium> Store<M> {
     }
 
     /// Begins a session: from now on the record says so. `state` is the number of the session state to be found
-    /// if the session is cut off. No slot changes, and a staged slot stays chosen.
+    /// if the session is cut off. No slot changes, and a staged slot stays chosen. `levels` is what this session leaves of the
+    /// budgets; it is in the journal before anything else.
     ///
     /// # Errors
     /// [`StoreError::OnTrial`] while the running slot is not confirmed (rule 2); [`StoreError::Order`] while another
     /// session is open; those of the medium.
-    pub fn begin(&mut self, id: u32, door: u8, state: u8) -> Result<(), StoreError> {
+    pub fn begin(&mut self, id: u32, door: u8, state: u8, levels: Levels) -> Result<(), StoreError> {
         match self.phase {
             Phase::Idle => {}
             Phase::Begun | Phase::Writing(_) => return Err(StoreError::Order("a session is open")),
@@ -224,6 +245,13 @@ impl<M: Medium> Store<M> {
         if self.is_on_trial() {
             return Err(StoreError::OnTrial);
         }
+        // A journal that has lost its newest entries speaks of a session before the one that wrote last.
+        let stale = |progress: &Progress| {
+            let named = |session: &SessionRecord| session.id > progress.session && session.head != [0; 16];
+            named(&self.record.session) || self.record.log.iter().any(named)
+        };
+        let progress = self.progress().filter(|progress| !stale(progress));
+        self.journal.record(&mut self.medium, Facts { levels, progress }).map_err(StoreError::Record)?;
         let mut record = self.record.clone();
         record.last_id = id;
         record.session =
@@ -235,53 +263,107 @@ impl<M: Medium> Store<M> {
 
     /// Makes the other slot ready for the members of an authentic index: it becomes invalid, and the boot choice the
     /// running slot, before this returns (rules 3 and 4). `head` is the SHA-256 of the package's head, `index_bytes`
-    /// what the index was parsed from.
+    /// what the index was parsed from, `levels` what this rewrite leaves of the budgets: before the first write to the slot it
+    /// is in the journal.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the layout does not take these members (docs/spec/store.md, 5), and then nothing changed;
     /// [`StoreError::Order`] if no session has begun or its index is there already; those of the medium.
-    pub fn prepare(&mut self, index: &Index, index_bytes: &[u8], head: &Digest) -> Result<(), StoreError> {
+    pub fn prepare(
+        &mut self,
+        index: &Index,
+        index_bytes: &[u8],
+        head: &Digest,
+        levels: Levels,
+    ) -> Result<(), StoreError> {
         match self.phase {
             Phase::Begun => {}
             Phase::Idle => return Err(StoreError::Order("no session has begun")),
             Phase::Writing(_) => return Err(StoreError::Order("the index is there already")),
         }
         let plan = Plan::new(&self.layout, index, head)?;
+        let digest = sha256(index_bytes);
         let target = self.running.other();
+        // Only a hint: one that cannot be read is none.
+        let old_index = self.medium.load_index(target).ok().flatten();
+        let before = Before::new(&self.known(), old_index.as_deref(), &self.layout, &plan, &digest);
+        let writing = Writing::new(plan, before, digest, self.options.mark_every);
+
         let mut record = self.record.clone();
         record.choice = self.running;
         record.boots_left = 0;
-        *record.slot_mut(target) = SlotRecord { state: SlotState::Invalid, ..SlotRecord::EMPTY };
+        *record.slot_mut(target) = SlotRecord::BEING_WRITTEN;
         record.session.identify(&Identity::new(index, head));
         self.save(record)?;
         self.medium.save_index(target, index_bytes).map_err(StoreError::Write)?;
-        self.phase = Phase::Writing(Box::new(plan));
+        let progress = Some(writing.progress(self.record.session.id, target));
+        self.journal.record(&mut self.medium, Facts { levels, progress }).map_err(StoreError::Record)?;
+        self.phase = Phase::Writing(Box::new(writing));
         Ok(())
     }
 
-    /// Puts bytes of a member, counted in the order of the index, to where they belong, unless they are there already.
-    /// Bytes of members that are not written, metadata and what is for a preserved region, are taken and dropped. Order and completeness are not checked here:
-    /// [`Store::finish`] checks the slot itself.
+    /// Puts bytes of a member, counted in the order of the index, to where they belong, unless they are there already and
+    /// can be believed. Bytes of members that are not written, metadata and what is for a preserved region, are taken and
+    /// dropped. Order and completeness are not checked here: [`Store::finish`] checks the slot itself.
     ///
     /// # Errors
     /// [`StoreError::Order`] before [`Store::prepare`], or for bytes that are not the member's; those of the medium.
     pub fn write(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {
-        let Phase::Writing(plan) = &self.phase else {
+        let Phase::Writing(writing) = &mut self.phase else {
             return Err(StoreError::Order("the slot is not ready to be written"));
         };
-        let Some(start) = plan.place(member, offset, data.len())? else { return Ok(()) };
         let target = self.running.other();
-        let mut at = start;
-        for data in data.chunks(PIECE) {
-            let there = &mut self.piece[..data.len()];
-            // What a power cut left in the middle of a write need not be readable. It is written anew; `finish` reads it.
-            let is_there = self.medium.read(target, at, there).is_ok() && there == data;
-            if !is_there {
-                self.medium.write(target, at, data).map_err(StoreError::Write)?;
+        if let Some(start) = writing.plan.place(member, offset, data.len())? {
+            let compare = writing.can_compare(member, offset.saturating_add(data.len() as u64));
+            let result = put(&mut self.medium, target, start, data, compare.then_some(&mut self.piece));
+            if result.is_err() {
+                writing.sound = false;
             }
-            at = at.saturating_add(data.len() as u64);
+            result?;
         }
-        Ok(())
+        writing.pass(member, offset, data.len() as u64);
+        self.mark_if_due()
+    }
+
+    /// The chunks of the index that the slot is believed to hold in their places already: numbers of the member and of the
+    /// chunk in it. A hint, from the journal and the index that the slot was written from before; [`Store::check_chunk`] says
+    /// whether it is so. None without a session that has come to [`Store::prepare`].
+    pub fn held_chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let writing = match &self.phase {
+            Phase::Writing(writing) => Some(writing),
+            Phase::Idle | Phase::Begun => None,
+        };
+        writing.into_iter().flat_map(|writing| writing.held())
+    }
+
+    /// Reads one of the [`Store::held_chunks`] and says whether it is there. If so, it counts as if it had been written.
+    /// Any other chunk is not there, however it reads: it may have been hit in the middle of being written (rule 7).
+    ///
+    /// # Errors
+    /// [`StoreError::Order`] before [`Store::prepare`]; those of the medium, if a mark cannot be made.
+    pub fn check_chunk(&mut self, member: usize, chunk: usize) -> Result<bool, StoreError> {
+        let Phase::Writing(writing) = &mut self.phase else {
+            return Err(StoreError::Order("there is no index to check the slot against"));
+        };
+        let entry = writing.plan.members().get(member);
+        let Some((offset, entry)) = entry.and_then(|entry| entry.chunks_with_offsets().nth(chunk)) else {
+            return Ok(false);
+        };
+        let length = u64::from(entry.length);
+        // As in `write`: what cannot be read is not there.
+        let there = writing.is_held(member, chunk)
+            && writing.plan.holds_chunk(
+                &mut self.medium,
+                self.running.other(),
+                (member, offset),
+                entry,
+                &mut self.piece,
+            ) == Ok(true);
+        if there {
+            writing.pass(member, offset, length);
+            self.mark_if_due()?;
+        }
+        Ok(there)
     }
 
     /// Completes the slot, reads it back against the index (rule 5), and chooses it for the next boot. Takes
@@ -291,17 +373,19 @@ impl<M: Medium> Store<M> {
     /// [`StoreError::Mismatch`] if the slot does not hold what the index says; [`StoreError::Order`] before
     /// [`Store::prepare`]; those of the medium. The slot then stays invalid; [`Store::abandon`] is due.
     pub fn finish(&mut self, ending: Ending) -> Result<(), StoreError> {
-        let Phase::Writing(plan) = &self.phase else {
+        let Phase::Writing(writing) = &mut self.phase else {
             return Err(StoreError::Order("the slot is not ready to be finished"));
         };
         let target = self.running.other();
-        plan.fill_tails(&mut self.medium, target, &mut self.piece)?;
-        self.medium.sync(target).map_err(StoreError::Write)?;
-        plan.read_back(&mut self.medium, target, &mut self.piece)?;
+        let result = complete(&mut self.medium, target, writing, &mut self.piece);
+        if result.is_err() {
+            writing.sound = false;
+        }
+        result?;
 
         let mut record = self.record.clone();
         let boots = self.options.boots.max(1);
-        *record.slot_mut(target) = plan.slot_record(record.session.id, record.session.door, boots);
+        *record.slot_mut(target) = writing.plan.slot_record(record.session.id, record.session.door, boots);
         record.choice = target;
         record.boots_left = boots;
         record.session.state = ending.state;
@@ -320,7 +404,8 @@ impl<M: Medium> Store<M> {
     /// the session is over all the same.
     pub fn abandon(&mut self, ending: Ending, identity: Option<&Identity>) -> Result<(), StoreError> {
         match core::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Begun | Phase::Writing(_) => {}
+            Phase::Begun => {}
+            Phase::Writing(writing) => self.note_progress(&writing),
             Phase::Idle => return Err(StoreError::Order("no session has begun")),
         }
         let mut session = SessionRecord { state: ending.state, result: ending.result, ..self.record.session };
@@ -429,6 +514,58 @@ impl<M: Medium> Store<M> {
         self.save(record)
     }
 
+    /// Keeps what the budgets have left.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn save_levels(&mut self, levels: Levels) -> Result<(), StoreError> {
+        let facts = Facts { levels, progress: self.progress() };
+        self.journal.record(&mut self.medium, facts).map_err(StoreError::Record)
+    }
+
+    /// How far the writing of a slot came, by the journal.
+    fn progress(&self) -> Option<Progress> {
+        self.journal.facts().and_then(|facts| facts.progress)
+    }
+
+    /// What the other slot is known to hold.
+    fn known(&self) -> Known {
+        let target = self.running.other();
+        if *self.record.slot(target) != SlotRecord::BEING_WRITTEN {
+            return Known::Whole;
+        }
+        match self.progress().filter(|progress| progress.target == target) {
+            Some(progress) => Known::Part(progress),
+            None => Known::Nothing,
+        }
+    }
+
+    /// Puts a mark in the journal if enough has been written since the last one: first the slot, then the word about it.
+    fn mark_if_due(&mut self) -> Result<(), StoreError> {
+        let Phase::Writing(writing) = &mut self.phase else { return Ok(()) };
+        if !writing.take_mark() {
+            return Ok(());
+        }
+        let target = self.running.other();
+        let synced = self.medium.sync(target).map_err(StoreError::Write);
+        if synced.is_err() {
+            writing.sound = false;
+        }
+        synced?;
+        let progress = writing.progress(self.record.session.id, target);
+        self.journal.note(&mut self.medium, progress).map_err(StoreError::Record)
+    }
+
+    /// Notes how far a session came that is not to be finished. A failure costs the next session time, and nothing else: the
+    /// journal then still says what it said, and that the slot is in doubt.
+    fn note_progress(&mut self, writing: &Writing) {
+        let target = self.running.other();
+        if self.medium.sync(target).is_ok() {
+            let progress = writing.progress_at_end(self.record.session.id, target);
+            let _ = self.journal.note(&mut self.medium, progress);
+        }
+    }
+
     /// Writes the record to the place that does not hold the newest one.
     fn save(&mut self, mut record: Record) -> Result<(), StoreError> {
         record.sequence = self.record.sequence.saturating_add(1);
@@ -447,62 +584,47 @@ impl SessionRecord {
     }
 }
 
+/// Writes bytes to a slot. With a buffer to compare in, only those pieces that are not there already.
+fn put(
+    medium: &mut impl Medium,
+    slot: Slot,
+    start: u64,
+    data: &[u8],
+    mut compare: Option<&mut Vec<u8>>,
+) -> Result<(), StoreError> {
+    let mut at = start;
+    for data in data.chunks(PIECE) {
+        let same = match &mut compare {
+            Some(piece) => {
+                // What a power cut left in the middle of a write need not be readable. It is written anew; `finish` reads it.
+                let there = &mut piece[..data.len()];
+                medium.read(slot, at, there).is_ok() && there == data
+            }
+            None => false,
+        };
+        if !same {
+            medium.write(slot, at, data).map_err(StoreError::Write)?;
+        }
+        at = at.saturating_add(data.len() as u64);
+    }
+    Ok(())
+}
+
+/// Fills what the members leave, makes all of it durable and reads it back.
+fn complete(
+    medium: &mut impl Medium,
+    slot: Slot,
+    writing: &Writing,
+    piece: &mut [u8],
+) -> Result<(), StoreError> {
+    writing.plan.fill_tails(medium, slot, piece, writing.can_compare_tails())?;
+    medium.sync(slot).map_err(StoreError::Write)?;
+    writing.plan.read_back(medium, slot, piece)
+}
+
 /// Reads both places and picks the newest valid record.
 fn load(medium: &mut impl Medium) -> Result<(Record, Place), StoreError> {
     let first = medium.load_record(Place::First).map_err(StoreError::Record)?;
     let second = medium.load_record(Place::Second).map_err(StoreError::Record)?;
     Ok(record::newest(first.as_deref(), second.as_deref())?)
-}
-
-/// What a store refuses or fails at.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// There is no record, or no valid one.
-    #[error(transparent)]
-    Unusable(#[from] PairError),
-    /// The medium holds a store already.
-    #[error("there is a store already; remove it first if it is to be initialised anew")]
-    Exists,
-    /// The layout was made for slots of another length.
-    #[error("the layout is for slots of {layout} bytes, those of the store have {medium}")]
-    SlotLength {
-        /// The layout's, in bytes.
-        layout: u64,
-        /// The medium's, in bytes.
-        medium: u64,
-    },
-    /// There is nothing to boot.
-    #[error(transparent)]
-    NothingBootable(#[from] NothingBootable),
-    /// The record could not be read or written.
-    #[error("the store's record: {0}")]
-    Record(#[source] MediumError),
-    /// A slot, or the index beside it, could not be written.
-    #[error("writing the slot: {0}")]
-    Write(#[source] MediumError),
-    /// A slot could not be read.
-    #[error("reading the slot: {0}")]
-    Read(#[source] MediumError),
-    /// The package does not suit the layout.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A slot does not hold what was written to it.
-    #[error("slot {slot}: {what} at offset {offset} is not what was written", slot = .slot.name())]
-    Mismatch {
-        /// The slot.
-        slot: Slot,
-        /// Offset in the slot, in bytes, of the chunk or tail.
-        offset: u64,
-        /// What should stand there.
-        what: &'static str,
-    },
-    /// The running slot is not confirmed yet.
-    #[error("the running firmware is not confirmed yet")]
-    OnTrial,
-    /// The running slot is not on trial, so there is nothing to confirm.
-    #[error("the running firmware is not on trial")]
-    NotOnTrial,
-    /// A method was called out of order: a fault of the caller's.
-    #[error("out of order: {0}")]
-    Order(&'static str),
 }

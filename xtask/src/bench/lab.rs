@@ -68,6 +68,7 @@ impl Lab {
              identity = {{ vendor_id = 0x1209, product_id = 1, dfu_product_id = 2, serial = \"BENCH\" }}\n\
              signatures = {{ keys = \"keys\" }}\n\
              store = {{ path = \"store\", slot_size = {size} }}\n\
+             limits = {{ slot_rewrites_per_day = 0, sessions_per_day = 0 }}\n\
              region = [{{ member = \"image-bmc\", offset = 0, size = {size} }}]\n"
         );
         let file = self.path("inbandd.toml");

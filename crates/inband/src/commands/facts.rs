@@ -68,6 +68,10 @@ pub struct Facts {
     pub security_version: u32,
     /// Lowest security version that is taken.
     pub security_floor: u32,
+    /// Whether the host is locked out because of refused packages.
+    pub locked_out: bool,
+    /// Minutes, rounded up, until the BMC takes a session again; 0 if it takes one now.
+    pub wait_minutes: u16,
     /// Slots a and b.
     pub slots: [SlotFacts; 2],
 }
@@ -146,6 +150,8 @@ impl Facts {
             boots_given: status.boots_given,
             security_version: status.security_version,
             security_floor: status.floor,
+            locked_out: status.locked_out,
+            wait_minutes: status.wait_minutes,
             slots: [slot_facts(&firmware[0]), slot_facts(&firmware[1])],
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     find::Scope,
     output::Output,
-    text::{Table, bytes, digest_cell, shown},
+    text::{Table, bytes, counted, digest_cell, shown},
     usb::Selector,
 };
 
@@ -51,6 +51,11 @@ pub fn text(facts: &Facts) -> String {
     );
     if let Some(step) = next_step(facts.state, known) {
         field("next step", step.to_owned());
+    }
+    if facts.wait_minutes > 0 {
+        let why = if facts.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };
+        let minutes = counted(facts.wait_minutes.into(), "minute");
+        field("wait", format!("{minutes}: {}", why.meaning()));
     }
     if facts.session != 0 {
         let announced = match facts.announced {
@@ -142,6 +147,8 @@ mod tests {
             boots_given: 0,
             security_version: 1,
             security_floor: 1,
+            locked_out: false,
+            wait_minutes: 0,
             slots: [slot("a"), slot("b")],
         }
     }
@@ -172,6 +179,16 @@ mod tests {
         let on_trial = Facts { on_trial: true, boots_left: 2, boots_given: 3, ..facts };
         assert_eq!(running(&on_trial), "slot a, on trial, 2 of 3 boots left");
         assert_eq!(running(&Facts { boots_left: 0, boots_given: 0, ..on_trial }), "slot a, on trial");
+    }
+
+    #[test]
+    fn who_has_to_wait_is_told_how_long_and_why() {
+        let facts = facts(SessionState::Failed, ResultCode::BadHead);
+        assert_eq!(field(&facts, "wait"), None);
+        let worn = Facts { wait_minutes: 60, ..facts.clone() };
+        assert_eq!(field(&worn, "wait"), Some(format!("60 minutes: {}", ResultCode::Worn.meaning())));
+        let locked = Facts { wait_minutes: 1, locked_out: true, ..facts };
+        assert_eq!(field(&locked, "wait"), Some(format!("1 minute: {}", ResultCode::LockedOut.meaning())));
     }
 
     #[test]

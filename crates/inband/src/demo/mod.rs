@@ -17,8 +17,8 @@ use inband_package::{Kind, Rule};
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Openbmc, Policy, Region, SignatureKind,
-    Signatures, Store, Trial, Usb, When,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Limits, Openbmc, Policy, Region,
+    SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 pub use scratch::Scratch;
@@ -297,6 +297,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         trial: Trial::default(),
         control: None,
         openbmc: Openbmc::default(),
+        limits: Limits::default(),
     };
     let refused = |error: inbandd::Error| Error::System {
         action: "make the virtual BMC's store",

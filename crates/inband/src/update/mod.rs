@@ -162,6 +162,9 @@ fn takes_packages(bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
     if status.on_trial {
         return refused(ResultCode::OnTrial);
     }
+    if status.wait_minutes > 0 {
+        return refused(if status.locked_out { ResultCode::LockedOut } else { ResultCode::Worn });
+    }
     Ok(())
 }
 

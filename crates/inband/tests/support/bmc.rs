@@ -12,8 +12,8 @@ use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Openbmc, Policy, Region, SignatureKind,
-    Signatures, Store, Trial, Usb, When,
+    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Limits, Openbmc, Policy, Region,
+    SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run};
@@ -124,6 +124,7 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
         },
         control: None,
         openbmc: Openbmc::default(),
+        limits: Limits::default(),
     }
 }
 

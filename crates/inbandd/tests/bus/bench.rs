@@ -15,7 +15,7 @@ use inband_dfu::{
 };
 use inband_package::{KeyRing, Kind, Policy};
 use inband_session::{
-    Config, Door, DoorPolicy, Limits, Pipeline, ResultCode, Session, SessionState, StoreView, start,
+    Config, Door, DoorPolicy, Limits, Pipeline, Rates, ResultCode, Session, SessionState, StoreView, start,
     status::{FIRST_LOG_PAGE, FirmwarePage, LogPage, StatusPage},
     trial,
 };
@@ -57,17 +57,27 @@ pub(crate) struct Setting {
     pub(crate) health: bool,
     /// The BMC restarts by a command.
     pub(crate) restart: bool,
+    pub(crate) rates: Rates,
+    /// Refused packages in a row that lock the host out.
+    pub(crate) refusals: u32,
+}
+
+impl Setting {
+    /// Most tests are about something else than budgets, and go through more sessions than a day has.
+    pub(crate) const DEFAULT: Self = Self {
+        mode: Mode::Lenient,
+        policy: DoorPolicy::Always,
+        activate: false,
+        health: false,
+        restart: false,
+        rates: Rates { sessions: 0, rewrites: 0 },
+        refusals: 0,
+    };
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self {
-            mode: Mode::Lenient,
-            policy: DoorPolicy::Always,
-            activate: false,
-            health: false,
-            restart: false,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -259,7 +269,7 @@ impl Bench {
     fn run(setting: Setting, store: Store<MemoryMedium>) -> Self {
         let keys = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
         let policy = Policy { max_total_length: MAX_PACKAGE, ..Policy::for_machine(MACHINE.into()) };
-        Self::serve(setting, store, |store| Pipeline::new(store, keys, policy))
+        Self::serve(setting, store, |store| Pipeline::new(store, keys, policy, setting.rates))
     }
 
     /// The daemon starts, with this pipeline into the store.
@@ -269,12 +279,13 @@ impl Bench {
         pipeline: impl FnOnce(Store<MemoryMedium>) -> Pipeline<MemoryMedium, KeyRing>,
     ) -> Self {
         start::recover(&mut store).unwrap();
-        let view = StoreView::of(&store);
-        let inner = Inline::new(pipeline(store));
+        let pipeline = pipeline(store);
+        let view = pipeline.view();
+        let inner = Inline::new(pipeline);
         let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
         let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
-        let session =
-            Session::new(Config { machine: Text::cut(MACHINE), doors, limits: Limits::default() }, view);
+        let limits = Limits { refusals: setting.refusals, ..Limits::default() };
+        let session = Session::new(Config { machine: Text::cut(MACHINE), doors, limits }, view);
         let programs = Programs::default();
         let options = bmc::Options {
             mode: setting.mode,

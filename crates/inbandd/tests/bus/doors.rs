@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use inband_dfu::{
     host::Error,
-    table::Mode,
     wire::{Request, State, Status},
 };
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
@@ -17,8 +16,7 @@ use crate::{
     package::Package,
 };
 
-const OFF: Setting =
-    Setting { mode: Mode::Lenient, policy: DoorPolicy::Off, activate: false, health: false, restart: false };
+const OFF: Setting = Setting { policy: DoorPolicy::Off, ..Setting::DEFAULT };
 
 #[test]
 fn a_door_that_is_off_stalls_detach_and_hides_nothing() {

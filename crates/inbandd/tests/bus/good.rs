@@ -25,13 +25,7 @@ use crate::{
 /// bwPollTimeout while a block waits for the worker, ms (docs/spec/dfu.md, 1).
 const POLL_MS: u64 = 2;
 
-const IMMEDIATE: Setting = Setting {
-    mode: Mode::Lenient,
-    policy: inband_session::DoorPolicy::Always,
-    activate: true,
-    health: false,
-    restart: false,
-};
+const IMMEDIATE: Setting = Setting { activate: true, ..Setting::DEFAULT };
 
 #[test]
 fn the_pages_tell_the_truth_at_every_step_of_an_update() {

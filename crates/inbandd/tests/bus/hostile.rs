@@ -163,7 +163,7 @@ fn storms_of_requests_and_faults_leave_a_bmc_that_works() {
         let mut random = Random(seed);
         let mode = if seed % 2 == 0 { Mode::Lenient } else { Mode::Strict };
         let policy = if seed % 8 == 7 { DoorPolicy::Off } else { DoorPolicy::Always };
-        let bench = Bench::with(Setting { mode, policy, activate: seed % 4 < 2, ..Setting::default() });
+        let bench = Bench::with(Setting { mode, policy, activate: seed % 4 < 2, ..Setting::DEFAULT });
         let file = Package::new(0x0200, 9000).bytes();
         bench.bus.set_faults(FaultPlan::random(seed, 30, 400));
         if policy == DoorPolicy::Always {

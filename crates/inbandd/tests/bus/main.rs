@@ -14,6 +14,7 @@ mod doors;
 mod ends;
 mod good;
 mod hostile;
+mod limits;
 mod openbmc;
 mod refused;
 mod trial;

@@ -44,13 +44,15 @@ const PLENTY: u64 = 1 << 40;
 fn start(medium: MemoryMedium, available: u64) -> Bench {
     let mut store = Store::open(medium, layout(), Options::default()).unwrap();
     store.boot().unwrap();
-    Bench::serve(Setting::default(), store, |store| {
+    let setting = Setting::default();
+    Bench::serve(setting, store, |store| {
         let regions = [(IMAGE, SLOT as u64, Encoding::Raw)];
         let profile = Profile::new(MACHINE.into(), "bmc".into(), regions, MAX_PACKAGE).unwrap();
         let keys = ring().clone();
         let staging = Box::new(Buffers { available });
         let policy = Policy { max_total_length: MAX_PACKAGE, ..Policy::for_machine(MACHINE.into()) };
-        Pipeline::new(store, keys.clone(), policy).with_unindexed(Unindexed { profile, keys, staging })
+        let unindexed = Unindexed { profile, keys: keys.clone(), staging };
+        Pipeline::new(store, keys, policy, setting.rates).with_unindexed(unindexed)
     })
 }
 

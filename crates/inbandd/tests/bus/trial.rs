@@ -15,13 +15,7 @@ use crate::{
     package::Package,
 };
 
-const HEALTH: Setting = Setting {
-    mode: inband_dfu::table::Mode::Lenient,
-    policy: inband_session::DoorPolicy::Always,
-    activate: true,
-    health: true,
-    restart: false,
-};
+const HEALTH: Setting = Setting { activate: true, health: true, ..Setting::DEFAULT };
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A security version above the floor, to see when that rises.

@@ -123,7 +123,7 @@ fn pages_are_answered_in_every_state_and_nothing_else_is() {
     assert_eq!(dnload(&mut host, 999, &[]), Ok(()));
     assert_eq!(get_state(&mut host), Ok(State::DfuManifestSync));
     assert_eq!(status(&mut host).unwrap().state, SessionState::Staged);
-    assert_eq!(answered(&mut host, Setup { length: 65_535, ..page_setup(0) }), Some(56));
+    assert_eq!(answered(&mut host, Setup { length: 65_535, ..page_setup(0) }), Some(58));
     assert_eq!(get_state(&mut host), Ok(State::DfuManifestSync));
     assert_eq!(get_status(&mut host), Ok((State::DfuIdle, Status::Ok)));
 }

@@ -193,7 +193,9 @@ impl Lab {
 
     fn configure(&self, immediate: bool) {
         let activation = if immediate { "\n[activation]\nwhen = \"immediate\"\n" } else { "" };
-        self.home.configure(&(good_config() + activation));
+        // Many days' worth of sessions in a few minutes.
+        let limits = "\n[limits]\nslot_rewrites_per_day = 0\nsessions_per_day = 0\n";
+        self.home.configure(&(good_config() + activation + limits));
     }
 
     /// How many transfers an update has.

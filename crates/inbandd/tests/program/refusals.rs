@@ -76,6 +76,8 @@ fn a_configuration_with_a_mistake_in_it() {
         (format!("{good}\n[doors.volume]\n"), &["unknown field `volume`"]),
         (format!("{good}\n[doors.dfu]\nconformance = \"lax\"\n"), &["`lax`", "`lenient`"]),
         (format!("{good}\n[activation]\nwhen = \"now\"\n"), &["`now`", "`immediate`"]),
+        (format!("{good}\n[limits]\nsessions = 1\n"), &["unknown field `sessions`", "`sessions_per_day`"]),
+        (format!("{good}\n[limits]\nrefusals = -1\n"), &["expected u32"]),
         (replaced("serial = \"PROGRAM-1\"", ""), &["missing field `serial`"]),
         (replaced("serial =", "serail ="), &["unknown field `serail`"]),
         (replaced("product_id = 1", "product_id = \"1\""), &["expected u16"]),

@@ -9,7 +9,8 @@ use inband_package::key::KeyRing;
 use inband_package::maker::{Input, PackOptions, PrivateKey, Source, pack};
 use inband_package::signature::{Kind, signed_bytes};
 use inband_store::medium::MediumErrorKind;
-use inband_store::memory::{MemoryMedium, Operation};
+use inband_store::memory::{Loss, MemoryMedium, Operation};
+use inband_store::record::Place;
 use inband_store::text::Text;
 use inband_store::{Firmware, Layout, Options, Region, SlotState};
 
@@ -21,6 +22,10 @@ mod policy;
 const SLOT: usize = 256 * 1024;
 const KERNEL: (u64, u64) = (0, 100 * 1024);
 const ROFS: (u64, u64) = (100 * 1024, 150 * 1024);
+const NOW: Duration = Duration::from_secs(1000);
+const RATES: Rates = Rates { sessions: 200, rewrites: 24 };
+/// Bytes from one mark in the journal to the next, so that there is more than one.
+const MARK: u64 = 60_000;
 /// Bytes in one push, as a DFU block brings them.
 const BLOCK: usize = 4096;
 
@@ -143,14 +148,14 @@ fn start_daemon(medium: MemoryMedium) -> Result<Line, StoreError> {
 
 /// The same with another configuration.
 fn start_with(medium: MemoryMedium, layout: Layout, policy: Policy) -> Result<Line, StoreError> {
-    let mut store = Store::open(medium, layout, Options::default())?;
+    let mut store = Store::open(medium, layout, Options { mark_every: MARK, ..Options::default() })?;
     start::recover(&mut store)?;
     Ok(pipeline(store, policy))
 }
 
 fn pipeline<M: Medium>(store: Store<M>, policy: Policy) -> Pipeline<M, KeyRing> {
     let ring = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
-    Pipeline::new(store, ring, policy)
+    Pipeline::new(store, ring, policy, RATES)
 }
 
 fn line() -> Line {
@@ -173,7 +178,7 @@ fn send<M: Medium>(line: &mut Pipeline<M, KeyRing>, bytes: &[u8]) -> Result<bool
 }
 
 fn update<M: Medium>(line: &mut Pipeline<M, KeyRing>, id: u32, package: &Package) -> Result<(), ResultCode> {
-    line.begin(id, Door::Dfu)?;
+    line.begin(id, Door::Dfu, NOW)?;
     send(line, &package.bytes)?;
     line.finish()
 }
@@ -193,7 +198,7 @@ fn slot_state(line: &Line, slot: Slot) -> SlotState {
 fn a_whole_update_to_its_confirmation_and_back_again() {
     let mut line = line();
     let second = Package::new("2.0", 2);
-    line.begin(1, Door::Dfu).unwrap();
+    line.begin(1, Door::Dfu, NOW).unwrap();
     let mut seen = Vec::new();
     for block in second.bytes.chunks(BLOCK) {
         let progress = line.push(block).unwrap();
@@ -228,7 +233,7 @@ fn how_the_bytes_are_cut_makes_no_difference() {
     let package = Package::new("2.0", 2);
     for size in [1, 511, 513, 65_536, package.bytes.len()] {
         let mut line = line();
-        line.begin(1, Door::Dfu).unwrap();
+        line.begin(1, Door::Dfu, NOW).unwrap();
         for block in package.bytes.chunks(size) {
             line.push(block).unwrap();
         }
@@ -270,7 +275,7 @@ fn what_the_package_reader_refuses_ends_the_session_with_its_result() {
     ];
     for (bytes, expected, written) in cases {
         let mut line = line();
-        line.begin(1, Door::Dfu).unwrap();
+        line.begin(1, Door::Dfu, NOW).unwrap();
         assert_eq!(send(&mut line, &bytes), Err(expected));
         assert!(line.last_error().is_some_and(|text| !text.is_empty()));
         assert_eq!(last(&line), (1, SessionState::Failed, expected));
@@ -292,7 +297,7 @@ fn a_package_that_ends_early_is_truncated() {
     let package = Package::new("2.0", 2);
     for length in [0, 1, 512, 1600, 3000, 50_000, package.bytes.len() - 1] {
         let mut line = line();
-        line.begin(1, Door::Dfu).unwrap();
+        line.begin(1, Door::Dfu, NOW).unwrap();
         send(&mut line, &package.bytes[..length]).unwrap();
         assert_eq!(line.finish(), Err(ResultCode::Truncated), "{length} bytes");
         assert_eq!(last(&line), (1, SessionState::Failed, ResultCode::Truncated));
@@ -309,7 +314,7 @@ fn an_aborted_session_leaves_the_slot_invalid_and_the_log_says_which_package() {
         (2, ResultCode::Disconnected, SessionState::Failed),
         (3, ResultCode::Timeout, SessionState::Failed),
     ] {
-        line.begin(id, Door::Dfu).unwrap();
+        line.begin(id, Door::Dfu, NOW).unwrap();
         send(&mut line, &package.bytes[..100_000]).unwrap();
         line.abort(result);
         assert_eq!(last(&line), (id, state, result));
@@ -328,7 +333,7 @@ fn a_suffix_behind_the_package_is_taken_before_and_after_staging() {
     let suffix = suffix_of(&package.bytes);
     for split in 0..=suffix.len() {
         let mut line = line();
-        line.begin(1, Door::Dfu).unwrap();
+        line.begin(1, Door::Dfu, NOW).unwrap();
         send(&mut line, &package.bytes).unwrap();
         line.push(&suffix[..split]).unwrap();
         line.finish().unwrap();
@@ -359,11 +364,11 @@ fn on_trial_no_session_begins() {
     let mut line = line();
     update(&mut line, 1, &Package::new("2.0", 2)).unwrap();
     line.boot().unwrap();
-    assert_eq!(line.begin(2, Door::Dfu), Err(ResultCode::OnTrial));
+    assert_eq!(line.begin(2, Door::Dfu, NOW), Err(ResultCode::OnTrial));
     assert_eq!(line.push(b"x"), Err(ResultCode::Internal));
     assert_eq!(last(&line), (1, SessionState::PendingConfirm, ResultCode::Ok));
     line.confirm().unwrap();
-    assert_eq!(line.begin(2, Door::Dfu), Ok(()));
+    assert_eq!(line.begin(2, Door::Dfu, NOW), Ok(()));
 }
 
 #[test]
@@ -389,7 +394,7 @@ fn a_forged_package_leaves_a_staged_one_alone() {
     update(&mut line, 1, &good).unwrap();
     let mut forged = Package::new("6.6.6", 9).bytes;
     forged[1536..1600].fill(1);
-    line.begin(2, Door::Dfu).unwrap();
+    line.begin(2, Door::Dfu, NOW).unwrap();
     assert_eq!(send(&mut line, &forged), Err(ResultCode::BadSignature));
     assert_eq!(last(&line), (2, SessionState::Failed, ResultCode::BadSignature));
     assert_eq!(slot_state(&line, Slot::B), SlotState::Staged);
@@ -410,7 +415,7 @@ fn a_firmware_that_never_became_healthy_is_told_of_once() {
         let mut line = line();
         update(&mut line, 1, &Package::new("2.0", 2)).unwrap();
         if forge {
-            line.begin(2, Door::Dfu).unwrap();
+            line.begin(2, Door::Dfu, NOW).unwrap();
             assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadHead));
         }
         // The loader starts it, and the daemon on it never runs.
@@ -424,7 +429,7 @@ fn a_firmware_that_never_became_healthy_is_told_of_once() {
         assert_eq!(line.store().record().floor, 1);
         let records = line.store().record().sequence;
         // A later failure is not covered by the old story, in no later start.
-        line.begin(3, Door::Dfu).unwrap();
+        line.begin(3, Door::Dfu, NOW).unwrap();
         line.abort(ResultCode::Aborted);
         let line = with_medium(line, |_| {});
         assert_eq!(last(&line), (3, SessionState::Aborted, ResultCode::Aborted));
@@ -474,7 +479,7 @@ fn a_firmware_that_came_up_unhealthy_is_told_from_one_that_never_came_up() {
 #[test]
 fn a_daemon_killed_in_the_middle_finds_an_interrupted_session_once() {
     let mut line = line();
-    line.begin(1, Door::Dfu).unwrap();
+    line.begin(1, Door::Dfu, NOW).unwrap();
     send(&mut line, &Package::new("2.0", 2).bytes[..80_000]).unwrap();
     let line = with_medium(line, |_| {});
     assert_eq!(last(&line), (1, SessionState::Interrupted, ResultCode::Interrupted));
@@ -505,7 +510,7 @@ fn a_full_disk_at_any_point_is_no_space_and_no_harm() {
         update(&mut line, 1, &package).unwrap();
         let bytes = |operation: &Operation| match operation {
             Operation::Write { length, .. } => *length,
-            Operation::Sync(_) | Operation::Record(_) | Operation::Index(_) => 2048,
+            Operation::Sync(_) | Operation::Record(_) | Operation::Index(_) | Operation::Journal(_) => 2048,
         };
         line.store().medium().operations().iter().map(bytes).sum::<usize>()
     };
@@ -515,7 +520,7 @@ fn a_full_disk_at_any_point_is_no_space_and_no_harm() {
         let result = update(&mut line, 1, &package);
         // Room is made, and the daemon starts again.
         let mut medium = line.into_store().into_medium();
-        medium.power_cycle(inband_store::memory::Loss::None);
+        medium.power_cycle(Loss::None);
         let mut line = start_daemon(medium).unwrap();
         match result {
             Ok(()) => assert_eq!(line.boot(), Ok(Slot::B)),
@@ -541,7 +546,7 @@ fn any_operation_that_fails_ends_the_session_with_its_result_and_no_harm() {
     for (number, operation) in operations.iter().enumerate() {
         let mut line = with_medium(line(), |medium| medium.fail_at(number, MediumErrorKind::Io));
         let expected = match operation {
-            Operation::Record(_) => ResultCode::StoreFailed,
+            Operation::Record(_) | Operation::Journal(_) => ResultCode::StoreFailed,
             Operation::Write { .. } | Operation::Sync(_) | Operation::Index(_) => ResultCode::WriteFailed,
         };
         assert_eq!(update(&mut line, 1, &package), Err(expected), "{operation:?}");
@@ -551,7 +556,8 @@ fn any_operation_that_fails_ends_the_session_with_its_result_and_no_harm() {
             line.last_error()
         );
         assert_ne!(slot_state(&line, Slot::B), SlotState::Staged);
-        if number > 0 {
+        // Behind the journal's entry and the record at the beginning.
+        if number > 1 {
             assert_eq!(last(&line), (1, SessionState::Failed, expected), "{operation:?}");
         }
         // The fault is over: the very next session succeeds.
@@ -562,8 +568,9 @@ fn any_operation_that_fails_ends_the_session_with_its_result_and_no_harm() {
 
 #[test]
 fn an_end_that_cannot_be_recorded_is_for_the_log() {
-    let mut line = with_medium(line(), |medium| medium.fail_at(1, MediumErrorKind::Io));
-    line.begin(1, Door::Dfu).unwrap();
+    // Behind the journal's entry and the record at the beginning.
+    let mut line = with_medium(line(), |medium| medium.fail_at(2, MediumErrorKind::Io));
+    line.begin(1, Door::Dfu, NOW).unwrap();
     assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadHead));
     let text: String = line.last_error().unwrap().to_string();
     assert!(text.contains("; and the end could not be recorded: "), "{text}");
@@ -580,11 +587,121 @@ fn what_was_not_asked_for_in_order_is_our_own_fault() {
     assert_eq!(line.confirm(), Err(ResultCode::Internal));
     line.abort(ResultCode::Aborted);
     assert_eq!(last(&line), (0, SessionState::Idle, ResultCode::None));
-    line.begin(1, Door::Dfu).unwrap();
-    assert_eq!(line.begin(2, Door::Dfu), Err(ResultCode::Internal));
+    line.begin(1, Door::Dfu, NOW).unwrap();
+    assert_eq!(line.begin(2, Door::Dfu, NOW), Err(ResultCode::Internal));
     // Which does not disturb the session that is open.
     send(&mut line, &Package::new("2.0", 2).bytes).unwrap();
     line.finish().unwrap();
     line.finish().unwrap();
     assert_eq!(last(&line), (1, SessionState::Staged, ResultCode::Ok));
+}
+
+/// A session that comes to nothing, at this time.
+fn forged(line: &mut Line, id: u32, now: Duration) -> Result<(), ResultCode> {
+    line.begin(id, Door::Dfu, now)?;
+    assert_eq!(send(line, &[0; 512]), Err(ResultCode::BadHead));
+    Ok(())
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Rewrites slot b until there is no budget left; returns how often.
+fn wear_out(line: &mut Line, package: &Package, now: Duration) -> u32 {
+    for times in 0.. {
+        let id = line.store().record().last_id + 1;
+        match line.begin(id, Door::Dfu, now) {
+            Ok(()) => {
+                send(line, &package.bytes[..20_000]).unwrap();
+                line.abort(ResultCode::Aborted);
+            }
+            Err(result) => {
+                assert_eq!(result, ResultCode::Worn);
+                return times;
+            }
+        }
+    }
+    0
+}
+
+#[test]
+fn a_day_has_24_rewrites_and_no_restart_makes_them_more() {
+    let package = Package::new("2.0", 2);
+    let mut line = line();
+    assert_eq!(wear_out(&mut line, &package, Duration::ZERO), 24);
+    assert!(
+        line.last_error().is_some_and(|text| text.ends_with("; again in 3600 s")),
+        "{:?}",
+        line.last_error()
+    );
+    // Refused, and nothing is written: not the journal, not the record.
+    let before = line.store().medium().operations().len();
+    assert_eq!(line.begin(99, Door::Dfu, Duration::ZERO), Err(ResultCode::Worn));
+    assert_eq!(line.store().medium().operations().len(), before);
+    for loss in Loss::ALL {
+        line = with_medium(line, |medium| medium.power_cycle(loss));
+        assert_eq!(wear_out(&mut line, &package, HOUR - Duration::from_millis(1)), 0, "{loss:?}");
+    }
+    assert_eq!(wear_out(&mut line, &package, HOUR), 1);
+    // A start of the machine is no more than one of the daemon.
+    line.boot().unwrap();
+    assert_eq!(wear_out(&mut line, &package, HOUR), 0);
+    assert_eq!(wear_out(&mut line, &package, 4 * HOUR), 3);
+}
+
+#[test]
+fn a_package_that_is_refused_costs_a_session_and_no_rewrite() {
+    let mut line = line();
+    for id in 1..=200 {
+        forged(&mut line, id, Duration::ZERO).unwrap();
+    }
+    assert_eq!(forged(&mut line, 201, Duration::ZERO), Err(ResultCode::Worn));
+    let wait = HOUR * 24 / 200;
+    assert_eq!(forged(&mut line, 201, wait), Ok(()));
+    assert_eq!(wear_out(&mut line, &Package::new("2.0", 2), HOUR * 24), 24);
+}
+
+#[test]
+fn a_session_that_is_cut_off_has_been_paid_for() {
+    let package = Package::new("2.0", 2);
+    let mut line = line();
+    for _ in 0..24 {
+        let id = line.store().record().last_id + 1;
+        line.begin(id, Door::Dfu, Duration::ZERO).unwrap();
+        send(&mut line, &package.bytes[..20_000]).unwrap();
+        line = with_medium(line, |medium| medium.power_cycle(Loss::All));
+    }
+    assert_eq!(line.begin(99, Door::Dfu, Duration::ZERO), Err(ResultCode::Worn));
+}
+
+#[test]
+fn uptime_that_was_written_down_survives_a_restart() {
+    let package = Package::new("2.0", 2);
+    let mut line = line();
+    wear_out(&mut line, &package, Duration::ZERO);
+    line.keep_budget(HOUR / 2).unwrap();
+    let mut line = with_medium(line, |_| {});
+    assert_eq!(wear_out(&mut line, &package, HOUR / 2 - Duration::from_millis(1)), 0);
+    assert_eq!(wear_out(&mut line, &package, HOUR / 2), 1);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_lets_no_session_begin() {
+    let mut line = with_medium(line(), |medium| medium.fail_at(0, MediumErrorKind::Io));
+    assert_eq!(line.begin(1, Door::Dfu, NOW), Err(ResultCode::StoreFailed));
+    assert_eq!(last(&line), (0, SessionState::Idle, ResultCode::None));
+    assert_eq!(update(&mut line, 1, &Package::new("2.0", 2)), Ok(()));
+}
+
+#[test]
+fn without_its_journal_the_bmc_takes_an_update_and_then_makes_the_host_wait() {
+    let package = Package::new("2.0", 2);
+    for bytes in [&[][..], &[0xff; 5000]] {
+        let mut line = with_medium(line(), |medium| {
+            for area in Place::ALL {
+                medium.set_journal(area, bytes.to_vec());
+            }
+        });
+        assert_eq!(update(&mut line, 1, &package), Ok(()));
+        assert_eq!(line.begin(2, Door::Dfu, NOW), Err(ResultCode::Worn));
+    }
 }

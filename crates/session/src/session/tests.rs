@@ -2,9 +2,10 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use inband_store::{SessionRecord, SlotRecord};
+use inband_store::{Levels, SessionRecord, SlotRecord};
 
 use super::*;
+use crate::budget::Rates;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOW: Duration = Duration::from_secs(1000);
@@ -28,7 +29,11 @@ fn view() -> StoreView {
         session: SessionRecord::NONE,
         log: Vec::new(),
     };
-    StoreView { record, running: Slot::A }
+    StoreView { record, running: Slot::A, budget: budget(Levels::FULL) }
+}
+
+fn budget(levels: Levels) -> Budget {
+    Budget::new(Rates::default(), Some(levels), Duration::ZERO)
 }
 
 fn config(dfu: DoorPolicy) -> Config {
@@ -38,8 +43,8 @@ fn config(dfu: DoorPolicy) -> Config {
 
 fn session() -> Session {
     let mut session = Session::new(config(DoorPolicy::Always), view());
-    session.knock(Door::Dfu).unwrap();
-    session.knock(Door::Bulk).unwrap();
+    session.knock(Door::Dfu, NOW).unwrap();
+    session.knock(Door::Bulk, NOW).unwrap();
     drain(&mut session);
     session
 }
@@ -80,7 +85,7 @@ fn a_whole_session() {
     session.progress(4096, NOW);
     assert_eq!(session.handover(5), Ok(()));
     assert_eq!(session.state(), SessionState::Verifying);
-    assert_eq!(session.verdict(5, Ok(())), Ok(()));
+    assert_eq!(session.verdict(5, Ok(()), NOW), Ok(()));
     assert_eq!((session.state(), session.result()), (SessionState::Staged, ResultCode::Ok));
     assert_eq!(session.activate(), Ok(()));
     assert_eq!(session.state(), SessionState::Activating);
@@ -96,7 +101,7 @@ fn a_whole_session() {
             "event=session-state session=5 state=activating result=ok received=8192",
         ]
     );
-    let status = session.status();
+    let status = session.status(NOW);
     assert_eq!((status.session, status.received, status.announced), (5, 8192, 8192));
     assert_eq!((status.door, status.head), (Some(Door::Dfu), [0xab; 16]));
 }
@@ -105,17 +110,17 @@ fn a_whole_session() {
 fn a_shut_door_is_opened_by_nobody_but_an_arm_and_a_knock() {
     let mut session = Session::new(config(DoorPolicy::Armed), view());
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);
-    assert_eq!(session.knock(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.arm(Door::Dfu), Ok(()));
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::DoorShut), "armed is not open");
-    assert_eq!(session.knock(Door::Dfu), Ok(()));
+    assert_eq!(session.knock(Door::Dfu, NOW), Ok(()));
     assert_eq!(session.door(Door::Dfu), DoorState::Open);
     assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(5));
     // Armed for one time.
     session.leave(Door::Dfu);
-    assert_eq!(session.knock(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
 }
 
 #[test]
@@ -125,7 +130,7 @@ fn arming_can_be_taken_back_until_the_host_knocks() {
     session.disarm(Door::Dfu);
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);
     session.arm(Door::Dfu).unwrap();
-    session.knock(Door::Dfu).unwrap();
+    session.knock(Door::Dfu, NOW).unwrap();
     session.disarm(Door::Dfu);
     assert_eq!(session.door(Door::Dfu), DoorState::Open);
 }
@@ -136,7 +141,7 @@ fn a_door_with_policy_always_is_never_shut() {
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
     session.disarm(Door::Dfu);
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
-    session.knock(Door::Dfu).unwrap();
+    session.knock(Door::Dfu, NOW).unwrap();
     session.leave(Door::Dfu);
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
 }
@@ -145,7 +150,7 @@ fn a_door_with_policy_always_is_never_shut() {
 fn a_door_that_is_off_cannot_be_armed() {
     let mut session = Session::new(config(DoorPolicy::Off), view());
     assert_eq!(session.arm(Door::Dfu), Err(ResultCode::DoorShut));
-    assert_eq!(session.knock(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);
 }
 
@@ -156,14 +161,14 @@ fn one_session_at_a_time() {
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
     assert_eq!(session.owner(), Some(Door::Dfu));
     session.leave(Door::Bulk);
-    assert_eq!(session.knock(Door::Bulk), Err(ResultCode::Busy));
+    assert_eq!(session.knock(Door::Bulk, NOW), Err(ResultCode::Busy));
     session.handover(5).unwrap();
     assert_eq!(session.first_byte(Door::Bulk, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
-    session.verdict(5, Ok(())).unwrap();
+    session.verdict(5, Ok(()), NOW).unwrap();
     session.activate().unwrap();
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::Busy));
-    assert_eq!(session.knock(Door::Bulk), Err(ResultCode::Busy));
+    assert_eq!(session.knock(Door::Bulk, NOW), Err(ResultCode::Busy));
     assert_eq!(session.id(), 5);
 }
 
@@ -175,10 +180,10 @@ fn on_trial_no_session_begins() {
     for state in [SessionState::PendingConfirm, SessionState::Failed, SessionState::Idle] {
         store.record.session.state = state.number();
         let mut session = Session::new(config(DoorPolicy::Always), store.clone());
-        session.knock(Door::Dfu).unwrap();
+        session.knock(Door::Dfu, NOW).unwrap();
         assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::OnTrial));
         assert_eq!(session.state(), state);
-        assert!(session.status().on_trial);
+        assert!(session.status(NOW).on_trial);
     }
 }
 
@@ -199,7 +204,7 @@ fn the_host_can_end_a_session_only_while_it_receives() {
     assert!(!session.host_ended(HostEnd::Aborted));
     assert!(!session.host_ended(HostEnd::Disconnected));
     assert_eq!(session.state(), SessionState::Verifying);
-    assert_eq!(session.verdict(5, Ok(())), Ok(()));
+    assert_eq!(session.verdict(5, Ok(()), NOW), Ok(()));
 }
 
 #[test]
@@ -207,8 +212,8 @@ fn an_ended_session_takes_neither_handover_nor_verdict() {
     let mut session = receiving();
     session.host_ended(HostEnd::Aborted);
     assert_eq!(session.handover(5), Err(Refusal::NotNow));
-    assert_eq!(session.verdict(5, Ok(())), Err(Refusal::NotNow));
-    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk)), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(5, Ok(()), NOW), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk), NOW), Err(Refusal::NotNow));
     assert_eq!((session.state(), session.result()), (SessionState::Aborted, ResultCode::Aborted));
 }
 
@@ -220,12 +225,12 @@ fn what_a_worker_says_of_an_ended_session_does_not_touch_the_next() {
     let identity = Identity { head: [1; 16], version: Text::cut("2.0") };
     session.report(&Progress { accepted: Some(identity), ..progress(5, 1000) });
     assert_eq!(session.handover(5), Err(Refusal::NotNow));
-    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk)), Err(Refusal::NotNow));
-    let status = session.status();
+    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk), NOW), Err(Refusal::NotNow));
+    let status = session.status(NOW);
     assert_eq!((status.state, status.announced, status.head), (SessionState::Receiving, 0, [0; 16]));
     assert_eq!(session.handover(6), Ok(()));
-    assert_eq!(session.verdict(5, Ok(())), Err(Refusal::NotNow));
-    assert_eq!(session.verdict(6, Ok(())), Ok(()));
+    assert_eq!(session.verdict(5, Ok(()), NOW), Err(Refusal::NotNow));
+    assert_eq!(session.verdict(6, Ok(()), NOW), Ok(()));
 }
 
 #[test]
@@ -233,11 +238,11 @@ fn a_failed_check_ends_the_session_and_the_next_begins_anew() {
     let mut session = receiving();
     session.progress(70_000, NOW);
     session.report(&progress(5, 90_000));
-    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk)), Ok(()));
+    assert_eq!(session.verdict(5, Err(ResultCode::BadChunk), NOW), Ok(()));
     assert_eq!((session.state(), session.result()), (SessionState::Failed, ResultCode::BadChunk));
     assert_eq!(session.poll_timeout(), None);
     assert_eq!(session.first_byte(Door::Bulk, NOW), Ok(6));
-    let status = session.status();
+    let status = session.status(NOW);
     assert_eq!((status.result(), status.received, status.announced), (Some(ResultCode::None), 0, 0));
     assert_eq!(status.door, Some(Door::Bulk));
 }
@@ -290,7 +295,7 @@ fn times_at_the_end_of_the_clock_do_not_overflow() {
     session.first_byte(Door::Dfu, Duration::MAX).unwrap();
     session.progress(u64::MAX, Duration::MAX);
     session.progress(u64::MAX, Duration::MAX);
-    assert_eq!(session.status().received, u32::MAX);
+    assert_eq!(session.status(NOW).received, u32::MAX);
     assert!(session.handle_timeout(Duration::MAX));
 }
 
@@ -298,7 +303,7 @@ fn times_at_the_end_of_the_clock_do_not_overflow() {
 fn nothing_else_than_a_staged_session_is_activated() {
     let mut session = receiving();
     assert_eq!(session.activate(), Err(Refusal::NotNow));
-    session.verdict(5, Err(ResultCode::BadHead)).unwrap();
+    session.verdict(5, Err(ResultCode::BadHead), NOW).unwrap();
     assert_eq!(session.activate(), Err(Refusal::NotNow));
     assert_eq!(session.confirmed(), Err(Refusal::NotNow));
 }
@@ -307,7 +312,7 @@ fn nothing_else_than_a_staged_session_is_activated() {
 fn a_restart_shows_what_the_store_says() {
     let mut session = receiving();
     session.handover(5).unwrap();
-    session.verdict(5, Ok(())).unwrap();
+    session.verdict(5, Ok(()), NOW).unwrap();
     session.activate().unwrap();
     let mut store = view();
     store.running = Slot::B;
@@ -327,14 +332,14 @@ fn a_restart_shows_what_the_store_says() {
     session.restarted(store.clone());
     assert_eq!((session.state(), session.id()), (SessionState::PendingConfirm, 5));
     assert_eq!(session.door(Door::Dfu), DoorState::Armed, "nobody is in any more");
-    let status = session.status();
+    let status = session.status(NOW);
     assert!(status.on_trial && !status.other_boots_next);
     assert_eq!((status.running, status.head), (Slot::B, [3; 16]));
     assert_eq!(session.confirmed(), Ok(()));
     store.record.slot_mut(Slot::B).state = SlotState::Good;
     session.update(store);
-    assert_eq!((session.state(), session.status().on_trial), (SessionState::Done, false));
-    session.knock(Door::Dfu).unwrap();
+    assert_eq!((session.state(), session.status(NOW).on_trial), (SessionState::Done, false));
+    session.knock(Door::Dfu, NOW).unwrap();
     assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(6));
 }
 
@@ -343,8 +348,151 @@ fn session_ids_are_never_0() {
     let mut store = view();
     store.record.last_id = u32::MAX;
     let mut session = Session::new(config(DoorPolicy::Always), store);
-    session.knock(Door::Dfu).unwrap();
+    session.knock(Door::Dfu, NOW).unwrap();
     assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(1));
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Begins a session, which the worker then ends with this result.
+fn ended(session: &mut Session, result: Result<(), ResultCode>, now: Duration) {
+    let id = session.first_byte(Door::Dfu, now).unwrap();
+    if result.is_ok() {
+        session.handover(id).unwrap();
+    }
+    session.verdict(id, result, now).unwrap();
+}
+
+const BAD: Result<(), ResultCode> = Err(ResultCode::BadSignature);
+
+#[test]
+fn ten_refused_packages_in_a_row_lock_the_host_out_for_ten_minutes() {
+    let mut session = session();
+    for _ in 0..10 {
+        assert!(!session.status(NOW).locked_out);
+        ended(&mut session, BAD, NOW);
+    }
+    let lines = drain(&mut session);
+    assert_eq!(lines.last().map(String::as_str), Some("event=locked-out seconds=600"));
+    // At every door, in DFU mode and on the way to it.
+    for door in [Door::Dfu, Door::Bulk] {
+        assert_eq!(session.first_byte(door, NOW), Err(ResultCode::LockedOut));
+        session.leave(door);
+        assert_eq!(session.knock(door, NOW), Err(ResultCode::LockedOut));
+    }
+    assert_eq!(
+        drain(&mut session).first().map(String::as_str),
+        Some("event=refused door=dfu result=locked-out times=1 again-in=600s")
+    );
+    // What came of the last package can still be read.
+    let status = session.status(NOW + MINUTE);
+    assert_eq!((status.state, status.result()), (SessionState::Failed, Some(ResultCode::BadSignature)));
+    assert_eq!((status.locked_out, status.wait_minutes), (true, 9));
+    let last = NOW + 10 * MINUTE - Duration::from_nanos(1);
+    assert_eq!(session.status(last).wait_minutes, 1);
+    assert_eq!(session.may_knock(Door::Dfu, last), Err(ResultCode::LockedOut));
+    // To ask does not make it longer.
+    let over = NOW + 10 * MINUTE;
+    assert_eq!(session.status(over).wait_minutes, 0);
+    session.knock(Door::Dfu, over).unwrap();
+    ended(&mut session, Ok(()), over);
+    assert_eq!(session.state(), SessionState::Staged);
+}
+
+#[test]
+fn a_package_that_is_taken_ends_the_row() {
+    let mut session = session();
+    for _ in 0..5 {
+        for _ in 0..9 {
+            ended(&mut session, BAD, NOW);
+        }
+        ended(&mut session, Ok(()), NOW);
+    }
+    assert!(!session.status(NOW).locked_out);
+}
+
+#[test]
+fn an_hour_without_a_refusal_ends_the_row() {
+    let mut session = session();
+    let mut now = NOW;
+    for _ in 0..30 {
+        ended(&mut session, BAD, now);
+        now += 61 * MINUTE;
+    }
+    assert!(!session.status(now).locked_out);
+    for _ in 0..10 {
+        ended(&mut session, BAD, now);
+        now += 59 * MINUTE;
+    }
+    assert!(session.status(now - 59 * MINUTE).locked_out);
+}
+
+#[test]
+fn only_refused_packages_count() {
+    let mut session = session();
+    // Ends that say nothing about the package, and one in between that does.
+    for number in 0..50 {
+        let result = match number % 5 {
+            0 => ResultCode::WriteFailed,
+            1 => ResultCode::Sequence,
+            2 => ResultCode::NoSpace,
+            3 => ResultCode::Worn,
+            _ => ResultCode::Internal,
+        };
+        ended(&mut session, Err(result), NOW);
+        session.first_byte(Door::Dfu, NOW).unwrap();
+        assert!(session.host_ended(HostEnd::Aborted));
+        assert_eq!(session.first_byte(Door::Volume, NOW), Err(ResultCode::DoorShut));
+    }
+    assert!(!session.status(NOW).locked_out);
+    let counted = ResultCode::ALL.into_iter().filter(|result| result.is_refusal());
+    assert!(counted.map(ResultCode::code).all(|code| (16..32).contains(&code) || (40..48).contains(&code)));
+}
+
+#[test]
+fn somebody_on_the_bmc_ends_a_lock_out() {
+    let mut session = session();
+    for _ in 0..10 {
+        ended(&mut session, BAD, NOW);
+    }
+    assert_eq!(session.may_begin(Door::Dfu, NOW), Err(ResultCode::LockedOut));
+    session.arm(Door::Dfu).unwrap();
+    assert_eq!(session.may_begin(Door::Dfu, NOW), Ok(()));
+    // The row begins anew, too.
+    for _ in 0..9 {
+        ended(&mut session, BAD, NOW);
+    }
+    assert_eq!(session.may_begin(Door::Dfu, NOW), Ok(()));
+}
+
+#[test]
+fn nobody_is_locked_out_where_nothing_is_configured() {
+    let limits = Limits { refusals: 0, ..Limits::default() };
+    let mut session = Session::new(Config { limits, ..config(DoorPolicy::Always) }, view());
+    session.knock(Door::Dfu, NOW).unwrap();
+    for _ in 0..100 {
+        ended(&mut session, BAD, NOW);
+    }
+    assert_eq!(session.may_begin(Door::Dfu, NOW), Ok(()));
+}
+
+#[test]
+fn with_a_budget_used_up_no_session_begins_and_the_status_says_until_when() {
+    let mut session = session();
+    let before = session.status(NOW);
+    session.update(StoreView { budget: budget(Levels { sessions: u64::MAX, rewrites: 0 }), ..view() });
+    assert_eq!(session.first_byte(Door::Dfu, Duration::ZERO), Err(ResultCode::Worn));
+    assert_eq!(
+        drain(&mut session),
+        ["event=refused door=dfu result=worn times=1 again-in=3600s"],
+        "one of 24 a day"
+    );
+    assert_eq!(session.status(Duration::ZERO), StatusPage { wait_minutes: 60, ..before });
+    // The host may come in to be told so.
+    session.leave(Door::Dfu);
+    assert_eq!(session.knock(Door::Dfu, Duration::ZERO), Ok(()));
+    assert_eq!(session.may_begin(Door::Dfu, 60 * MINUTE - Duration::from_millis(1)), Err(ResultCode::Worn));
+    assert_eq!(session.may_begin(Door::Dfu, 60 * MINUTE), Ok(()));
 }
 
 #[test]
@@ -366,7 +514,7 @@ fn repeated_refusals_are_told_together() {
     session.leave(Door::Dfu);
     let _ = session.first_byte(Door::Dfu, NOW);
     let _ = session.first_byte(Door::Ipmi, NOW);
-    let _ = session.knock(Door::Ipmi);
+    let _ = session.knock(Door::Ipmi, NOW);
     assert_eq!(
         drain(&mut session),
         [
@@ -382,7 +530,7 @@ fn audit_lines_that_nobody_fetches_do_not_pile_up() {
     let mut session = session();
     for _ in 0..1000 {
         session.leave(Door::Dfu);
-        session.knock(Door::Dfu).unwrap();
+        session.knock(Door::Dfu, NOW).unwrap();
     }
     assert_eq!(drain(&mut session).len(), AUDIT_LIMIT);
 }
@@ -400,23 +548,23 @@ fn every_page_of_the_request() {
     let mut store = view();
     store.record.log = vec![entry(2), entry(3), entry(4)];
     session.update(store);
-    assert_eq!(StatusPage::decode(&session.page(0).unwrap()), Ok(session.status()));
-    assert_eq!(session.status().log_records, 3);
-    let a = FirmwarePage::decode(&session.page(1).unwrap()).unwrap();
+    assert_eq!(StatusPage::decode(&session.page(0, NOW).unwrap()), Ok(session.status(NOW)));
+    assert_eq!(session.status(NOW).log_records, 3);
+    let a = FirmwarePage::decode(&session.page(1, NOW).unwrap()).unwrap();
     assert_eq!(
         (a.slot, a.state, a.version.as_str(), a.security_version),
         (Slot::A, SlotState::Good, "1.0", 3)
     );
-    let b = FirmwarePage::decode(&session.page(2).unwrap()).unwrap();
+    let b = FirmwarePage::decode(&session.page(2, NOW).unwrap()).unwrap();
     assert_eq!((b.slot, b.state, b.version.as_str()), (Slot::B, SlotState::Empty, ""));
-    let machine = MachinePage::decode(&session.page(3).unwrap()).unwrap();
+    let machine = MachinePage::decode(&session.page(3, NOW).unwrap()).unwrap();
     assert_eq!(machine.machine.as_str(), "board");
     // Newest first.
-    let log = [16, 17, 18].map(|page| LogPage::decode(&session.page(page).unwrap()).unwrap());
+    let log = [16, 17, 18].map(|page| LogPage::decode(&session.page(page, NOW).unwrap()).unwrap());
     assert_eq!(log.map(|page| page.session), [4, 3, 2]);
     assert_eq!(log[0].result(), Some(ResultCode::Timeout));
     for number in (4..16).chain(19..40).chain([255, 256, u16::MAX]) {
-        assert_eq!(session.page(number), None, "page {number}");
+        assert_eq!(session.page(number, NOW), None, "page {number}");
     }
 }
 
@@ -435,14 +583,14 @@ fn any_order_of_inputs_keeps_the_promises() {
                 0 => drop(session.arm(Door::Dfu)),
                 1 => session.disarm(Door::Dfu),
                 2 => {
-                    let asked = session.may_knock(Door::Dfu);
-                    prop_assert_eq!(session.knock(Door::Dfu), asked);
+                    let asked = session.may_knock(Door::Dfu, now);
+                    prop_assert_eq!(session.knock(Door::Dfu, now), asked);
                 }
-                3 => drop(session.knock(Door::Bulk)),
+                3 => drop(session.knock(Door::Bulk, now)),
                 4 => session.leave(Door::Dfu),
                 5 | 6 => {
                     let door = if step == 5 { Door::Dfu } else { Door::Bulk };
-                    let asked = session.may_begin(door);
+                    let asked = session.may_begin(door, now);
                     let begun = session.first_byte(door, now);
                     prop_assert_eq!(begun.map(drop), asked);
                     if let Ok(id) = begun {
@@ -458,7 +606,7 @@ fn any_order_of_inputs_keeps_the_promises() {
                     prop_assert_eq!(ended, before == SessionState::Receiving);
                 }
                 9 => drop(session.handover(session.id())),
-                10 => drop(session.verdict(session.id(), if amount % 2 == 0 { Ok(()) } else { Err(ResultCode::BadChunk) })),
+                10 => drop(session.verdict(session.id(), if amount % 2 == 0 { Ok(()) } else { Err(ResultCode::BadChunk) }, now)),
                 11 => drop(session.activate()),
                 _ => {
                     now += Duration::from_secs(amount);
@@ -475,8 +623,8 @@ fn any_order_of_inputs_keeps_the_promises() {
                 SessionState::Failed => prop_assert!(!session.result().is_ok()),
                 other => prop_assert!(false, "nothing here leads to {}", other),
             }
-            let page = session.page(0).unwrap();
-            prop_assert_eq!(StatusPage::decode(&page), Ok(session.status()));
+            let page = session.page(0, now).unwrap();
+            prop_assert_eq!(StatusPage::decode(&page), Ok(session.status(now)));
         }
     });
 }

@@ -13,6 +13,7 @@ fn status() -> StatusPage {
         doors: [DoorState::Open, DoorState::Armed, DoorState::Shut, DoorState::Open],
         on_trial: true,
         other_boots_next: true,
+        locked_out: true,
         session: 0x0403_0201,
         received: 0x1234,
         announced: 0x5678,
@@ -26,6 +27,7 @@ fn status() -> StatusPage {
         boots_left: 2,
         boots_given: 3,
         head: *b"0123456789abcdef",
+        wait_minutes: 0x0102,
     }
 }
 
@@ -33,10 +35,10 @@ fn status() -> StatusPage {
 // them. Field by field as in docs/spec/session.md, 5.
 
 #[rustfmt::skip]
-const STATUS: [u8; 56] = [
-    1, 56,                      // format version, length
+const STATUS: [u8; 58] = [
+    1, 58,                      // format version, length
     9, 1, 23, 0,                // state, door, result
-    0b10_00_01_10, 0b11,        // doors, flags
+    0b10_00_01_10, 0b111,       // doors, flags
     1, 2, 3, 4,                 // session id
     0x34, 0x12, 0, 0,           // received
     0x78, 0x56, 0, 0,           // announced
@@ -46,6 +48,7 @@ const STATUS: [u8; 56] = [
     2, 0, 0, 0,                 // floor
     16, 0, 2, 3,                // log records, boots left, boots given
     b'0', b'1', b'2', b'3', b'4', b'5', b'6', b'7', b'8', b'9', b'a', b'b', b'c', b'd', b'e', b'f',
+    2, 1,                       // minutes to wait
 ];
 
 #[rustfmt::skip]
@@ -115,7 +118,7 @@ fn no_page_is_longer_than_its_bound() {
         LogPage { version: Text::cut(&long), ..log() }.encode(),
         status().encode(),
     ];
-    assert_eq!(pages.each_ref().map(Vec::len), [58, 50, 60, 56]);
+    assert_eq!(pages.each_ref().map(Vec::len), [58, 50, 60, 58]);
     assert!(pages.iter().all(|page| page.len() <= MAX_LENGTH));
 }
 
@@ -133,7 +136,7 @@ fn numbers_of_every_kind_survive() {
 
 #[test]
 fn a_page_that_is_cut_short_is_refused() {
-    for length in 0..STATUS.len() {
+    for length in (0..STATUS.len()).filter(|length| *length != 56) {
         assert_eq!(StatusPage::decode(&STATUS[..length]), Err(PageError::Short(length)));
     }
     for length in 0..LOG.len() {
@@ -150,9 +153,18 @@ fn a_page_that_is_cut_short_is_refused() {
 #[test]
 fn a_longer_status_page_is_read_as_far_as_it_is_known() {
     let mut page = STATUS.to_vec();
-    page.extend_from_slice(&[0xff; 4]);
+    page.extend_from_slice(&[0xff; 2]);
     page[1] = 60;
     assert_eq!(StatusPage::decode(&page), Ok(status()));
+}
+
+#[test]
+fn a_status_page_of_the_first_version_tells_of_no_wait() {
+    for length in [56, 57] {
+        let mut page = STATUS[..usize::from(length)].to_vec();
+        page[1] = length;
+        assert_eq!(StatusPage::decode(&page), Ok(StatusPage { wait_minutes: 0, ..status() }));
+    }
 }
 
 #[test]

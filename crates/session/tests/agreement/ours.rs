@@ -7,7 +7,7 @@ use inband_session::ResultCode;
 use inband_store::layout::LayoutError;
 use inband_store::memory::MemoryMedium;
 use inband_store::text::Text;
-use inband_store::{Firmware, Layout, Options, Region, Store, StoreError};
+use inband_store::{Firmware, Layout, Levels, Options, Region, Store, StoreError};
 
 use crate::bases::Bmc;
 
@@ -90,7 +90,7 @@ impl Target<'_> {
         let firmware = Firmware { version: Text::cut("1.0"), bcd_device: 0x0100, security_version: 0 };
         Store::create(&mut medium, &firmware).unwrap();
         let mut store = Store::open(medium, layout, Options::default()).unwrap();
-        store.begin(1, 1, 1).unwrap();
+        store.begin(1, 1, 1, Levels::FULL).unwrap();
         store
     }
 }
@@ -101,7 +101,7 @@ impl Sink for Target<'_> {
     fn begin(&mut self, _: &Head, digest: &Digest, index: &Index, bytes: &[u8]) -> Result<(), StoreError> {
         self.members = index.members.iter().map(|member| (member.name.clone(), Vec::new())).collect();
         let mut store = self.new_store();
-        store.prepare(index, bytes, digest)?;
+        store.prepare(index, bytes, digest, Levels::FULL)?;
         self.store = Some(store);
         Ok(())
     }

@@ -80,6 +80,33 @@ fn records_and_indexes_are_replaced_whole() {
 }
 
 #[test]
+fn the_journal_is_added_to_and_started_anew() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    for area in Place::ALL {
+        medium.start_journal(area, b"one").unwrap();
+        medium.append_journal(area, b"two").unwrap();
+        assert_eq!(medium.load_journal(area), Ok(b"onetwo".to_vec()));
+    }
+    medium.start_journal(Place::First, b"new").unwrap();
+    assert_eq!(fs::read(path.join("journal.0")).unwrap(), b"new");
+    assert_eq!(fs::read(path.join("journal.1")).unwrap(), b"onetwo");
+    // Without an area there is nothing to add to, and none is made on the way.
+    fs::remove_file(path.join("journal.0")).unwrap();
+    let error = medium.append_journal(Place::First, b"more").unwrap_err();
+    assert!(error.message.contains("journal.0"), "{}", error.message);
+    assert_eq!(medium.load_journal(Place::First), Ok(vec![]));
+}
+
+#[test]
+fn an_endless_journal_is_not_read_to_its_end() {
+    let (_parent, path) = directory();
+    let mut medium = create(&path);
+    fs::write(path.join("journal.1"), vec![0; 100_000]).unwrap();
+    assert_eq!(medium.load_journal(Place::Second).unwrap().len(), AREA_LENGTH + 1);
+}
+
+#[test]
 fn an_endless_record_is_not_read_to_its_end() {
     let (_parent, path) = directory();
     let mut medium = create(&path);

@@ -156,6 +156,7 @@ fn a_checksum_does_not_excuse_a_wrong_field() {
 #[test]
 fn the_longest_record_keeps_its_bound() {
     let mut record = sample();
+    record.log.clear();
     for id in 0..40 {
         record.push_log(SessionRecord { id, ..record.session });
     }
@@ -216,4 +217,29 @@ proptest! {
             prop_assert_eq!(record.encode(), bytes);
         }
     }
+}
+
+#[test]
+fn attempts_that_came_to_nothing_do_not_push_out_what_ran_here() {
+    const OK: u16 = 1;
+    const BAD_HEAD: u16 = 17;
+    const ROLLED_BACK: u16 = 80;
+    let mut record = sample();
+    record.log.clear();
+    let mut id = 0;
+    let mut push = |record: &mut Record, result, times| {
+        for _ in 0..times {
+            id += 1;
+            record.push_log(SessionRecord { id, result, ..SessionRecord::NONE });
+        }
+    };
+    push(&mut record, OK, 6);
+    push(&mut record, ROLLED_BACK, 1);
+    push(&mut record, BAD_HEAD, 1000);
+    let ids = record.log.iter().map(|entry| entry.id).collect::<Vec<_>>();
+    assert_eq!(ids, (1..=7).chain(999..=1007).collect::<Vec<_>>());
+    // Of those that tell of firmware, the oldest leaves.
+    push(&mut record, OK, 1000);
+    let results = record.log.iter().map(|entry| entry.result).collect::<Vec<_>>();
+    assert_eq!(results.iter().filter(|result| **result == OK).count(), 16);
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use inband_package::index::{Member, MemberKind};
+use inband_package::index::{Chunk, Member, MemberKind};
 use inband_package::{Digest, Index, Refusal};
 use sha2::{Digest as _, Sha256};
 
@@ -54,6 +54,11 @@ impl Plan {
         Ok(Self { index: index.clone(), head: short(head), regions: layout.regions().to_vec(), places })
     }
 
+    /// The members of the index.
+    pub(super) fn members(&self) -> &[Member] {
+        &self.index.members
+    }
+
     /// What the record is to say of the slot once it is complete.
     pub(super) fn slot_record(&self, session: u32, door: u8, boots: u8) -> SlotRecord {
         SlotRecord {
@@ -81,20 +86,23 @@ impl Plan {
         Ok(place.map(|place| self.regions[place].offset + offset))
     }
 
-    /// Fills what the members leave of their regions, where it is not filled already.
+    /// Fills what the members leave of their regions: where it is not filled already if it can be compared, else all of it.
     pub(super) fn fill_tails(
         &self,
         medium: &mut impl Medium,
         slot: Slot,
         piece: &mut [u8],
+        compare: bool,
     ) -> Result<(), StoreError> {
         for (region, member) in self.contents() {
             let start = region.offset + member.length;
             pieces(start, region.end(), piece.len(), |at, length| {
                 let there = &mut piece[..length];
-                // As in `Store::write`: what cannot be read is written anew.
-                if medium.read(slot, at, there).is_ok() && there.iter().all(|&byte| byte == FILL) {
-                    return Ok(());
+                if compare {
+                    // As in `Store::write`: what cannot be read is written anew.
+                    if medium.read(slot, at, there).is_ok() && there.iter().all(|&byte| byte == FILL) {
+                        return Ok(());
+                    }
                 }
                 there.fill(FILL);
                 medium.write(slot, at, there).map_err(StoreError::Write)
@@ -114,13 +122,7 @@ impl Plan {
             let mut at = region.offset;
             for chunk in &member.chunks {
                 let end = at + u64::from(chunk.length);
-                let mut hash = Sha256::new();
-                pieces(at, end, piece.len(), |at, length| {
-                    medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
-                    hash.update(&piece[..length]);
-                    Ok(())
-                })?;
-                if hash.finalize().as_slice() != chunk.digest {
+                if !holds(medium, slot, at, chunk, piece)? {
                     return Err(StoreError::Mismatch { slot, offset: at, what: "the chunk" });
                 }
                 at = end;
@@ -136,6 +138,21 @@ impl Plan {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the slot holds a chunk where it belongs; a chunk that does not exist, or goes nowhere, it does not hold.
+    pub(super) fn holds_chunk(
+        &self,
+        medium: &mut impl Medium,
+        slot: Slot,
+        (member, offset): (usize, u64),
+        chunk: &Chunk,
+        piece: &mut [u8],
+    ) -> Result<bool, StoreError> {
+        match self.place(member, offset, chunk.length as usize)? {
+            Some(at) => holds(medium, slot, at, chunk, piece),
+            None => Ok(false),
+        }
     }
 
     /// The members that go to regions, each with its region.
@@ -163,6 +180,23 @@ fn place_image(layout: &Layout, index: &Index, member: &Member) -> Result<Option
         return Err(Refusal::TooLarge { member: Some(name()), length, limit });
     }
     Ok(place)
+}
+
+/// Whether the bytes of a slot from `at` on are those of a chunk.
+fn holds(
+    medium: &mut impl Medium,
+    slot: Slot,
+    at: u64,
+    chunk: &Chunk,
+    piece: &mut [u8],
+) -> Result<bool, StoreError> {
+    let mut hash = Sha256::new();
+    pieces(at, at + u64::from(chunk.length), piece.len(), |at, length| {
+        medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
+        hash.update(&piece[..length]);
+        Ok(())
+    })?;
+    Ok(hash.finalize().as_slice() == chunk.digest)
 }
 
 /// Calls `each` with offset and length of the pieces, none longer than `most`, that make up the bytes from `at` to `end`.

@@ -1,6 +1,7 @@
 use alloc::string::ToString;
 use alloc::vec;
 
+use inband_package::Refusal;
 use inband_package::digest::sha256;
 use inband_package::index::{Chunk, Encoding, Member, MemberKind};
 
@@ -10,6 +11,7 @@ use crate::medium::MediumErrorKind;
 use crate::memory::{Loss, MemoryMedium, Operation};
 
 mod regions;
+mod resume;
 
 mod trial;
 
@@ -18,6 +20,7 @@ const STAGED: Ending = Ending { state: 5, result: 1 };
 const DONE: Ending = Ending { state: 8, result: 1 };
 const FAILED: Ending = Ending { state: 9, result: 64 };
 const RECEIVING: u8 = 1;
+const LEVELS: Levels = Levels { sessions: 20, rewrites: 10 };
 const DOOR: u8 = 1;
 const HEAD: Digest = [7; 32];
 const INDEX_BYTES: &[u8] = b"as it came";
@@ -103,11 +106,11 @@ fn write(store: &mut Store<MemoryMedium>, package: &Package) -> Result<(), Store
 }
 
 fn prepare(store: &mut Store<MemoryMedium>, package: &Package) -> Result<(), StoreError> {
-    store.prepare(&package.index, INDEX_BYTES, &HEAD)
+    store.prepare(&package.index, INDEX_BYTES, &HEAD, LEVELS)
 }
 
 fn update(store: &mut Store<MemoryMedium>, id: u32, package: &Package) -> Result<(), StoreError> {
-    store.begin(id, DOOR, RECEIVING)?;
+    store.begin(id, DOOR, RECEIVING, LEVELS)?;
     prepare(store, package)?;
     write(store, package)?;
     store.finish(STAGED)
@@ -140,7 +143,7 @@ fn rule_1_the_running_slot_is_never_written() {
         assert!(store.medium().operations().iter().all(|operation| match operation {
             Operation::Write { slot, .. } | Operation::Sync(slot) | Operation::Index(slot) =>
                 *slot != running,
-            Operation::Record(_) => true,
+            Operation::Record(_) | Operation::Journal(_) => true,
         }));
         store.medium.forget_operations();
         // The next round runs from the other slot.
@@ -157,14 +160,14 @@ fn rule_2_on_trial_no_session_begins() {
     store.boot().unwrap();
     let before = store.record().clone();
     assert!(store.is_on_trial());
-    assert_eq!(store.begin(2, DOOR, RECEIVING), Err(StoreError::OnTrial));
+    assert_eq!(store.begin(2, DOOR, RECEIVING, LEVELS), Err(StoreError::OnTrial));
     assert_eq!(prepare(&mut store, &sample()), Err(StoreError::Order("no session has begun")));
     assert_eq!(store.record(), &before);
     // Not either after a restart of the daemon.
     let mut store = open(store.into_medium());
-    assert_eq!(store.begin(2, DOOR, RECEIVING), Err(StoreError::OnTrial));
+    assert_eq!(store.begin(2, DOOR, RECEIVING, LEVELS), Err(StoreError::OnTrial));
     store.confirm(DONE).unwrap();
-    assert_eq!(store.begin(2, DOOR, RECEIVING), Ok(()));
+    assert_eq!(store.begin(2, DOOR, RECEIVING, LEVELS), Ok(()));
 }
 
 #[test]
@@ -175,7 +178,7 @@ fn rule_3_nothing_but_the_record_changes_before_the_index_is_accepted() {
     let slots = store.record().slots;
     store.medium.forget_operations();
 
-    store.begin(2, DOOR, RECEIVING).unwrap();
+    store.begin(2, DOOR, RECEIVING, LEVELS).unwrap();
     assert_eq!(store.write(1, 0, b"x"), Err(StoreError::Order("the slot is not ready to be written")));
     assert_eq!(store.finish(STAGED), Err(StoreError::Order("the slot is not ready to be finished")));
     let mut unmapped = sample();
@@ -199,7 +202,7 @@ fn rule_4_the_target_is_invalid_and_not_chosen_before_the_first_write() {
     update(&mut store, 1, &sample()).unwrap();
     assert_eq!(store.record().choice, Slot::B);
     store.medium.forget_operations();
-    store.begin(2, DOOR, RECEIVING).unwrap();
+    store.begin(2, DOOR, RECEIVING, LEVELS).unwrap();
     prepare(&mut store, &package("3.0", 3, &[9; 10], &[])).unwrap();
 
     assert!(
@@ -217,8 +220,9 @@ fn rule_4_the_target_is_invalid_and_not_chosen_before_the_first_write() {
 #[test]
 fn rule_4_no_write_without_the_record() {
     let mut store = store();
-    store.begin(1, DOOR, RECEIVING).unwrap();
-    store.medium.fail_at(1, MediumErrorKind::Io);
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
+    let next = store.medium().operations().len();
+    store.medium.fail_at(next, MediumErrorKind::Io);
     assert!(matches!(prepare(&mut store, &sample()), Err(StoreError::Record(_))));
     assert_eq!(store.write(1, 0, b"x"), Err(StoreError::Order("the slot is not ready to be written")));
 }
@@ -228,7 +232,7 @@ fn rule_5_the_slot_is_read_back_before_it_is_staged() {
     // A worn cell: in the middle of a chunk, at the end of a member, and in the filling behind one.
     for cell in [0, 350, 699, 700, 999, 1024, 4023] {
         let mut store = store();
-        store.begin(1, DOOR, RECEIVING).unwrap();
+        store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
         let package = sample();
         prepare(&mut store, &package).unwrap();
         write(&mut store, &package).unwrap();
@@ -246,7 +250,7 @@ fn rule_5_chunks_that_never_came_are_missed() {
     let package = sample();
     for missing in 0..3 {
         let mut store = store();
-        store.begin(1, DOOR, RECEIVING).unwrap();
+        store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
         prepare(&mut store, &package).unwrap();
         store.write(1, 0, &package.members[1][..300]).unwrap();
         for number in (0..3).filter(|number| *number != missing) {
@@ -317,7 +321,7 @@ fn a_session_writes_the_record_three_times_at_most() {
     update(&mut store, 1, &sample()).unwrap();
     assert_eq!(record_writes(&store), 3);
     store.medium.forget_operations();
-    store.begin(2, DOOR, RECEIVING).unwrap();
+    store.begin(2, DOOR, RECEIVING, LEVELS).unwrap();
     prepare(&mut store, &sample()).unwrap();
     store.abandon(FAILED, None).unwrap();
     assert_eq!(record_writes(&store), 3);
@@ -326,7 +330,7 @@ fn a_session_writes_the_record_three_times_at_most() {
 #[test]
 fn a_member_must_fit_its_region_and_its_target() {
     let mut store = store();
-    store.begin(1, DOOR, RECEIVING).unwrap();
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
     let too_large = Refusal::TooLarge { member: Some("kernel".to_string()), length: 1001, limit: 1000 };
     assert_eq!(prepare(&mut store, &package("2", 3, &[0; 1001], &[])), Err(StoreError::Refused(too_large)));
     let mut other_target = sample();
@@ -340,7 +344,7 @@ fn a_member_must_fit_its_region_and_its_target() {
 #[test]
 fn bytes_that_are_no_member_s_are_refused() {
     let mut store = store();
-    store.begin(1, DOOR, RECEIVING).unwrap();
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
     prepare(&mut store, &sample()).unwrap();
     store.medium.forget_operations();
     let behind = Err(StoreError::Order("bytes behind the end of the member"));
@@ -361,11 +365,11 @@ fn the_wrong_order_is_refused_and_changes_nothing() {
     assert!(matches!(store.abandon(FAILED, None), Err(StoreError::Order(_))));
     assert_eq!(store.confirm(DONE), Err(StoreError::NotOnTrial));
     assert_eq!(store.record(), &before);
-    store.begin(1, DOOR, RECEIVING).unwrap();
-    assert!(matches!(store.begin(2, DOOR, RECEIVING), Err(StoreError::Order(_))));
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
+    assert!(matches!(store.begin(2, DOOR, RECEIVING, LEVELS), Err(StoreError::Order(_))));
     prepare(&mut store, &sample()).unwrap();
     assert!(matches!(prepare(&mut store, &sample()), Err(StoreError::Order(_))));
-    assert!(matches!(store.begin(2, DOOR, RECEIVING), Err(StoreError::Order(_))));
+    assert!(matches!(store.begin(2, DOOR, RECEIVING, LEVELS), Err(StoreError::Order(_))));
     assert_eq!(store.record().session.id, 1);
 }
 
@@ -441,12 +445,12 @@ fn a_firmware_that_is_never_confirmed_is_given_up() {
 fn a_boot_that_fails_ends_the_session_too() {
     let mut store = store();
     update(&mut store, 1, &sample()).unwrap();
-    store.begin(2, DOOR, RECEIVING).unwrap();
+    store.begin(2, DOOR, RECEIVING, LEVELS).unwrap();
     store.medium.forget_operations();
     store.medium.fail_at(0, MediumErrorKind::Io);
     assert!(matches!(store.boot(), Err(StoreError::Record(_))));
     assert_eq!(store.running(), Slot::A);
-    assert_eq!(store.begin(3, DOOR, RECEIVING), Ok(()));
+    assert_eq!(store.begin(3, DOOR, RECEIVING, LEVELS), Ok(()));
 }
 
 #[test]
@@ -464,7 +468,7 @@ fn a_record_that_cannot_be_written_is_not_believed() {
     let mut store = store();
     let before = store.record().clone();
     store.medium.fail_at(0, MediumErrorKind::Io);
-    assert!(matches!(store.begin(1, DOOR, RECEIVING), Err(StoreError::Record(_))));
+    assert!(matches!(store.begin(1, DOOR, RECEIVING, LEVELS), Err(StoreError::Record(_))));
     assert_eq!(store.record(), &before);
     // The session has not begun; the next one can.
     update(&mut store, 2, &sample()).unwrap();
@@ -481,7 +485,9 @@ fn copies_of_the_record_are_written_in_turn() {
         .iter()
         .filter_map(|operation| match operation {
             Operation::Record(place) => Some(*place),
-            Operation::Write { .. } | Operation::Sync(_) | Operation::Index(_) => None,
+            Operation::Write { .. } | Operation::Sync(_) | Operation::Index(_) | Operation::Journal(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(places, [Place::Second, Place::First, Place::Second]);
@@ -518,7 +524,7 @@ fn a_chunk_longer_than_a_piece_is_written_and_read_back() {
     Store::create(&mut medium, &Firmware { version: Text::EMPTY, bcd_device: 0, security_version: 0 })
         .unwrap();
     medium.fill(Slot::B, &vec![0; 4 * PIECE]);
-    let mut store = Store::open(medium, layout, Options { boots: 0 }).unwrap();
+    let mut store = Store::open(medium, layout, Options { boots: 0, ..Options::default() }).unwrap();
     let bytes: Vec<u8> = (0..length).map(|at| (at / 251) as u8).collect();
     let mut package = sample();
     package.index.members = vec![member("big", MemberKind::Image, &bytes)];
@@ -541,7 +547,7 @@ fn rule_6_what_was_in_flight_at_a_cut_is_written_again() {
     for loss in Loss::ALL {
         let package = sample();
         let mut store = store();
-        store.begin(1, DOOR, RECEIVING).unwrap();
+        store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
         prepare(&mut store, &package).unwrap();
         write(&mut store, &package).unwrap();
         let mut medium = store.into_medium();

@@ -224,7 +224,7 @@ const SCENARIOS: &[Scenario] = &[
         action: |board, versions, tell| {
             let mut bytes = versions.get(5).bytes.clone();
             bytes[1536..1600].fill(3);
-            board.begin(4, Door::Dfu).unwrap();
+            board.begin(4, Door::Dfu, NOW).unwrap();
             tell(board);
             assert_eq!(send(board, &bytes), Err(ResultCode::BadSignature));
             tell(board);
@@ -234,7 +234,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "an abort",
         before: |_, _| {},
         action: |board, versions, tell| {
-            board.begin(3, Door::Dfu).unwrap();
+            board.begin(3, Door::Dfu, NOW).unwrap();
             tell(board);
             let bytes = &versions.get(4).bytes;
             send(board, &bytes[..bytes.len() - 9_000]).unwrap();
@@ -270,7 +270,7 @@ const SCENARIOS: &[Scenario] = &[
 
 /// A session up to the staged slot.
 fn whole_session(board: &mut Board, id: u32, package: &Package, tell: &mut Tell<'_>) {
-    board.begin(id, Door::Dfu).unwrap();
+    board.begin(id, Door::Dfu, NOW).unwrap();
     tell(board);
     for block in package.bytes.chunks(BLOCK) {
         board.push(block).unwrap();

@@ -104,7 +104,8 @@ pub(super) fn init(disk: &Disk, versions: &Versions) -> Result<(), StoreError> {
 pub(super) fn open(disk: &Disk) -> Result<Store<FileMedium<Disk>>, String> {
     let medium = FileMedium::open_on(disk.clone(), Path::new(STORE), SLOT as u64);
     let medium = medium.map_err(|error| error.to_string())?;
-    Store::open(medium, layout(), Options::default()).map_err(|error| error.to_string())
+    Store::open(medium, layout(), Options { mark_every: MARK, ..Options::default() })
+        .map_err(|error| error.to_string())
 }
 
 /// Starts the daemon alone.
@@ -207,7 +208,7 @@ pub(super) fn check(board: &Board, disk: &Disk, versions: &Versions, found: &Rec
 fn says(board: &Board) -> (SessionState, ResultCode) {
     let config =
         Config { machine: Text::cut("board"), doors: [DoorPolicy::Always; 4], limits: Limits::default() };
-    let status = Session::new(config, board.view()).status();
+    let status = Session::new(config, board.view()).status(NOW);
     (status.state, ResultCode::from_code(status.result_code).unwrap_or(ResultCode::Internal))
 }
 

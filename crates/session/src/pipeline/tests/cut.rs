@@ -257,6 +257,24 @@ const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "a boot given back, an unhealthy one, roll-back",
+        before: |board, versions| update(board, 3, versions.get(4)).unwrap(),
+        action: |board, _, tell| {
+            assert_eq!(board.boot(), Ok(Slot::B));
+            tell(board);
+            assert_eq!(board.give_boot_back(), Ok(true));
+            tell(board);
+            assert_eq!(board.boot(), Ok(Slot::B));
+            tell(board);
+            board.unhealthy().unwrap();
+            tell(board);
+            for booted in [Slot::B, Slot::B, Slot::A] {
+                assert_eq!(board.boot(), Ok(booted));
+                tell(board);
+            }
+        },
+    },
+    Scenario {
         name: "trial and roll-back",
         before: |board, versions| update(board, 3, versions.get(4)).unwrap(),
         action: |board, _, tell| {
@@ -305,7 +323,7 @@ fn the_power_goes_at_every_point_and_again() {
         all.add(&tally);
     }
     print("all", &all, begun);
-    assert!(all.points >= 138 && all.cuts >= 3_600 && all.pairs >= 100_000, "less than the geometry has");
+    assert!(all.points >= 200 && all.cuts >= 3_800 && all.pairs >= 120_000, "less than the geometry has");
 }
 
 fn print(name: &str, tally: &Tally, begun: Instant) {

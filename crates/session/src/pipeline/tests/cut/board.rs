@@ -20,6 +20,8 @@ const ROFS: (usize, usize) = (12_000, 24_800);
 /// What an update leaves alone: the last erase block.
 const SETTINGS: (usize, usize) = (SLOT - BLOCK_PAGES * PAGE, BLOCK_PAGES * PAGE);
 const STORE: &str = "/store";
+/// A package has a few marks in the journal.
+const MARK_EVERY: u64 = 10_000;
 
 pub(super) type Board = Pipeline<FileMedium<Disk>, KeyRing>;
 
@@ -104,7 +106,7 @@ pub(super) fn init(disk: &Disk, versions: &Versions) -> Result<(), StoreError> {
 pub(super) fn open(disk: &Disk) -> Result<Store<FileMedium<Disk>>, String> {
     let medium = FileMedium::open_on(disk.clone(), Path::new(STORE), SLOT as u64);
     let medium = medium.map_err(|error| error.to_string())?;
-    Store::open(medium, layout(), Options { mark_every: MARK, ..Options::default() })
+    Store::open(medium, layout(), Options { mark_every: MARK_EVERY, ..Options::default() })
         .map_err(|error| error.to_string())
 }
 
@@ -187,12 +189,18 @@ pub(super) fn check(board: &Board, disk: &Disk, versions: &Versions, found: &Rec
             record.slot(running).state == wanted
                 && record.session.target == running
                 && record.session.version.as_str() == record.slot(running).version.as_str()
-                && result == ResultCode::Ok
+                && match (state, record.slot(running).trial.unhealthy) {
+                    (SessionState::PendingConfirm, true) => result == ResultCode::Unhealthy,
+                    _ => result == ResultCode::Ok,
+                }
         }
         SessionState::RolledBack => {
             record.session.target != running
                 && record.slot(record.session.target).state == SlotState::Invalid
-                && result == ResultCode::RolledBack
+                && match record.slot(record.session.target).trial.unhealthy {
+                    true => result == ResultCode::Unhealthy,
+                    false => result == ResultCode::RolledBack,
+                }
         }
         SessionState::Receiving
         | SessionState::Handover

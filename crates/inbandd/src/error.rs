@@ -26,7 +26,7 @@ pub enum Error {
     #[error("the system keys cannot be used: {0}; put the public keys of your releases there")]
     Keys(#[from] DirectoryError),
     /// The keys do not make up what the policy requires.
-    #[error("the system keys in {} do not do: {error}; inband keygen makes a key pair, and its public half belongs there as *.pem", path.display())]
+    #[error("the system keys in {} cannot be used: {error}; put the public keys that sign your packages there (inband keygen makes a pair)", path.display())]
     KeyRing {
         /// The directory.
         path: PathBuf,

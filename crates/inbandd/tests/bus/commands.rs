@@ -4,7 +4,7 @@ use inband_dfu::{
     host::{End, Error},
     wire::{Request, Status},
 };
-use inband_session::{Door, DoorPolicy, ResultCode, SessionState};
+use inband_session::{Door, DoorPolicy, Rates, ResultCode, SessionState};
 use inband_usb::HostDevice as _;
 use inbandd::command::{Answer, Ask, AskedBy};
 
@@ -56,6 +56,32 @@ fn abort_preempts_a_session() {
     bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
     bench.assert_factory_runs();
     assert_eq!(bench.ask(Ask::Abort), Answer::NotNow);
+    bench.assert_updatable();
+}
+
+#[test]
+fn a_host_without_a_budget_is_preempted_all_the_same() {
+    // The session is the last one of the day.
+    let bench = Bench::with(Setting { rates: Rates { sessions: 1, rewrites: 1 }, ..Setting::default() });
+    let (end, answer) = asked_in_the_middle(&bench, Ask::Abort);
+    assert_eq!(answer, Answer::Done);
+    assert!(matches!(end, Err(Error::Refused { status: Some(Status::ErrVendor), .. })), "{end:?}");
+    bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
+    assert!(bench.status().wait_minutes > 0);
+    assert_eq!(bench.ask(Ask::Restart(AskedBy::Bmc)), Answer::Done);
+}
+
+#[test]
+fn arming_a_door_ends_a_lock_out() {
+    let bench = Bench::with(Setting { refusals: 1, ..Setting::default() });
+    let mut forged = package().bytes();
+    forged[1536] ^= 1;
+    bench.update(&forged).unwrap_err();
+    bench.leave_dfu();
+    assert!(bench.status().locked_out);
+    assert!(matches!(host::detach(&mut bench.claim()), Err(Error::Refused { .. })));
+    assert_eq!(bench.ask(Ask::Arm(Door::Dfu)), Answer::Done);
+    assert!(!bench.status().locked_out);
     bench.assert_updatable();
 }
 

@@ -193,6 +193,26 @@ fn keys_that_are_missing_or_wrong() {
 }
 
 #[test]
+fn openbmcs_development_key() {
+    // Its private half is public: who has it could sign anything.
+    let pem = include_str!("../../../inband/tests/data/openbmc-development.pem");
+    let home = Home::with_store();
+    fs::write(home.path("keys/vendor.pem"), pem).unwrap();
+    assert_both_refused(&home, 4, &["a48ae977", "development key"]);
+    fs::remove_file(home.path("keys/vendor.pem")).unwrap();
+
+    let good = fs::read_to_string(home.path("inbandd.toml")).unwrap();
+    home.configure(
+        &good.replace("keys = \"keys\"", "keys = \"activation\"\nformat = \"openbmc\"\nrequired = [\"rsa\"]"),
+    );
+    let folder = home.path("activation/OpenBMC");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("hashfunc"), "HashType=RSA-SHA256\n").unwrap();
+    fs::write(folder.join("publickey"), pem).unwrap();
+    assert_both_refused(&home, 4, &["a48ae977", "development key"]);
+}
+
+#[test]
 fn required_kinds_and_the_layout_of_the_key_directory_are_configured() {
     let home = Home::with_store();
     let good = fs::read_to_string(home.path("inbandd.toml")).unwrap();

@@ -11,11 +11,15 @@ use super::{modules, suite};
 use crate::{Outcome, layout, program};
 
 /// Programs of the host that the guest gets, under the path they have here.
-const PROGRAMS: &[&str] = &["busybox", "dfu-suffix", "dfu-util", "lsusb", "udevadm", "usbip"];
+const PROGRAMS: &[&str] =
+    &["busybox", "dfu-suffix", "dfu-util", "lsusb", "openssl", "tar", "udevadm", "usbip"];
 
 /// Other files the guest gets, under the path they have here. libusb learns of devices from udevd alone, and
 /// udevd passes events on only with rules to hand them to.
 const FILES: &[&str] = &["/usr/lib/udev/rules.d/50-udev-default.rules"];
+
+/// Files of the tree besides the scripts, for /guest: the udev rules we ship, and what makes a tar as OpenBMC does.
+const SHARED: [&str; 2] = ["contrib/udev/70-inband.rules", "crates/package/tests/openbmc/make-tar.sh"];
 
 /// Builds the RAM disk in `folder` and returns its file.
 pub(super) fn build(folder: &Path, kernel: &Kernel, binaries: &[PathBuf]) -> Outcome<PathBuf> {
@@ -116,10 +120,12 @@ impl Root {
         program::output(Command::new(depmod).arg("--basedir").arg(&self.top).arg(&kernel.release)).map(drop)
     }
 
-    /// Copies the scripts and the udev rules we ship to /guest; `init` is the kernel's first program.
+    /// Copies the scripts, and what they share with the rest of the tree, to /guest; `init` is the kernel's first program.
     fn add_scripts(&self) -> Outcome {
-        let rules = Path::new("contrib/udev/70-inband.rules");
-        self.add(&layout::workspace().join(rules), Path::new("/guest/70-inband.rules"))?;
+        for file in SHARED.map(Path::new) {
+            let name = file.file_name().ok_or("a file has no name")?;
+            self.add(&layout::workspace().join(file), &Path::new("/guest").join(name))?;
+        }
         let folder = suite::scripts();
         let entries = fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
         for file in entries.flatten().map(|entry| entry.path()) {

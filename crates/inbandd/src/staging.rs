@@ -13,6 +13,9 @@ use rustix::{
     io::Errno,
 };
 
+/// Bytes taken from one look at the machine's memory to the next.
+const CHECK: u64 = 1024 * 1024;
+
 /// Gives sealable memory (memfd_create(2)) as long as the machine has enough.
 #[derive(Clone, Debug)]
 pub struct Memfds {
@@ -40,19 +43,24 @@ impl Memfds {
         kib.and_then(|kib| kib.checked_mul(1024))
             .ok_or_else(|| io::Error::other(format!("{} has no MemAvailable", self.meminfo.display())))
     }
+
+    /// Whether so many bytes can be taken.
+    fn check(&self, needed: u64) -> Result<(), StageError> {
+        let available = self.available().unwrap_or_else(|error| {
+            // What cannot be known is not there.
+            log::error!("how much memory is available cannot be known: {error}");
+            0
+        });
+        if needed > available { Err(StageError::NoSpace { needed, available }) } else { Ok(()) }
+    }
 }
 
 impl Staging for Memfds {
     fn open(&self, most: u64, margin: u64) -> Result<Box<dyn Stage>, StageError> {
-        // What cannot be known is not there.
-        let available = self.available().map_err(|error| StageError::Failed(error.to_string()))?;
-        let needed = most.saturating_add(margin);
-        if needed > available {
-            return Err(StageError::NoSpace { needed, available });
-        }
+        self.check(most.saturating_add(margin))?;
         let file = memfd_create("inbandd-tar", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .map_err(|error| failed(&error.into()))?;
-        Ok(Box::new(Memfd { file: file.into(), length: 0, most }))
+        Ok(Box::new(Memfd { file: file.into(), length: 0, most, memory: self.clone(), margin, checked: 0 }))
     }
 }
 
@@ -62,6 +70,10 @@ struct Memfd {
     file: File,
     length: u64,
     most: u64,
+    memory: Memfds,
+    margin: u64,
+    /// Bytes up to which there was memory when that was looked at last.
+    checked: u64,
 }
 
 impl Stage for Memfd {
@@ -69,6 +81,13 @@ impl Stage for Memfd {
         let length = self.length.saturating_add(bytes.len() as u64);
         if length > self.most {
             return Err(StageError::NoSpace { needed: length, available: self.most });
+        }
+        // A host may take an hour, and others take memory meanwhile. What is here counts for no process, so that one of theirs
+        // would be killed for it, and nothing gained.
+        if length > self.checked {
+            let ahead = CHECK.max(bytes.len() as u64);
+            self.memory.check(ahead.min(self.most - self.length).saturating_add(self.margin))?;
+            self.checked = self.length.saturating_add(ahead);
         }
         self.file.write_all(bytes).map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull => {
@@ -116,7 +135,8 @@ mod tests {
     #[test]
     fn a_sealed_file_cannot_be_changed_by_anybody() {
         let file = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-        let mut stage = Memfd { file: file.into(), length: 0, most: 100 };
+        let memory = Memfds::default();
+        let mut stage = Memfd { file: file.into(), length: 0, most: 100, memory, margin: 0, checked: 0 };
         stage.append(b"firmware").unwrap();
         stage.seal().unwrap();
         // Whoever gets hold of the file.
@@ -134,7 +154,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = folder.path().join("meminfo");
         let staging = Memfds::with_meminfo(meminfo.clone());
-        assert!(matches!(staging.open(1, 0), Err(StageError::Failed(_))), "no such file");
+        let unknown = Err(StageError::NoSpace { needed: 1, available: 0 });
+        assert_eq!(staging.open(1, 0).map(drop), unknown, "no such file");
         for wrong in [
             "",
             "MemFree: 9999999 kB\n",
@@ -142,7 +163,7 @@ mod tests {
             "MemAvailable: 18446744073709551615 kB\n",
         ] {
             fs::write(&meminfo, wrong).unwrap();
-            assert!(matches!(staging.open(1, 0), Err(StageError::Failed(_))), "{wrong}");
+            assert_eq!(staging.open(1, 0).map(drop), unknown, "{wrong}");
         }
         fs::write(&meminfo, "MemTotal: 1000 kB\nMemAvailable:      100 kB\n").unwrap();
         assert!(staging.open(100 * 1024 - 10, 10).is_ok());
@@ -150,5 +171,21 @@ mod tests {
         let refused = staging.open(needed - 10, 10).unwrap_err();
         assert_eq!(refused, StageError::NoSpace { needed, available: 100 * 1024 });
         assert!(matches!(staging.open(u64::MAX, 10), Err(StageError::NoSpace { .. })));
+    }
+
+    #[test]
+    fn memory_that_others_have_taken_since_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let meminfo = folder.path().join("meminfo");
+        let tell = |kib: u64| fs::write(&meminfo, format!("MemAvailable: {kib} kB\n")).unwrap();
+        tell(9 * 1024);
+        let mut stage = Memfds::with_meminfo(meminfo.clone()).open(8 << 20, MARGIN).unwrap();
+        stage.append(&vec![1; 4096]).unwrap();
+        tell(2 * 1024 - 1);
+        let mut append = || (0..512).find_map(|_| stage.append(&[1; 4096]).err());
+        let available = (2 * 1024 - 1) * 1024;
+        assert_eq!(append(), Some(StageError::NoSpace { needed: 2 << 20, available }));
+        tell(2 * 1024);
+        assert_eq!(append(), None);
     }
 }

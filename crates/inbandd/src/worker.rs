@@ -172,16 +172,17 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
             }
             Command::Finish { session } => {
                 if self.session == Some(session) {
-                    match self.pipeline.finish() {
+                    let verified = self.pipeline.verify().map(|progress| {
+                        // Of a tar without a head nobody knew before what it is, and its slot is not what it was.
+                        if progress.accepted.is_some() && !self.accepted {
+                            self.accepted = true;
+                            reply(self.view());
+                            reply(Reply::Taken(progress));
+                        }
+                    });
+                    match verified.and_then(|()| self.pipeline.finish()) {
                         Ok(()) => {
                             reply(self.view());
-                            // Of a tar without a head nobody knew before what it is.
-                            if !self.accepted
-                                && let Some(progress) = self.pipeline.progress()
-                            {
-                                self.accepted = true;
-                                reply(Reply::Taken(progress));
-                            }
                             reply(Reply::Staged { session });
                         }
                         Err(code) => self.fail(session, code, reply),

@@ -2,15 +2,32 @@
 // Clippy's leave for tests does not reach the functions that tests share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::{Duration, Instant},
+};
 
-use inband_package::{KeyRing, Kind, Policy, maker::PrivateKey};
-use inband_session::{Door, Pipeline, Rates, ResultCode, SessionState};
+use inband_package::{
+    KeyRing, Kind, Policy,
+    maker::PrivateKey,
+    openbmc::{Encoding, Profile, stage::Buffers},
+};
+use inband_session::{Door, Pipeline, Rates, ResultCode, SessionState, Unindexed};
 use inband_store::{
-    Firmware, Layout, Medium, MediumError, Options, Region, Slot, Store, memory::MemoryMedium, record::Place,
-    text::Text,
+    Firmware, Layout, Medium, MediumError, Options, Region, Slot, SlotState, Store, memory::MemoryMedium,
+    record::Place, text::Text,
 };
 use inbandd::worker::{Command, Gone, Reply, Thread, Worker as _};
+
+use self::kit::{Release, ring};
+
+// The other tests of tars use more of it.
+#[allow(dead_code)]
+#[path = "../../package/tests/openbmc/kit.rs"]
+mod kit;
+
+/// Where the kit finds its script, from this crate's folder.
+const MAKE_TAR: &str = "../package/tests/openbmc/make-tar.sh";
 
 const SLOT: usize = 64 * 1024;
 
@@ -152,4 +169,109 @@ fn a_worker_that_panicked_is_gone() {
     worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
     assert_eq!(next(&mut worker, &woken).err(), Some(Gone));
     assert_eq!(worker.send(Command::Confirm), Err(Gone));
+}
+
+/// A medium whose slots take their time: each write tells, and waits to be let go on.
+struct Slow {
+    medium: MemoryMedium,
+    writing: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Medium for Slow {
+    fn slot_length(&self) -> u64 {
+        self.medium.slot_length()
+    }
+
+    fn read(&mut self, slot: Slot, offset: u64, to: &mut [u8]) -> Result<(), MediumError> {
+        self.medium.read(slot, offset, to)
+    }
+
+    fn write(&mut self, slot: Slot, offset: u64, data: &[u8]) -> Result<(), MediumError> {
+        self.writing.send(()).unwrap();
+        self.go_on.recv().unwrap();
+        self.medium.write(slot, offset, data)
+    }
+
+    fn sync(&mut self, slot: Slot) -> Result<(), MediumError> {
+        self.medium.sync(slot)
+    }
+
+    fn load_record(&mut self, place: Place) -> Result<Option<Vec<u8>>, MediumError> {
+        self.medium.load_record(place)
+    }
+
+    fn save_record(&mut self, place: Place, record: &[u8]) -> Result<(), MediumError> {
+        self.medium.save_record(place, record)
+    }
+
+    fn load_index(&mut self, slot: Slot) -> Result<Option<Vec<u8>>, MediumError> {
+        self.medium.load_index(slot)
+    }
+
+    fn save_index(&mut self, slot: Slot, index: &[u8]) -> Result<(), MediumError> {
+        self.medium.save_index(slot, index)
+    }
+
+    fn load_journal(&mut self, area: Place) -> Result<Vec<u8>, MediumError> {
+        self.medium.load_journal(area)
+    }
+
+    fn append_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        self.medium.append_journal(area, bytes)
+    }
+
+    fn start_journal(&mut self, area: Place, bytes: &[u8]) -> Result<(), MediumError> {
+        self.medium.start_journal(area, bytes)
+    }
+}
+
+#[test]
+fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
+    let (writing, written) = channel();
+    let (let_go, go_on) = channel();
+    let medium = Slow { medium: new_store(), writing, go_on };
+    let layout = Layout::new(SLOT as u64, vec![Region::new("bmc", "image-bmc", 0, SLOT as u64)]).unwrap();
+    let store = Store::open(medium, layout, Options::default()).unwrap();
+    let regions = [("image-bmc", SLOT as u64, Encoding::Raw)];
+    let profile = Profile::new("test-board".into(), "bmc".into(), regions, 1 << 20).unwrap();
+    let (keys, staging) = (ring().clone(), Box::new(Buffers { available: 1 << 40 }));
+    let unindexed = Unindexed { profile, keys: keys.clone(), staging };
+    let pipeline = Pipeline::new(store, keys, Policy::for_machine("test-board".into()), Rates::default())
+        .with_unindexed(unindexed);
+    let (wake, woken) = channel();
+    let mut worker = Thread::start(pipeline, move || _ = wake.send(())).unwrap();
+    // Dropped before the worker, which ends only when it is let go on.
+    let let_go = let_go;
+
+    for (session, fill) in [(1, 1), (2, 2)] {
+        // One piece of a slot, so one write.
+        let tar =
+            Release::new("test-board", &format!("{session}.0"), &[("image-bmc", vec![fill; SLOT])]).tar();
+        worker.send(Command::Begin { session, door: Door::Dfu, now: Duration::ZERO }).unwrap();
+        worker.send(Command::Data { session, bytes: tar }).unwrap();
+        worker.send(Command::Finish { session }).unwrap();
+        written.recv_timeout(Duration::from_secs(20)).unwrap();
+        // The worker is at it. What the other half knows by now:
+        let (mut view, mut accepted) = (None, None);
+        while let Some(reply) = worker.poll().unwrap() {
+            match reply {
+                Reply::View(new) => view = Some(new),
+                Reply::Taken(progress) => accepted = progress.accepted,
+                Reply::Buffer(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let record = view.unwrap().record;
+        assert_eq!((record.choice, record.slot(Slot::B).state), (Slot::A, SlotState::Invalid), "{session}");
+        assert_eq!(accepted.unwrap().version.as_str(), format!("{session}.0"));
+        let_go.send(()).unwrap();
+        loop {
+            match next(&mut worker, &woken).unwrap() {
+                Reply::View(view) => assert_eq!(view.record.slot(Slot::B).state, SlotState::Staged),
+                Reply::Staged { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

@@ -87,13 +87,26 @@ impl<V: Verifier> Intake<V> {
         Ok(self.progress())
     }
 
+    fn verify<M: Medium>(
+        &mut self,
+        store: &mut Store<M>,
+        budget: &mut Budget,
+        unindexed: Option<&Unindexed>,
+    ) -> Result<Progress, Fault> {
+        if self.accepted.is_none() {
+            self.source.verify(&mut Target { store, budget, accepted: &mut self.accepted }, unindexed)?;
+        }
+        Ok(self.progress())
+    }
+
     fn finish<M: Medium>(
         &mut self,
         store: &mut Store<M>,
         budget: &mut Budget,
         unindexed: Option<&Unindexed>,
     ) -> Result<(), Fault> {
-        self.source.finish(&mut Target { store, budget, accepted: &mut self.accepted }, unindexed)?;
+        self.verify(store, budget, unindexed)?;
+        self.source.finish(&mut Target { store, budget, accepted: &mut self.accepted })?;
         Ok(store.finish(ending(SessionState::Staged, ResultCode::Ok))?)
     }
 
@@ -179,8 +192,25 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         result.map_err(|error| self.fail(&error))
     }
 
+    /// Checks what could not be checked before the package was complete: all of a tar without a head. From here on the store
+    /// says that the slot is being written, which may take long: whoever shows the store should do so anew before
+    /// [`finish`](Self::finish), which does this too if it was not done.
+    ///
+    /// # Errors
+    /// Why the package was refused or the store failed; the session is over.
+    pub fn verify(&mut self) -> Result<Progress, ResultCode> {
+        let result = match &mut self.work {
+            Work::Idle => return Err(self.out_of_order("nothing to verify")),
+            Work::Staged(intake) => Ok(intake.progress()),
+            Work::Reading(intake) => {
+                intake.verify(&mut self.store, &mut self.budget, self.unindexed.as_ref())
+            }
+        };
+        result.map_err(|error| self.fail(&error))
+    }
+
     /// Reads the slot back and stages it, if the package is complete. Takes as long as reading the slot; for a tar without a
-    /// head, as long as checking and writing all of it besides.
+    /// head, as long as writing all of it besides.
     ///
     /// # Errors
     /// [`ResultCode::Truncated`] if the package is not complete; [`ResultCode::ReadbackMismatch`] and others of the

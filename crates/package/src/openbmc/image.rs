@@ -18,6 +18,13 @@ pub(super) const PIECE: usize = MAX_CHUNK_LENGTH as usize;
 /// Largest window of a Zstandard frame, bytes: that of zstd(1) up to level 19.
 pub const MAX_WINDOW: u64 = 8 << 20;
 
+/// Offset of Frame_Header_Descriptor (RFC 8878, 3.1.1.1.1) in a frame.
+const DESCRIPTOR: usize = 4;
+/// Reserved_Bit.
+const RESERVED: u8 = 0x08;
+/// Frame_Content_Size_Flag and Single_Segment_Flag: either means that the content's length is there.
+const HAS_LENGTH: u8 = 0xE0;
+
 /// Bytes read from the stage at a time.
 const READ: usize = 16 * 1024;
 
@@ -70,7 +77,13 @@ impl<'a> Frame<'a> {
         if self.decoder.reset(&mut self.source).is_err() {
             return Err(self.bad(at).into());
         }
-        let announced = self.decoder.content_size();
+        // The header has been read, and it is no longer than what is read at a time. The decoder looks over a bit that must not
+        // be set, and calls a length that is not there 0.
+        let descriptor = self.source.buffer[DESCRIPTOR];
+        if descriptor & RESERVED != 0 {
+            return Err(self.bad(at).into());
+        }
+        let announced = (descriptor & HAS_LENGTH != 0).then(|| self.decoder.content_size());
         loop {
             // One block at a time, so that the decoder never holds more than a window and a block.
             let last = match self.decoder.is_finished() {
@@ -104,8 +117,7 @@ impl<'a> Frame<'a> {
             }
         }
         let length = at + filled as u64;
-        // A length in the frame's header is optional; 0 stands for none.
-        if self.source.left() > 0 || (announced != 0 && announced != length) {
+        if self.source.left() > 0 || announced.is_some_and(|announced| announced != length) {
             return Err(self.bad(at).into());
         }
         if filled > 0 {
@@ -158,5 +170,50 @@ impl Read for Source<'_> {
         buffer[..length].copy_from_slice(&self.buffer[self.start..self.start + length]);
         self.start += length;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::super::member::File;
+    use super::super::stage::Buffer;
+    use super::*;
+
+    /// The length that a frame decodes to.
+    fn decoded(frame: &[u8]) -> Result<usize, Error> {
+        let mut stage = Buffer::new(1 << 20);
+        stage.append(frame)?;
+        stage.seal()?;
+        let place = Place { file: File::Rofs, length: 1 << 20, encoding: Encoding::Zstd };
+        let mut length = 0;
+        let extent = Extent { offset: 0, length: frame.len() as u64 };
+        pieces(&stage, extent, &place, |_, piece| {
+            length += piece.len();
+            Ok::<_, Error>(())
+        })?;
+        Ok(length)
+    }
+
+    /// A frame of a thousand bytes with this descriptor and what follows it.
+    fn frame(header: &[u8]) -> Vec<u8> {
+        let block = (1_u32 | 1 << 1 | 1000 << 3).to_le_bytes();
+        [&[0x28, 0xB5, 0x2F, 0xFD], header, &block[..3], &[0xA5]].concat()
+    }
+
+    #[test]
+    fn a_length_in_a_frame_is_right_or_not_there() {
+        assert_eq!(decoded(&frame(&[0x00, 0x38])), Ok(1000));
+        assert_eq!(decoded(&frame(&[0x80, 0x38, 0xE8, 3, 0, 0])), Ok(1000));
+        for wrong in [
+            &[0x80, 0x38, 0, 0, 0, 0][..],
+            &[0x80, 0x38, 0xE7, 3, 0, 0],
+            &[0xC0, 0x38, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0x20, 0],
+        ] {
+            assert!(decoded(&frame(wrong)).is_err(), "{wrong:x?}");
+        }
+        assert!(decoded(&frame(&[0x08, 0x38])).is_err(), "the reserved bit");
     }
 }

@@ -109,13 +109,27 @@ impl<V: Verifier> Source<V> {
         }
     }
 
-    /// Does what is left once the file is complete and nobody else has access to it: for a tar, all of the checking and the
-    /// writing.
-    pub(super) fn finish<M: Medium>(
+    /// Does the checking that is left once the file is complete and nobody else has access to it: for a tar, all of it. The slot
+    /// is then ready to be written.
+    pub(super) fn verify<M: Medium>(
         &mut self,
         target: &mut Target<'_, M>,
         unindexed: Option<&Unindexed>,
     ) -> Result<(), Fault> {
+        let truncated = Refusal::Truncated { received: self.received(), total: self.reader.total() };
+        match &mut self.format {
+            // A package is checked as it comes; that it is complete, `finish` sees.
+            Chosen::NotYet(_) | Chosen::Package => Ok(()),
+            Chosen::Tar(intake) => {
+                let Some(unindexed) = unindexed else { return Err(truncated.into()) };
+                let firmware = intake.verify(&unindexed.keys, &self.policy)?;
+                Ok(target.accept(&firmware.index, &firmware.index_bytes, &firmware.identity)?)
+            }
+        }
+    }
+
+    /// Does the writing that is left behind [`verify`](Self::verify): for a tar, all of it.
+    pub(super) fn finish<M: Medium>(&mut self, target: &mut Target<'_, M>) -> Result<(), Fault> {
         let truncated = Refusal::Truncated { received: self.received(), total: self.reader.total() };
         match &mut self.format {
             Chosen::NotYet(_) => Err(truncated.into()),
@@ -128,9 +142,6 @@ impl<V: Verifier> Source<V> {
                 | reader::Phase::Failed => Err(truncated.into()),
             },
             Chosen::Tar(intake) => {
-                let Some(unindexed) = unindexed else { return Err(truncated.into()) };
-                let firmware = intake.verify(&unindexed.keys, &self.policy)?;
-                target.accept(&firmware.index, &firmware.index_bytes, &firmware.identity)?;
                 intake.chunks(|member, offset, data| {
                     Ok::<_, Fault>(target.store.write(member, offset, data)?)
                 })?;

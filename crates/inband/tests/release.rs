@@ -216,6 +216,22 @@ fn the_bytes_to_sign_go_where_they_are_wanted() {
 }
 
 #[test]
+fn a_pipe_is_not_replaced_by_a_file() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 10_000);
+    let pipe = bench.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink(&pipe, bench.path("link")).unwrap();
+    for out in ["pipe", "link"] {
+        let refused =
+            run(["sign", &bench.arg("fw.tar"), "--print-bytes", "--out", &bench.arg(out)]).expect(7);
+        assert!(refused.err.contains("it is no file"), "{}", refused.err);
+        assert!(!fs::metadata(bench.path(out)).unwrap().is_file());
+    }
+    assert!(fs::symlink_metadata(bench.path("link")).unwrap().is_symlink());
+}
+
+#[test]
 fn several_signers_sign_in_any_order_and_all_of_them_are_asked_for() {
     let bench = Bench::new();
     bench.image("image.bin", 50_000, 1);

@@ -70,6 +70,20 @@ fn an_update_to_what_runs_already_is_done_before_anything_is_sent() {
 }
 
 #[test]
+fn what_runs_is_sent_again_where_something_else_would_boot_next() {
+    let bench = bench_with_package();
+    let bmc = bmc_that_runs_it(&bench, Kind::default());
+    bench.pack("other.tar", "image.bin", &["--version", "3.0.0", "--security-version", "3"]).expect(0);
+    bmc.run(&["update", &bench.arg("other.tar")]).expect(0);
+    // Somebody staged the wrong one, and wants what runs to stay.
+    let update = bmc.run(&["update", &bench.arg("fw.tar"), "--json"]).expect(0);
+    assert_eq!(update.event("staged")["version"], "2.0.0");
+    assert_eq!(bmc.status()["slots"][0]["version"], "2.0.0");
+    // Whichever slot boots next now, it is that version.
+    assert_eq!(bmc.run(&["update", &bench.arg("fw.tar"), "--json"]).expect(0).json().len(), 3);
+}
+
+#[test]
 fn a_bmc_that_is_not_to_take_the_same_version_again_refuses_it_itself() {
     let bench = bench_with_package();
     let bmc = bmc_that_runs_it(&bench, Kind { same_version: Rule::Refuse, ..Kind::default() });

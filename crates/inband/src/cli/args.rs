@@ -120,9 +120,10 @@ Example:
   inband detach && dfu-util -D bmc.tar")]
     Detach,
 
-    /// Show the BMC's record of past updates, newest first
+    /// Show the BMC's record of past updates
     #[command(after_help = "\
-The BMC keeps its last 16 records. An update that was staged and confirmed has two of them.
+The BMC keeps its last 16 records. An update has up to four of them: staged, on trial, unhealthy, and confirmed or rolled back. The oldest \
+comes first; with --json the newest.
 
 Examples:
   inband log

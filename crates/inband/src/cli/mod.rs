@@ -110,8 +110,8 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
             with_scope(&cli.global, |scope| update(scope, &cli.global, args, output, &cancel))
         }
         Command::Keygen(args) => package::keygen::run(args, output),
-        Command::Pack(args) => package::pack::run(args, output),
-        Command::Sign(args) => package::sign::run(args, output),
+        Command::Pack(args) => package::pack::run(args, output, &cancel),
+        Command::Sign(args) => package::sign::run(args, output, &cancel),
         Command::Verify(args) => package::verify::run(args, output, &cancel),
         Command::Inspect(args) => package::inspect::run(args, output),
         Command::Demo(args) => crate::demo::run(args, output, &cancel),

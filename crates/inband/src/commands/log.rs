@@ -81,7 +81,7 @@ fn what(page: &LogPage) -> String {
         SessionState::RolledBack => match (page.boot, unhealthy) {
             (0, _) => "rolled back".to_owned(),
             (boots, true) => format!("rolled back after {boots} boots, unhealthy"),
-            (boots, false) => format!("rolled back after {boots} boots, never came up"),
+            (boots, false) => format!("rolled back after {boots} boots, never confirmed"),
         },
         SessionState::Idle
         | SessionState::Receiving
@@ -146,7 +146,7 @@ mod tests {
                 "unhealthy in boot 2",
                 "confirmed in boot 3",
                 "rolled back after 3 boots, unhealthy",
-                "rolled back after 3 boots, never came up",
+                "rolled back after 3 boots, never confirmed",
                 "rolled back",
                 "failed"
             ]

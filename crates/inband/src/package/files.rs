@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::Error;
+use crate::{cancel::Cancel, error::Error};
 
 /// A file on its way: it has another name until it is complete, and is removed if it never is.
 pub(super) struct Part {
@@ -18,11 +18,16 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Begins a file that will replace what is at `path`.
+    /// Begins a file that will replace what is at `path`, if that is a file: a pipe or a device in its place is never meant.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "it is no file, and only a file can be replaced");
+            return Err(Error::File { path: path.to_owned(), action: "create", source });
+        }
         let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
@@ -71,11 +76,12 @@ impl Part {
         &mut self.file
     }
 
-    /// The file is complete: it gets its name.
+    /// The file is complete: it gets its name, unless somebody asked for the end.
     ///
     /// # Errors
-    /// [`Error::File`].
-    pub(super) fn finish(mut self) -> Result<(), Error> {
+    /// [`Error::File`], [`Error::Cancelled`].
+    pub(super) fn finish(mut self, cancel: &Cancel) -> Result<(), Error> {
+        cancel.check()?;
         let named = self.file.sync_all().and_then(|()| fs::rename(&self.part, &self.path));
         named.map_err(|source| Error::File { path: self.path.clone(), action: "write", source })?;
         self.named = true;
@@ -111,4 +117,22 @@ pub(super) fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(),
         file.sync_all()
     });
     result.map_err(|source| Error::File { path: path.to_owned(), action: "create", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_for_the_end_finds_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fw.tar");
+        fs::write(&path, "old").unwrap();
+        let cancel = Cancel::default();
+        let part = Part::create(&path).unwrap();
+        cancel.request();
+        assert!(matches!(part.finish(&cancel), Err(Error::Cancelled)));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -19,6 +19,7 @@ use super::{
     suffix,
 };
 use crate::{
+    cancel::Cancel,
     cli::{args::Pack, values::Signer},
     error::Error,
     output::Output,
@@ -43,8 +44,8 @@ struct Packed {
 /// Makes a package.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::Key`], [`Error::RsaKey`], [`Error::Pack`].
-pub fn run(args: &Pack, output: &mut Output) -> Result<(), Error> {
+/// [`Error::File`], [`Error::Key`], [`Error::RsaKey`], [`Error::Pack`], [`Error::Cancelled`].
+pub fn run(args: &Pack, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
     let private = args.keys.iter().map(|path| read_private(path)).collect::<Result<Vec<_>, _>>()?;
     let signers = signers(args, &private)?;
     let options = PackOptions {
@@ -83,7 +84,7 @@ pub fn run(args: &Pack, output: &mut Output) -> Result<(), Error> {
         let suffix = Suffix { vendor: ids.vendor, product: ids.product, device: args.bcd_device.0 };
         suffix::append(file, &suffix).map_err(|source| write_error(&args.out, source))?;
     }
-    part.finish()?;
+    part.finish(cancel)?;
 
     let digest = hex(&inband_package::head::digest(&packed.head_bytes));
     let (stored, sent) =

@@ -21,6 +21,7 @@ use super::{
     suffix,
 };
 use crate::{
+    cancel::Cancel,
     cli::args::Sign,
     error::Error,
     output::Output,
@@ -48,11 +49,11 @@ struct ToSign {
 /// Signs, prints the bytes to sign, or attaches a signature.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::Key`], [`Error::RsaKey`], [`Error::Signer`], [`Error::BadPackage`].
-pub fn run(args: &Sign, output: &mut Output) -> Result<(), Error> {
+/// [`Error::File`], [`Error::Key`], [`Error::RsaKey`], [`Error::Signer`], [`Error::BadPackage`], [`Error::Cancelled`].
+pub fn run(args: &Sign, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
     let path = &args.package;
     if args.print_bytes {
-        return print_bytes(path, args.out.as_deref(), output);
+        return print_bytes(path, args.out.as_deref(), output, cancel);
     }
     let (what, missing) = match (&args.key, &args.attach) {
         (Some(key), _) => {
@@ -60,7 +61,7 @@ pub fn run(args: &Sign, output: &mut Output) -> Result<(), Error> {
             let sign = |file: &mut File, _: &Inspection| {
                 maker::sign(file, &key).map_err(|error| make_error(path, error))
             };
-            ("signed", replace(path, sign)?)
+            ("signed", replace(path, cancel, sign)?)
         }
         (None, Some(signature)) => {
             let keys = PublicKeys::load(&args.keys, &[])?
@@ -68,7 +69,7 @@ pub fn run(args: &Sign, output: &mut Output) -> Result<(), Error> {
             let signature = read_signature(signature)?;
             let attach =
                 |file: &mut File, package: &Inspection| attach(path, file, package, &keys, &signature);
-            ("attached", replace(path, attach)?)
+            ("attached", replace(path, cancel, attach)?)
         }
         (None, None) => {
             return Err(Error::Usage("say what to do: --key, --print-bytes or --attach".to_owned()));
@@ -88,7 +89,7 @@ pub fn run(args: &Sign, output: &mut Output) -> Result<(), Error> {
 }
 
 /// The bytes to sign go where they are wanted; what is said of them goes elsewhere.
-fn print_bytes(path: &Path, out: Option<&Path>, output: &mut Output) -> Result<(), Error> {
+fn print_bytes(path: &Path, out: Option<&Path>, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
     let mut file = File::open(path).map_err(|source| failed(path, "open", source))?;
     // Nobody should unlock an HSM for a package that is broken.
     whole(path, &mut file)?;
@@ -101,7 +102,7 @@ fn print_bytes(path: &Path, out: Option<&Path>, output: &mut Output) -> Result<(
             part.write(|file| {
                 io::Write::write_all(file, &bytes).map_err(|source| failed(out, "write", source))
             })?;
-            part.finish()?;
+            part.finish(cancel)?;
         }
         None if output.is_json() => {}
         None if io::stdout().is_terminal() => {
@@ -165,6 +166,7 @@ fn attach(
 /// DFU suffix covers the signatures, so it is made anew.
 fn replace(
     path: &Path,
+    cancel: &Cancel,
     change: impl FnOnce(&mut File, &Inspection) -> Result<(), Error>,
 ) -> Result<Vec<SignatureEntry>, Error> {
     // What a link points to is replaced, not the link.
@@ -179,7 +181,7 @@ fn replace(
         suffix::refresh(file, length, &suffix).map_err(|source| failed(path, "write", source))?;
     }
     let missing = maker::missing(file).map_err(|error| make_error(path, error))?;
-    part.finish()?;
+    part.finish(cancel)?;
     Ok(missing)
 }
 

@@ -134,13 +134,17 @@ fn worth_sending(
     status: &StatusPage,
     firmware: &[FirmwarePage; 2],
 ) -> Result<bool, Error> {
-    let page = &firmware[usize::from(status.running.number())];
+    let [page, next] = [status.running, status.boots_next].map(|slot| &firmware[usize::from(slot.number())]);
     let running = Running {
         version: page.version.to_string(),
         security_version: page.security_version,
         bcd_device: page.bcd_device,
     };
     if plan.same_version == Rule::Refuse && running.is_same(&contents.index) {
+        // It runs, and is about to be replaced: by a restart it would be gone.
+        if next.version != page.version {
+            return Ok(true);
+        }
         // On trial it may still be given up, so it is too early to say that all is done.
         if status.on_trial {
             return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::OnTrial });

@@ -70,8 +70,9 @@ impl<'a> Token<'a> {
     /// pkcs11-tool of OpenSC 0.23 cannot write keys on curves: it only lists the point, in a DER OCTET STRING that begins with `octets`.
     fn write_point(&self, id: &str, octets: &str, prefix: &[u8]) {
         let listed = self.tool(&["--list-objects", "--type", "pubkey", "--id", id]);
-        let digits = listed.lines().find_map(|line| line.trim().strip_prefix("EC_POINT:"));
-        let point = digits.and_then(|digits| digits.trim().strip_prefix(octets));
+        // It lists the other keys as well, in any order, whatever the id; there is one key a curve.
+        let mut points = listed.lines().filter_map(|line| line.trim().strip_prefix("EC_POINT:"));
+        let point = points.find_map(|point| point.trim().strip_prefix(octets));
         let point = point.expect("pkcs11-tool lists the point");
         let byte = |at| u8::from_str_radix(&point[at..at + 2], 16).expect("hexadecimal digits");
         let bytes = (0..point.len()).step_by(2).map(byte);

@@ -89,6 +89,8 @@ pub struct Bmc<B, W> {
     confirm_at: Option<Duration>,
     /// How its trial by the health command goes.
     verdict: Verdict,
+    /// When the machine started, from where the deadline of a trial counts.
+    started: Duration,
     /// Whether the BMC is about to restart.
     restart: Restart,
     /// What somebody on the BMC waits for the answer to.
@@ -127,6 +129,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             audit: AuditLog::default(),
             confirm_at: None,
             verdict: Verdict::None,
+            started: Duration::ZERO,
             restart: Restart::No,
             asked: None,
             answer: None,
@@ -150,7 +153,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.show_runtime(now)?;
         self.restart = Restart::No;
         self.plan_keeping(now);
-        self.begin_trial(now);
+        self.started = now;
+        self.begin_trial();
         Ok(())
     }
 
@@ -536,7 +540,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                         log::error!("cannot record that the firmware is unhealthy: {}", refused.text);
                     }
                 }
-                self.restart(now)?;
+                self.recorded(now)?;
             }
             Reply::BootGivenBack(result) => {
                 // What is not recorded counts; the restart is wanted all the same.
@@ -545,7 +549,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     Err(refused) => log::error!("cannot give the boot back, which counts: {}", refused.text),
                 }
                 self.answer(Asked::Restart, Ok(()));
-                self.restart(now)?;
+                self.recorded(now)?;
             }
             Reply::Booted(booted) => {
                 if let Err(refused) = booted {

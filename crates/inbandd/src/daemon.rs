@@ -183,7 +183,7 @@ impl Daemon {
     /// The USB side or the worker is gone.
     pub fn run(mut self) -> Result<(), Error> {
         #[cfg(target_os = "linux")]
-        if let Some(notify) = &self.service.notify {
+        if let Some(notify) = &mut self.service.notify {
             notify.ready();
         }
         while !self.stop.load(Ordering::Acquire) {

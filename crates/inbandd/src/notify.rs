@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+/// From words that there was no room for to the next try.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A service manager that wants to be told.
 #[derive(Debug)]
 pub struct Notify {
@@ -22,6 +25,8 @@ pub struct Notify {
     watchdog: Option<Duration>,
     /// When it is to hear of that next.
     next: Duration,
+    /// It has still to hear that the daemon serves: without that it would end the daemon, and a trial's boot with it.
+    unready: bool,
     /// What it was told last.
     status: String,
 }
@@ -48,12 +53,12 @@ impl Notify {
         socket.connect_addr(&address)?;
         // The loop is not to wait for a service manager that is behind.
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, watchdog, next: Duration::ZERO, status: String::new() })
+        Ok(Self { socket, watchdog, next: Duration::ZERO, unready: false, status: String::new() })
     }
 
     /// The daemon serves.
-    pub fn ready(&self) {
-        self.send("READY=1");
+    pub fn ready(&mut self) {
+        self.unready = !self.send("READY=1");
     }
 
     /// The daemon is about to end.
@@ -63,25 +68,35 @@ impl Notify {
 
     /// How it stands, in one line; told only when it is new.
     pub fn status(&mut self, status: &str) {
-        if status != self.status {
-            self.send(&format!("STATUS={status}"));
+        if status != self.status && self.send(&format!("STATUS={status}")) {
             self.status = status.to_owned();
         }
     }
 
     /// The daemon lives. Returns when this is to be called again.
     pub fn alive(&mut self, now: Duration) -> Option<Duration> {
-        let interval = self.watchdog?;
-        if now >= self.next {
-            self.send("WATCHDOG=1");
-            self.next = now.saturating_add(interval);
+        if self.unready {
+            self.ready();
         }
-        Some(self.next)
+        let again = self.unready.then(|| now.saturating_add(AGAIN));
+        let watchdog = self.watchdog.map(|interval| {
+            if now >= self.next {
+                self.send("WATCHDOG=1");
+                self.next = now.saturating_add(interval);
+            }
+            self.next
+        });
+        [again, watchdog].into_iter().flatten().min()
     }
 
-    fn send(&self, words: &str) {
-        if let Err(error) = self.socket.send(words.as_bytes()) {
-            log::debug!("the service manager was not told {words}: {error}");
+    /// Returns whether it is done with: false asks for another try, where there was no room.
+    fn send(&self, words: &str) -> bool {
+        match self.socket.send(words.as_bytes()) {
+            Ok(_) => true,
+            Err(error) => {
+                log::debug!("the service manager was not told {words}: {error}");
+                error.kind() != io::ErrorKind::WouldBlock
+            }
         }
     }
 }
@@ -125,6 +140,29 @@ mod tests {
                 assert_eq!(heard(&manager), words);
             }
         }
+    }
+
+    #[test]
+    fn a_service_manager_that_has_no_room_hears_it_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let others = UnixDatagram::unbound().unwrap();
+        others.set_nonblocking(true).unwrap();
+        let mut full = 0;
+        while others.send_to(b"noise", &path).is_ok() {
+            full += 1;
+        }
+        let mut notify = Notify::new(path.as_os_str(), None).unwrap();
+        notify.ready();
+        notify.status("one");
+        assert_eq!(notify.alive(Duration::ZERO), Some(AGAIN));
+        for _ in 0..full {
+            assert_eq!(heard(&manager), "noise");
+        }
+        notify.status("one");
+        assert_eq!(notify.alive(AGAIN), None);
+        assert_eq!([heard(&manager), heard(&manager)], ["STATUS=one", "READY=1"]);
     }
 
     #[test]

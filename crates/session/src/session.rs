@@ -117,6 +117,8 @@ pub struct Session {
     doors: [DoorState; 4],
     state: SessionState,
     id: u32,
+    /// Whether the store has heard of the session, or cannot: a host is told an id that no other session can have.
+    recorded: bool,
     /// The highest id given so far; the store may not have heard of it yet.
     last_id: u32,
     door: Option<Door>,
@@ -141,6 +143,7 @@ impl Session {
             doors,
             state: SessionState::Idle,
             id: 0,
+            recorded: true,
             last_id: store.record.last_id,
             door: None,
             result: ResultCode::None,
@@ -170,6 +173,7 @@ impl Session {
         let last = &self.store.record.session;
         self.state = SessionState::from_number(last.state).unwrap_or_default();
         self.id = last.id;
+        self.recorded = true;
         self.door = Door::from_number(last.door);
         self.result = ResultCode::from_code(last.result).unwrap_or(ResultCode::Internal);
         self.head = last.head;
@@ -246,7 +250,7 @@ impl Session {
             on_trial: self.is_on_trial(),
             other_boots_next: record.choice != *running,
             locked_out: !self.lockout.wait(now).is_zero(),
-            session: self.id,
+            session: if self.recorded { self.id } else { 0 },
             received: u32::try_from(self.received).unwrap_or(u32::MAX),
             announced: u32::try_from(self.announced).unwrap_or(u32::MAX),
             running: *running,
@@ -373,6 +377,7 @@ impl Session {
         // 0 stands for no session.
         self.last_id = self.last_id.wrapping_add(1).max(1);
         self.id = self.last_id;
+        self.recorded = false;
         self.door = Some(door);
         self.head = [0; 16];
         self.received = 0;
@@ -463,6 +468,8 @@ impl Session {
         now: Duration,
     ) -> Result<(), Refusal> {
         self.check_current(id)?;
+        // What is staged is recorded. A store that failed may never have it, and the host is to learn that it was this session.
+        self.recorded |= matches!(verdict, Ok(()) | Err(ResultCode::StoreFailed | ResultCode::NoSpace));
         // An authentic package that the store refused is known to the record before it is to `report`.
         let last = &self.store.record.session;
         if last.id == id && self.head == [0; 16] {
@@ -478,8 +485,8 @@ impl Session {
         Ok(())
     }
 
-    /// Somebody on the BMC ends the session; the pipeline is to be told. From the handover on there is nothing left to save by
-    /// that: the slot is written, and a verdict is due.
+    /// Somebody on the BMC ends the session; the pipeline is to be told. From the handover on it runs to its verdict: of a
+    /// package the slot is written by then, and a tar without a head takes no longer than writing the slot.
     ///
     /// # Errors
     /// [`Refusal::NotNow`] if nothing is being received.
@@ -513,6 +520,7 @@ impl Session {
 
     /// The store changed.
     pub fn update(&mut self, store: StoreView) {
+        self.recorded |= store.record.session.id == self.id;
         self.store = store;
     }
 

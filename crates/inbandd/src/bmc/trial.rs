@@ -71,12 +71,14 @@ impl Restart {
 }
 
 impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
-    /// The machine has started: firmware on trial is confirmed, or has to pass its health command first.
-    pub(super) fn begin_trial(&mut self, now: Duration) {
+    /// The machine has started, or a restart came to nothing: firmware on trial is confirmed, or has to pass its health command
+    /// first. The deadline is that of the start either way.
+    pub(super) fn begin_trial(&mut self) {
         let on_trial = self.session.state() == SessionState::PendingConfirm;
+        let started = self.started;
         (self.verdict, self.confirm_at) = match &self.options.health {
-            Some(health) if on_trial => (Verdict::Open(Trial::new(now, &health.limits)), None),
-            None if on_trial => (Verdict::None, Some(now)),
+            Some(health) if on_trial => (Verdict::Open(Trial::new(started, &health.limits)), None),
+            None if on_trial => (Verdict::None, Some(started)),
             Some(_) | None => (Verdict::None, None),
         };
     }
@@ -150,6 +152,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         trial.handle_exit(now, exit.passed());
     }
 
+    /// The worker has written down what there was to be written before a restart; another one may have begun meanwhile.
+    pub(super) fn recorded(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        match self.restart {
+            Restart::Recording => self.restart(now),
+            Restart::No | Restart::UnderWay(_) | Restart::Again(_) => Ok(()),
+        }
+    }
+
     /// Restarts the BMC, into whatever boots next.
     pub(super) fn restart(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.end_trial();
@@ -186,19 +196,23 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
     }
 
-    /// The BMC is still up, and so is what ran before. Unhealthy firmware is not left in peace.
+    /// The BMC is still up, and so is what ran before. Unhealthy firmware is not left in peace, and a trial goes on: without a
+    /// verdict no session would be taken any more, and the old firmware would never return.
     fn restart_failed(
         &mut self,
         now: Duration,
         reason: &dyn std::fmt::Display,
     ) -> Result<(), Fault<B::Error>> {
         log::error!("event=restart-failed: {reason}; see activation.restart_command");
-        self.restart = match self.verdict {
-            Verdict::Unhealthy => Restart::Again(now.saturating_add(RESTART_AGAIN)),
-            Verdict::None | Verdict::Open(_) => Restart::No,
-        };
         let view = self.session.store().clone();
         self.session.restarted(view);
+        self.restart = match self.verdict {
+            Verdict::Unhealthy => Restart::Again(now.saturating_add(RESTART_AGAIN)),
+            Verdict::None | Verdict::Open(_) => {
+                self.begin_trial();
+                Restart::No
+            }
+        };
         self.show_runtime(now)
     }
 }

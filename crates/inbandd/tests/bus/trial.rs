@@ -284,6 +284,48 @@ fn unhealthy_firmware_is_restarted_until_the_bmc_goes_down() {
 }
 
 #[test]
+fn a_restart_that_fails_leaves_the_trial_as_it_was() {
+    for by in [AskedBy::Host, AskedBy::Bmc] {
+        let setting = Setting { activate: false, restart: true, ..HEALTH };
+        let bench = Bench::with(setting);
+        assert_eq!(bench.update(&package().bytes()), Ok(End::Idle));
+        let bench = bench.power_cycle(Loss::All);
+        // Again and again: the deadline does not move.
+        for _ in 0..4 {
+            pass(&bench, DEADLINE / 5);
+            assert_eq!(bench.ask(Ask::Restart(by)), Answer::Done);
+            assert!(!bench.programs.runs(Task::Health));
+            bench.programs.end(Task::Restart, Exit::Code(1));
+            pass(&bench, SECOND);
+            assert!(bench.programs.runs(Task::Health));
+            bench.assert_session(SessionState::PendingConfirm, ResultCode::Ok);
+        }
+        pass(&bench, DEADLINE / 5);
+        assert!(bench.programs.runs(Task::Restart) && !bench.programs.runs(Task::Health));
+        bench.programs.end(Task::Restart, Exit::Code(1));
+        pass(&bench, SECOND);
+        bench.assert_session(SessionState::PendingConfirm, ResultCode::Unhealthy);
+    }
+}
+
+#[test]
+fn a_restart_that_fails_leaves_firmware_without_a_health_command_to_be_confirmed() {
+    let bench = Bench::with(Setting { activate: false, health: false, restart: true, ..HEALTH });
+    assert_eq!(bench.update(&package().bytes()), Ok(End::Idle));
+    let mut medium = bench.kill();
+    medium.power_cycle(Loss::All);
+    medium.forget_operations();
+    // The loader's record, what the daemon tells of the boot, the confirmation: the last one fails.
+    medium.fail_at(2, MediumErrorKind::Io);
+    let bench = Bench::boot(Setting { activate: false, health: false, restart: true, ..HEALTH }, medium);
+    bench.assert_session(SessionState::PendingConfirm, ResultCode::Ok);
+    assert_eq!(bench.ask(Ask::Restart(AskedBy::Bmc)), Answer::Done);
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    pass(&bench, 2 * SECOND);
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
+}
+
+#[test]
 fn a_confirmation_ends_the_restarts_of_unhealthy_firmware() {
     let bench = Bench::with(Setting { activate: false, restart: true, ..HEALTH });
     assert_eq!(bench.update(&package().bytes()), Ok(End::Idle));

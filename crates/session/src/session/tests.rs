@@ -107,6 +107,32 @@ fn a_whole_session() {
 }
 
 #[test]
+fn an_id_is_told_once_the_store_has_it() {
+    let mut session = receiving();
+    assert_eq!((session.status(NOW).session, session.status(NOW).state), (0, SessionState::Receiving));
+    // What the store says of the session before tells nothing of this one.
+    session.update(view());
+    assert_eq!(session.status(NOW).session, 0);
+    let mut store = view();
+    store.record.last_id = 5;
+    store.record.session = SessionRecord { id: 5, ..SessionRecord::NONE };
+    session.update(store.clone());
+    assert_eq!(session.status(NOW).session, 5);
+    // The next one, whose end comes before its record; and one that no record takes.
+    assert!(session.host_ended(HostEnd::Aborted));
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(6));
+    session.update(store);
+    assert!(session.host_ended(HostEnd::Aborted));
+    assert_eq!((session.status(NOW).session, session.status(NOW).state), (0, SessionState::Aborted));
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(7));
+    session.verdict(7, Err(ResultCode::Sequence), NOW).unwrap();
+    assert_eq!((session.status(NOW).session, session.status(NOW).state), (0, SessionState::Failed));
+    assert_eq!(session.first_byte(Door::Dfu, NOW), Ok(8));
+    session.verdict(8, Err(ResultCode::StoreFailed), NOW).unwrap();
+    assert_eq!(session.status(NOW).session, 8);
+}
+
+#[test]
 fn a_shut_door_is_opened_by_nobody_but_an_arm_and_a_knock() {
     let mut session = Session::new(config(DoorPolicy::Armed), view());
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);

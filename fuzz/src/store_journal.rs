@@ -32,7 +32,6 @@ fn sealed(area: &[u8], index: Option<&[u8; 32]>) -> Vec<u8> {
         entry[4] &= 3;
         entry[5] &= 1;
         entry[15] = 0;
-        entry[36..40].fill(0);
         entry[80..96].fill(0);
         if let Some(index) = index {
             entry[4] |= 1;
@@ -101,7 +100,7 @@ fn go_on(areas: [Vec<u8>; 2]) {
         medium.set_journal(place, area);
     }
     let mut store = open(medium);
-    assert_eq!(store.levels().is_some(), newest.iter().any(Option::is_some));
+    assert!(store.levels().is_none() || newest.iter().any(Option::is_some));
     let levels = Levels { sessions: 3, rewrites: 4 };
     begin(&mut store, 2, levels);
     assert_eq!(store.levels(), Some(levels));

@@ -514,7 +514,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 // A staged package stays staged, whatever came behind it: then there is no verdict to give.
                 _ = self.session.verdict(session, Err(refused.code), now);
             }
-            Reply::Taken(_) | Reply::Staged { .. } | Reply::Failed { .. } => {}
+            Reply::Failed { session, refused } => self.session.late_refusal(session, refused.code, now),
+            Reply::Taken(_) | Reply::Staged { .. } => {}
             Reply::Confirmed(result) => {
                 match &result {
                     Ok(()) => {

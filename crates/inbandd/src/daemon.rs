@@ -92,6 +92,11 @@ impl Daemon {
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
         store.boot().map_err(unusable)?;
         start::recover(&mut store).map_err(unusable)?;
+        if store.levels().is_none() {
+            log::warn!(
+                "event=journal-lost: the next update writes all of its slot, and budgets begin anew with an hour's worth"
+            );
+        }
         let pipeline = open::pipeline(config, store, keys)?;
         let view = pipeline.view();
         let waker = server.waker();

@@ -55,6 +55,11 @@ pub enum Command {
         /// The time.
         now: Duration,
     },
+    /// Somebody on the BMC wants an update: used-up budgets are no reason against one.
+    GrantOne {
+        /// The time.
+        now: Duration,
+    },
     /// The running firmware is healthy.
     Confirm,
     /// The running firmware is unhealthy.
@@ -202,6 +207,12 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
             Command::KeepBudget { now } => {
                 if let Err(code) = self.pipeline.keep_budget(now) {
                     log::error!("cannot keep what is left of the budgets: {}", self.refused(code).text);
+                }
+                reply(self.view());
+            }
+            Command::GrantOne { now } => {
+                if let Err(code) = self.pipeline.grant_one(now) {
+                    log::error!("cannot grant a session: {}", self.refused(code).text);
                 }
                 reply(self.view());
             }

@@ -107,6 +107,14 @@ impl Budget {
         self
     }
 
+    /// With one use of each at least.
+    #[must_use]
+    pub fn at_least_one(mut self) -> Self {
+        self.levels.sessions = self.levels.sessions.max(USE);
+        self.levels.rewrites = self.levels.rewrites.max(USE);
+        self
+    }
+
     /// For the journal.
     #[must_use]
     pub const fn levels(&self) -> Levels {

@@ -255,6 +255,21 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         self.store.save_levels(self.budget.levels()).map_err(|error| self.note(&error))
     }
 
+    /// Lets one session begin whatever the budgets have left: somebody on the BMC wants it, and is never kept out by what a
+    /// host has used up. Without need nothing is written.
+    ///
+    /// # Errors
+    /// Those of the store; the session may begin all the same until the daemon ends.
+    pub fn grant_one(&mut self, now: Duration) -> Result<(), ResultCode> {
+        self.last_error = None;
+        self.budget = self.budget.after(now);
+        if self.budget.wait().is_zero() {
+            return Ok(());
+        }
+        self.budget = self.budget.at_least_one();
+        self.store.save_levels(self.budget.levels()).map_err(|error| self.note(&error))
+    }
+
     /// Confirms the running firmware.
     ///
     /// # Errors

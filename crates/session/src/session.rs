@@ -128,6 +128,8 @@ pub struct Session {
     announced: u64,
     deadlines: Option<Deadlines>,
     lockout: Lockout,
+    /// The session that the lock-out heard of last; each counts once.
+    counted: u32,
     audit: VecDeque<Audit>,
     /// The refusal that was told last, and how often it was repeated since.
     repeats: Option<(Door, ResultCode, u32)>,
@@ -152,6 +154,7 @@ impl Session {
             announced: 0,
             deadlines: None,
             lockout: Lockout::default(),
+            counted: 0,
             audit: VecDeque::new(),
             repeats: None,
             store,
@@ -479,10 +482,23 @@ impl Session {
             Ok(()) => Event::Verified,
             Err(result) => Event::CheckFailed(result),
         })?;
+        self.count(id, verdict, now);
+        Ok(())
+    }
+
+    /// The pipeline refused the package of session `id`, which the host had ended before that was known here. Its end stands; the
+    /// refusal counts all the same: else who aborts quickly enough could have one package after the other checked.
+    pub fn late_refusal(&mut self, id: u32, result: ResultCode, now: Duration) {
+        if id != self.counted {
+            self.count(id, Err(result), now);
+        }
+    }
+
+    fn count(&mut self, id: u32, verdict: Result<(), ResultCode>, now: Duration) {
+        self.counted = id;
         if let Some(locked) = self.lockout.count(self.config.limits.refusals, verdict, now) {
             self.tell(Audit::LockedOut { seconds: seconds(locked) });
         }
-        Ok(())
     }
 
     /// Somebody on the BMC ends the session; the pipeline is to be told. From the handover on it runs to its verdict: of a

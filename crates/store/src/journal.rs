@@ -28,6 +28,8 @@ const SETTLED: u8 = 2;
 /// What the journal keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
+    /// The session that began last. If the record knows of a later one, the newest entries are lost.
+    pub session: u32,
     /// What the budgets have left.
     pub levels: Levels,
     /// How far a package came into a slot that is not complete; `None` if no slot is in that state.
@@ -85,12 +87,13 @@ impl Entry {
     /// The bytes of the entry, checksum included.
     #[must_use]
     pub fn encode(&self) -> [u8; ENTRY_LENGTH] {
-        let Facts { levels, progress } = self.facts;
+        let Facts { session, levels, progress } = self.facts;
         let mut bytes = [0; ENTRY_LENGTH];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[16..24].copy_from_slice(&levels.sessions.to_le_bytes());
         bytes[24..32].copy_from_slice(&levels.rewrites.to_le_bytes());
+        bytes[36..40].copy_from_slice(&session.to_le_bytes());
         if let Some(progress) = progress {
             bytes[4] = HAS_PROGRESS | if progress.settled { SETTLED } else { 0 };
             bytes[5] = progress.target.number();
@@ -124,7 +127,9 @@ impl Entry {
             sessions: u64::from_le_bytes(array(bytes, 16)),
             rewrites: u64::from_le_bytes(array(bytes, 24)),
         };
-        let entry = Self { sequence: u64::from_le_bytes(array(bytes, 8)), facts: Facts { levels, progress } };
+        let session = u32::from_le_bytes(array(bytes, 36));
+        let facts = Facts { session, levels, progress };
+        let entry = Self { sequence: u64::from_le_bytes(array(bytes, 8)), facts };
         // Checks magic, checksum, unknown flags and reserved bytes at once: an entry has one form.
         (entry.encode() == *bytes).then_some(entry)
     }
@@ -172,17 +177,22 @@ impl Journal {
     /// Reads both areas. An area that cannot be read holds nothing.
     pub(crate) fn load(medium: &mut impl Medium) -> Self {
         let mut journal = Self { newest: None, area: Place::Second, length: None };
+        let mut sound = true;
         for place in Place::ALL {
-            let bytes: Vec<u8> = medium.load_journal(place).unwrap_or_default();
+            let read = medium.load_journal(place);
+            sound &= read.is_ok();
+            let bytes: Vec<u8> = read.unwrap_or_default();
             let area = Area::read(&bytes);
+            sound &= area.sound;
             let newest = journal.newest.map(|entry| entry.sequence);
             if let Some(entry) =
                 area.newest.filter(|entry| newest.is_none_or(|newest| entry.sequence > newest))
             {
-                journal =
-                    Self { newest: Some(entry), area: place, length: area.sound.then_some(bytes.len()) };
+                journal = Self { newest: Some(entry), area: place, length: Some(bytes.len()) };
             }
         }
+        // What cannot be read in the other area could be newer than all that is written here: it is to be emptied first.
+        journal.length = journal.length.filter(|_| sound);
         journal
     }
 

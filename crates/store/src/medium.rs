@@ -15,8 +15,8 @@ use crate::record::{Place, Slot};
 /// * When [`sync`](Self::sync) returns `Ok`, all bytes written to the slot before survive a power cut. Bytes written and
 ///   not synchronised may survive in any part and order.
 /// * When [`append_journal`](Self::append_journal) or [`start_journal`](Self::start_journal) returns `Ok`, the bytes survive a
-///   power cut. While it runs, a cut may leave any part of them, or rubbish, from where they were to stand on; what stands before
-///   that, and the other area, it leaves alone.
+///   power cut. While it runs, a cut may leave any part of them, or rubbish, from where they were to stand on, and may make
+///   what stands before that in the same page unreadable; the rest, and the other area, it leaves alone.
 /// * A call that failed may have done all, some or none of its work.
 pub trait Medium {
     /// Bytes of a slot; the same for both.

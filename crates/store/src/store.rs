@@ -148,7 +148,7 @@ impl<M: Medium> Store<M> {
             log: Vec::new(),
         };
         // Before the record, which makes it a store: a new one begins with full budgets, and knows nothing of what was here.
-        let facts = Facts { levels: Levels::FULL, progress: None };
+        let facts = Facts { session: 0, levels: Levels::FULL, progress: None };
         Journal::load(medium).record(medium, facts).map_err(StoreError::Record)?;
         medium.save_record(Place::First, &record.encode()).map_err(StoreError::Record)
     }
@@ -200,10 +200,10 @@ impl<M: Medium> Store<M> {
         self.running
     }
 
-    /// What the budgets have left, as last written down; `None` if the journal is lost.
+    /// What the budgets have left, as last written down; `None` if the journal, or its newest entries, are lost.
     #[must_use]
     pub fn levels(&self) -> Option<Levels> {
-        self.journal.facts().map(|facts| facts.levels)
+        self.newest_facts().map(|facts| facts.levels)
     }
 
     /// The regions of a slot.
@@ -245,13 +245,9 @@ impl<M: Medium> Store<M> {
         if self.is_on_trial() {
             return Err(StoreError::OnTrial);
         }
-        // A journal that has lost its newest entries speaks of a session before the one that wrote last.
-        let stale = |progress: &Progress| {
-            let named = |session: &SessionRecord| session.id > progress.session && session.head != [0; 16];
-            named(&self.record.session) || self.record.log.iter().any(named)
-        };
-        let progress = self.progress().filter(|progress| !stale(progress));
-        self.journal.record(&mut self.medium, Facts { levels, progress }).map_err(StoreError::Record)?;
+        let progress = self.newest_facts().and_then(|facts| facts.progress);
+        let facts = Facts { session: id, levels, progress };
+        self.journal.record(&mut self.medium, facts).map_err(StoreError::Record)?;
         let mut record = self.record.clone();
         record.last_id = id;
         record.session =
@@ -297,7 +293,10 @@ impl<M: Medium> Store<M> {
         self.save(record)?;
         self.medium.save_index(target, index_bytes).map_err(StoreError::Write)?;
         let progress = Some(writing.progress(self.record.session.id, target));
-        self.journal.record(&mut self.medium, Facts { levels, progress }).map_err(StoreError::Record)?;
+        let session = self.record.session.id;
+        self.journal
+            .record(&mut self.medium, Facts { session, levels, progress })
+            .map_err(StoreError::Record)?;
         self.phase = Phase::Writing(Box::new(writing));
         Ok(())
     }
@@ -337,7 +336,7 @@ impl<M: Medium> Store<M> {
     }
 
     /// Reads one of the [`Store::held_chunks`] and says whether it is there. If so, it counts as if it had been written.
-    /// Any other chunk is not there, however it reads: it may have been hit in the middle of being written (rule 7).
+    /// Any other chunk is not there, however it reads: it may have been hit in the middle of being written (rule 6).
     ///
     /// # Errors
     /// [`StoreError::Order`] before [`Store::prepare`]; those of the medium, if a mark cannot be made.
@@ -519,8 +518,14 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// Those of the medium.
     pub fn save_levels(&mut self, levels: Levels) -> Result<(), StoreError> {
-        let facts = Facts { levels, progress: self.progress() };
+        let empty = Facts { session: 0, levels, progress: None };
+        let facts = self.journal.facts().map_or(empty, |facts| Facts { levels, ..facts });
         self.journal.record(&mut self.medium, facts).map_err(StoreError::Record)
+    }
+
+    /// What the journal says, unless it has lost its newest entries: then it does not know of a session that the record knows of.
+    fn newest_facts(&self) -> Option<Facts> {
+        self.journal.facts().filter(|facts| facts.session >= self.record.last_id)
     }
 
     /// How far the writing of a slot came, by the journal.

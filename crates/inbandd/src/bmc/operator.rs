@@ -39,7 +39,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         Ok(match ask {
             Ask::Status => None,
             Ask::Arm(door) => Some(match self.session.arm(door) {
-                Ok(()) => Answer::Done,
+                Ok(()) => {
+                    self.worker.send(Command::GrantOne { now })?;
+                    Answer::Done
+                }
                 Err(_) => Answer::DoorOff,
             }),
             Ask::Disarm(door) => {

@@ -86,6 +86,24 @@ fn arming_a_door_ends_a_lock_out() {
 }
 
 #[test]
+fn arming_a_door_grants_a_session_to_a_bmc_whose_budgets_a_host_has_used_up() {
+    let setting = Setting { rates: Rates { sessions: 2, rewrites: 1 }, ..Setting::default() };
+    let bench = Bench::with(setting);
+    bench.update(&package().bytes()).unwrap();
+    bench.leave_dfu();
+    assert!(bench.status().wait_minutes > 0);
+    assert_eq!(bench.ask(Ask::Arm(Door::Dfu)), Answer::Done);
+    assert_eq!(bench.status().wait_minutes, 0);
+    // It is one, and a restart neither takes nor doubles it.
+    let bench = bench.power_cycle(inband_store::memory::Loss::All);
+    bench.bus.advance(std::time::Duration::from_secs(1));
+    let other = Package::new(0x0300, 50_000).bytes();
+    assert_eq!(bench.update(&other), Ok(End::Idle));
+    bench.leave_dfu();
+    assert!(bench.status().wait_minutes > 0);
+}
+
+#[test]
 fn what_goes_on_is_no_time_to_activate_or_confirm() {
     for ask in [Ask::Activate, Ask::Confirm] {
         let bench = Bench::new();

@@ -11,7 +11,7 @@ use inband_store::{medium::MediumErrorKind, memory::Loss, record::Place};
 use inband_usb::{HostDevice as _, HostError};
 
 use crate::{
-    bench::{Bench, Setting, block, detach_setup, dnload, get_status, new_store, to_idle},
+    bench::{Bench, Hold, Setting, block, detach_setup, dnload, get_status, new_store, to_idle},
     host::TIMEOUT,
     package::Package,
 };
@@ -84,6 +84,27 @@ fn behind_ten_bad_packages_the_host_has_to_wait_for_ten_minutes() {
     assert_eq!(bench.update(&good()), Ok(End::Idle));
     bench.assert_session(SessionState::Staged, ResultCode::Ok);
     bench.assert_factory_runs();
+}
+
+#[test]
+fn a_host_that_resets_the_bus_before_the_verdict_is_locked_out_like_any_other() {
+    let bench = Bench::with(usual());
+    drop(bench.enter_dfu());
+    for number in 1..=10 {
+        assert!(!bench.status().locked_out);
+        let mut host = bench.claim();
+        // The worker has the forged signature to check, and the host does not wait for what comes of it.
+        bench.hold(Hold::Everything);
+        dnload(&mut host, 0, &bad()[..4096]).unwrap();
+        bench.bus.reset();
+        drop(host);
+        bench.assert_session(SessionState::Failed, ResultCode::Disconnected);
+        bench.hold(Hold::Nothing);
+        assert_eq!(bench.status().session, number);
+    }
+    let status = bench.status();
+    assert_eq!((status.locked_out, status.wait_minutes), (true, 10));
+    assert_refused_in_dfu_mode(&bench);
 }
 
 #[test]

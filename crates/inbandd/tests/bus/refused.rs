@@ -250,15 +250,16 @@ fn an_error_is_reported_once_and_the_first_one_stays() {
 #[test]
 fn faults_of_the_store_have_results_of_their_own() {
     let package = Package::new(0x0200, 20_000);
-    // The operations of a session without budgets: record, record, index, journal, writes, sync, record.
+    // The operations of a session: journal, record, record, index, journal, writes, sync, record.
     let cases = [
         (0, MediumErrorKind::Io, ResultCode::StoreFailed),
         (0, MediumErrorKind::NoSpace, ResultCode::NoSpace),
         (1, MediumErrorKind::Io, ResultCode::StoreFailed),
-        (2, MediumErrorKind::NoSpace, ResultCode::NoSpace),
-        (3, MediumErrorKind::Io, ResultCode::StoreFailed),
-        (4, MediumErrorKind::Io, ResultCode::WriteFailed),
-        (4, MediumErrorKind::NoSpace, ResultCode::NoSpace),
+        (2, MediumErrorKind::Io, ResultCode::StoreFailed),
+        (3, MediumErrorKind::NoSpace, ResultCode::NoSpace),
+        (4, MediumErrorKind::Io, ResultCode::StoreFailed),
+        (5, MediumErrorKind::Io, ResultCode::WriteFailed),
+        (5, MediumErrorKind::NoSpace, ResultCode::NoSpace),
     ];
     for (operation, kind, result) in cases {
         let mut medium = new_store();

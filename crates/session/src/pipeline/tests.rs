@@ -655,6 +655,9 @@ fn a_package_that_is_refused_costs_a_session_and_no_rewrite() {
         forged(&mut line, id, Duration::ZERO).unwrap();
     }
     assert_eq!(forged(&mut line, 201, Duration::ZERO), Err(ResultCode::Worn));
+    // Nor does a restart make them more.
+    let mut line = with_medium(line, |_| {});
+    assert_eq!(forged(&mut line, 201, Duration::ZERO), Err(ResultCode::Worn));
     let wait = HOUR * 24 / 200;
     assert_eq!(forged(&mut line, 201, wait), Ok(()));
     assert_eq!(wear_out(&mut line, &Package::new("2.0", 2), HOUR * 24), 24);
@@ -690,6 +693,20 @@ fn a_journal_that_cannot_be_written_lets_no_session_begin() {
     assert_eq!(line.begin(1, Door::Dfu, NOW), Err(ResultCode::StoreFailed));
     assert_eq!(last(&line), (0, SessionState::Idle, ResultCode::None));
     assert_eq!(update(&mut line, 1, &Package::new("2.0", 2)), Ok(()));
+}
+
+#[test]
+fn a_store_that_fails_costs_a_session_and_a_trial_none() {
+    let mut line = with_medium(line(), |medium| medium.fail_at(1, MediumErrorKind::Io));
+    let full = line.view().budget.levels().sessions;
+    assert_eq!(line.begin(1, Door::Dfu, NOW), Err(ResultCode::StoreFailed));
+    let left = line.view().budget.levels().sessions;
+    assert!(left < full);
+    assert_eq!(update(&mut line, 2, &Package::new("2.0", 2)), Ok(()));
+    line.boot().unwrap();
+    let left = line.view().budget.levels();
+    assert_eq!(line.begin(3, Door::Dfu, NOW), Err(ResultCode::OnTrial));
+    assert_eq!(line.view().budget.levels(), left);
 }
 
 #[test]

@@ -421,6 +421,11 @@ fn ten_refused_packages_in_a_row_lock_the_host_out_for_ten_minutes() {
     let over = NOW + 10 * MINUTE;
     assert_eq!(session.status(over).wait_minutes, 0);
     session.knock(Door::Dfu, over).unwrap();
+    // The count begins anew.
+    for _ in 0..9 {
+        ended(&mut session, BAD, over);
+        assert!(!session.status(over).locked_out);
+    }
     ended(&mut session, Ok(()), over);
     assert_eq!(session.state(), SessionState::Staged);
 }
@@ -443,9 +448,9 @@ fn an_hour_without_a_refusal_ends_the_row() {
     let mut now = NOW;
     for _ in 0..30 {
         ended(&mut session, BAD, now);
+        assert!(!session.status(now).locked_out);
         now += 61 * MINUTE;
     }
-    assert!(!session.status(now).locked_out);
     for _ in 0..10 {
         ended(&mut session, BAD, now);
         now += 59 * MINUTE;

@@ -342,3 +342,32 @@ fn a_left_over_temporary_file_may_be_the_record_itself() {
         }
     }
 }
+
+/// A store whose first area has nine entries, each of which was added before the next.
+fn nine_entries() -> (Disk, FileMedium<Disk>) {
+    let (disk, mut medium) = simulated();
+    medium.start_journal(Place::First, &[1; 128]).unwrap();
+    for entry in 2..=9 {
+        medium.append_journal(Place::First, &[entry; 128]).unwrap();
+    }
+    (disk, medium)
+}
+
+#[test]
+fn an_entry_that_was_added_survives_a_power_cut() {
+    let (disk, _medium) = nine_entries();
+    for (cut, image) in disk.image().cuts(Detail::Fine) {
+        let area = image.file(Path::new("/store/journal.0"));
+        assert_eq!(area.map(|bytes| bytes.len()), Some(9 * 128), "{cut:?}");
+    }
+}
+
+#[test]
+fn a_page_of_the_journal_that_cannot_be_read_costs_what_is_in_it() {
+    let (disk, _medium) = nine_entries();
+    // Cut before the ninth was synchronised, which stands alone in the third page.
+    let cut = Cut { pages: Pages::Unreadable(0), lengths: true, names: vec![] };
+    let (_disk, mut medium) = reopened(disk.history()[disk.calls() - 1].after(&cut));
+    let area = medium.load_journal(Place::First).unwrap();
+    assert_eq!(area.chunks(128).map(|entry| entry[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 0]);
+}

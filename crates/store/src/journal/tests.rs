@@ -15,6 +15,7 @@ fn facts(number: u64) -> Facts {
         settled: number.is_multiple_of(2),
     };
     Facts {
+        session: 8,
         levels: Levels { sessions: 1000 - number, rewrites: number },
         progress: (!number.is_multiple_of(3)).then_some(progress),
     }
@@ -39,7 +40,7 @@ fn the_bytes_are_frozen() {
     let mark = Mark { member: 0x0102, offset: 0x0102_0304 };
     let progress = Progress { session: 9, target: Slot::B, index: [0xbb; 32], mark, settled: true };
     let levels = Levels { sessions: 5, rewrites: 6 };
-    let entry = Entry { sequence: 3, facts: Facts { levels, progress: Some(progress) } };
+    let entry = Entry { sequence: 3, facts: Facts { session: 10, levels, progress: Some(progress) } };
     let bytes = entry.encode();
     let mut expected = [0; 96];
     expected[..4].copy_from_slice(b"IBJ1");
@@ -48,6 +49,7 @@ fn the_bytes_are_frozen() {
     expected[16] = 5;
     expected[24] = 6;
     expected[32] = 9;
+    expected[36] = 10;
     expected[40..44].copy_from_slice(&[4, 3, 2, 1]);
     expected[48..80].fill(0xbb);
     assert_eq!(bytes[..96], expected);
@@ -171,6 +173,27 @@ fn entries_that_come_back_from_the_dead_are_old() {
     assert_eq!(journal.facts(), Some(facts(3)));
     journal.record(&mut medium, facts(20)).unwrap();
     medium.set_journal(Place::First, whole);
+    assert_eq!(loaded(&mut medium), Some(facts(20)));
+}
+
+#[test]
+fn an_area_that_comes_back_from_the_dead_is_old() {
+    let (mut medium, mut journal) = written(3);
+    let next = medium.operations().len();
+    medium.fail_at(next, MediumErrorKind::Io);
+    assert!(journal.record(&mut medium, facts(4)).is_err());
+    // So the other area was started, while the first one has room left and nothing wrong in it.
+    journal.record(&mut medium, facts(5)).unwrap();
+    journal.record(&mut medium, facts(6)).unwrap();
+    let whole = medium.journal(Place::Second).to_vec();
+    // At one start none of its sectors can be read.
+    medium.set_journal(Place::Second, vec![0; whole.len()]);
+    let mut journal = Journal::load(&mut medium);
+    assert_eq!(journal.facts(), Some(facts(3)));
+    journal.record(&mut medium, facts(20)).unwrap();
+    if medium.journal(Place::Second).len() == whole.len() {
+        medium.set_journal(Place::Second, whole);
+    }
     assert_eq!(loaded(&mut medium), Some(facts(20)));
 }
 

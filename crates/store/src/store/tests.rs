@@ -193,7 +193,11 @@ fn rule_3_nothing_but_the_record_changes_before_the_index_is_accepted() {
     for slot in Slot::ALL {
         assert_eq!(store.medium().slot(slot), before.slot(slot));
     }
-    assert_eq!(store.medium().operations().len(), 2, "the record at the beginning and at the end");
+    assert_eq!(
+        store.medium().operations().len(),
+        3,
+        "an entry, and the record at the beginning and at the end"
+    );
 }
 
 #[test]

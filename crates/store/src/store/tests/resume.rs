@@ -3,6 +3,7 @@
 use alloc::collections::BTreeSet;
 
 use super::*;
+use crate::journal::Mark;
 use crate::record::Place;
 
 /// Bytes from one mark to the next: two chunks.
@@ -154,7 +155,7 @@ fn after_a_cut_the_same_package_is_believed_up_to_the_mark_and_written_behind_it
         assert_eq!(store.check_chunk(member, chunk), Ok(true));
     }
     complete(&mut store, &package);
-    // Rule 7: all chunks behind the mark, the one that stood there whole among them, and the filling.
+    // Rule 6: all chunks behind the mark, the one that stood there whole among them, and the filling.
     let behind = (4..10).map(|chunk| 1024 + 300 * chunk);
     let filling = [700, 1024 + 2900];
     assert_eq!(written(&store), behind.chain(filling).collect());
@@ -317,6 +318,36 @@ fn a_journal_that_lost_its_newest_entries_is_not_taken_for_the_truth() {
 }
 
 #[test]
+fn nor_when_the_log_has_forgotten_the_session_that_wrote_last() {
+    let package = varied();
+    let mut store = with_marks(medium());
+    write_some(&mut store, 1, &package, usize::MAX);
+    abort(&mut store);
+    let old = store.medium().journal(Place::First).to_vec();
+    write_some(&mut store, 2, &super::package("3.0", 3, &[9; 700], &[8; 2900]), 1 + 3 + 5);
+    let mut store = cut(store, Loss::Some);
+    // As a start records it.
+    let interrupted = SessionRecord { state: 2, result: 51, ..store.record().session };
+    store.log_session(interrupted, None).unwrap();
+    // Sessions that come to nothing, as many as a host likes, with levels as they go down.
+    for id in 3..40 {
+        let levels = Levels { sessions: 1000 - u64::from(id), ..LEVELS };
+        store.begin(id, DOOR, RECEIVING, levels).unwrap();
+        store.abandon(FAILED, None).unwrap();
+    }
+    // What was added to the journal since the first session is lost.
+    let mut medium = store.into_medium();
+    medium.set_journal(Place::First, old);
+    let mut store = cut(with_marks(medium), Loss::None);
+    assert_eq!(store.levels(), None, "what the budgets had left long ago");
+    store.begin(40, DOOR, RECEIVING, LEVELS).unwrap();
+    prepare(&mut store, &package);
+    assert_eq!(held(&store), []);
+    complete(&mut store, &package);
+    assert_eq!(written(&store).len(), 3 + 10 + 2, "the slot was in doubt, and nothing has lifted that");
+}
+
+#[test]
 fn a_slot_that_did_not_hold_what_was_written_is_not_believed() {
     let package = varied();
     let mut store = with_marks(medium());
@@ -329,4 +360,95 @@ fn a_slot_that_did_not_hold_what_was_written_is_not_believed() {
     assert_eq!(held(&store), []);
     write(&mut store, &package).unwrap();
     assert_eq!(written(&store).len(), 3 + 10);
+}
+
+/// How far the journal says that the slot has come, and whether that is beyond doubt.
+fn noted(store: &Store<MemoryMedium>) -> (Mark, bool) {
+    let progress = store.journal.facts().unwrap().progress.unwrap();
+    (progress.mark, progress.settled)
+}
+
+#[test]
+fn a_session_is_paid_for_before_the_record_has_it() {
+    let mut store = with_marks(medium());
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
+    assert!(matches!(store.medium().operations(), [Operation::Journal(_), Operation::Record(_)]));
+}
+
+#[test]
+fn a_new_store_has_a_journal_before_it_has_a_record() {
+    let mut medium = MemoryMedium::new(SLOT);
+    let firmware = Firmware { version: Text::cut("1.0"), bcd_device: 0x0100, security_version: 2 };
+    Store::create(&mut medium, &firmware).unwrap();
+    assert!(matches!(medium.operations(), [Operation::Journal(_), Operation::Record(_)]));
+    assert_eq!(with_marks(medium).levels(), Some(Levels::FULL));
+}
+
+#[test]
+fn a_write_or_a_synchronisation_that_failed_leaves_nothing_to_believe() {
+    let package = varied();
+    // The write of the kernel's second chunk, and the synchronisation for the mark behind it.
+    for failing in 0..2 {
+        let mut store = with_marks(medium());
+        write_some(&mut store, 1, &package, 2);
+        let next = store.medium().operations().len() + failing;
+        store.medium.fail_at(next, MediumErrorKind::Io);
+        let (member, offset, bytes) = chunks(&package).swap_remove(2);
+        assert!(store.write(member, offset, &bytes).is_err());
+        store.abandon(FAILED, None).unwrap();
+        assert_eq!(noted(&store), (Mark::default(), false), "{failing}");
+    }
+}
+
+#[test]
+fn an_end_whose_synchronisation_fails_leaves_the_doubt() {
+    let mut store = with_marks(medium());
+    write_some(&mut store, 1, &varied(), KERNEL_AND_TWO);
+    let last_mark = noted(&store);
+    let next = store.medium().operations().len();
+    store.medium.fail_at(next, MediumErrorKind::Io);
+    store.abandon(FAILED, None).unwrap();
+    assert_eq!(noted(&store), last_mark);
+    assert!(!last_mark.1);
+}
+
+#[test]
+fn filling_that_is_in_doubt_is_written_however_it_reads() {
+    let package = varied();
+    let mut store = with_marks(medium());
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
+    prepare(&mut store, &package);
+    complete(&mut store, &package);
+    write_some(&mut store, 2, &package, KERNEL_AND_TWO);
+    let mut store = cut(store, Loss::All);
+    store.begin(3, DOOR, RECEIVING, LEVELS).unwrap();
+    prepare(&mut store, &package);
+    complete(&mut store, &package);
+    assert!(written(&store).is_superset(&[700, 1024 + 2900].into()));
+}
+
+#[test]
+fn keeping_levels_keeps_progress() {
+    let mut store = with_marks(medium());
+    write_some(&mut store, 1, &varied(), KERNEL_AND_TWO);
+    let before = noted(&store);
+    store.save_levels(Levels { sessions: 1, rewrites: 2 }).unwrap();
+    assert_eq!(noted(&store), before);
+    abort(&mut store);
+    let before = noted(&store);
+    store.save_levels(Levels { sessions: 2, rewrites: 3 }).unwrap();
+    assert_eq!(noted(&cut(store, Loss::All)), before);
+}
+
+#[test]
+fn an_index_that_the_journal_does_not_name_says_nothing() {
+    let package = varied();
+    let mut store = with_marks(medium());
+    write_some(&mut store, 1, &package, usize::MAX);
+    abort(&mut store);
+    let other = super::package("3.0", 3, &[9; 700], &[8; 2900]);
+    store.medium.save_index(Slot::B, &index_bytes(&other)).unwrap();
+    store.begin(2, DOOR, RECEIVING, LEVELS).unwrap();
+    prepare(&mut store, &other);
+    assert_eq!(held(&store), []);
 }

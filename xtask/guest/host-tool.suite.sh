@@ -50,6 +50,9 @@ expect_text update-says-where 'staged: version 2.0.0 in slot b'
 status_is update-status result=ok state=staged mode=run-time running=a boots_next=b a=good:factory b=staged:2.0.0
 bmc_restart one
 status_is update-started result=ok state=done running=b on_trial=false b=good:2.0.0
+check update-of-what-runs inband update good.tar
+expect_text update-of-what-runs-says-so 'up to date: version 2.0.0 runs already'
+status_is update-of-what-runs-sends-nothing session=1 mode=run-time
 check update-json inband update next.tar --json --keys "$KEY.pub"
 expect_text update-json-staged '"event":"staged","slot":"a","version":"3.0.0"'
 expect_text update-json-verified '"verified":true'
@@ -65,10 +68,6 @@ status_is update-forged-status result=unknown-key session=3 mode=run-time runnin
 check log-of-sessions inband log
 expect_text log-shows-the-refusal 'unknown-key (20)'
 expect_text log-shows-the-update 'ok (1)'
-
-check update-of-what-runs inband update good.tar
-expect_text update-of-what-runs-says-so 'up to date: version 2.0.0 runs already'
-status_is update-of-what-runs-sends-nothing session=3 mode=run-time
 
 check detach inband detach
 status_is detach-status mode=dfu

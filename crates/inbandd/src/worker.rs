@@ -163,11 +163,7 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 if self.session == Some(session) {
                     match self.pipeline.push(&bytes) {
                         Ok(progress) => {
-                            // The slot is not what it was, and nothing else would tell before the end of the session.
-                            if progress.accepted.is_some() && !self.accepted {
-                                self.accepted = true;
-                                reply(self.view());
-                            }
+                            self.tell_accepted(&progress, reply);
                             reply(Reply::Taken(progress));
                         }
                         Err(code) => self.fail(session, code, reply),
@@ -178,10 +174,8 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
             Command::Finish { session } => {
                 if self.session == Some(session) {
                     let verified = self.pipeline.verify().map(|progress| {
-                        // Of a tar without a head nobody knew before what it is, and its slot is not what it was.
-                        if progress.accepted.is_some() && !self.accepted {
-                            self.accepted = true;
-                            reply(self.view());
+                        // Of a tar without a head nobody knew before what it is.
+                        if self.tell_accepted(&progress, reply) {
                             reply(Reply::Taken(progress));
                         }
                     });
@@ -238,6 +232,17 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 reply(Reply::Booted(result));
             }
         }
+    }
+
+    /// Shows the store once the session's package is accepted: the slot is not what it was, and nothing else would tell before
+    /// the end of the session. Returns whether that was new.
+    fn tell_accepted(&mut self, progress: &Progress, reply: &mut impl FnMut(Reply)) -> bool {
+        let new = progress.accepted.is_some() && !self.accepted;
+        if new {
+            self.accepted = true;
+            reply(self.view());
+        }
+        new
     }
 
     fn fail(&mut self, session: u32, code: ResultCode, reply: &mut impl FnMut(Reply)) {

@@ -245,8 +245,7 @@ impl<M: Medium> Store<M> {
         if self.is_on_trial() {
             return Err(StoreError::OnTrial);
         }
-        let progress = self.newest_facts().and_then(|facts| facts.progress);
-        let facts = Facts { session: id, levels, progress };
+        let facts = Facts { session: id, levels, progress: self.progress() };
         self.journal.record(&mut self.medium, facts).map_err(StoreError::Record)?;
         let mut record = self.record.clone();
         record.last_id = id;
@@ -530,7 +529,7 @@ impl<M: Medium> Store<M> {
 
     /// How far the writing of a slot came, by the journal.
     fn progress(&self) -> Option<Progress> {
-        self.journal.facts().and_then(|facts| facts.progress)
+        self.newest_facts().and_then(|facts| facts.progress)
     }
 
     /// What the other slot is known to hold.

@@ -473,7 +473,7 @@ impl KernelDevice {
         }
         let deadline = Instant::now() + RELEASE_LIMIT;
         self.pump();
-        while self.pipes.iter().any(|pipe| !pipe.queue().is_empty()) {
+        while self.is_waited_for() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

@@ -1,4 +1,4 @@
-//! The guest's kernel: the newest 6.12 that Debian has for this release, unpacked into a cache.
+//! The guest's kernels: the newest of a series that Debian has for this release, unpacked into a cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,36 @@ use std::process::Command;
 
 use crate::{Outcome, packages, program};
 
-/// Debian bookworm has 6.12 from its security archive; FunctionFS takes a DFU descriptor since that version.
-const PACKAGES: &str = r"^linux-image-6\.12\..*deb12-amd64$";
+/// A series of kernels that a suite can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Series {
+    /// Debian bookworm's own: its FunctionFS takes no DFU descriptor yet.
+    V6_1,
+    /// From bookworm's security archive: FunctionFS takes a DFU descriptor since that version.
+    V6_12,
+}
+
+impl Series {
+    /// The series of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::V6_1, Self::V6_12].into_iter().find(|series| series.name() == name)
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+        }
+    }
+
+    /// A pattern that only the names of its packages match, as apt-cache takes it.
+    const fn pattern(self) -> &'static str {
+        match self {
+            Self::V6_1 => r"^linux-image-6\.1\.[0-9]+-[0-9]+-amd64$",
+            Self::V6_12 => r"^linux-image-6\.12\..*deb12-amd64$",
+        }
+    }
+}
 
 /// An unpacked kernel package.
 pub(super) struct Kernel {
@@ -19,12 +47,12 @@ pub(super) struct Kernel {
     pub(super) modules: PathBuf,
 }
 
-/// Finds the kernel in `cache`, or brings it there.
-pub(super) fn fetch(cache: &Path) -> Outcome<Kernel> {
-    let package = match newest() {
+/// Finds the newest kernel of a series in `cache`, or brings it there.
+pub(super) fn fetch(cache: &Path, series: Series) -> Outcome<Kernel> {
+    let package = match newest(series.pattern()) {
         Ok(package) => package,
         // Without package lists (no network yet, not root) a kernel of an earlier run serves as well.
-        Err(why) => newest_of(cached(cache)).ok_or(why)?,
+        Err(why) => newest_of(cached(cache, series)).ok_or(why)?,
     };
     let folder = cache.join(&package);
     if !folder.is_dir() {
@@ -45,9 +73,9 @@ fn open(folder: &Path) -> Outcome<Kernel> {
 }
 
 /// The name of the newest package there is; asks for new package lists if the machine has none.
-fn newest() -> Outcome<String> {
+fn newest(pattern: &str) -> Outcome<String> {
     let search = || -> Outcome<Option<String>> {
-        let found = program::output(Command::new("apt-cache").args(["search", "--names-only", PACKAGES]))?;
+        let found = program::output(Command::new("apt-cache").args(["search", "--names-only", pattern]))?;
         Ok(newest_of(found.lines().filter_map(|line| line.split_whitespace().next()).map(String::from)))
     };
     if let Some(package) = search()? {
@@ -55,16 +83,17 @@ fn newest() -> Outcome<String> {
     }
     packages::update_lists()?;
     search()?.ok_or_else(|| {
-        format!("no Debian package matches {PACKAGES}: is this Debian 12 with its security archive?")
+        format!("no Debian package matches {pattern}: is this Debian 12 with its security archive?")
     })
 }
 
-/// Kernels of earlier runs.
-fn cached(cache: &Path) -> impl Iterator<Item = String> {
+/// Kernels of a series from earlier runs.
+fn cached(cache: &Path, series: Series) -> impl Iterator<Item = String> {
+    let start = format!("linux-image-{}.", series.name());
     let entries = fs::read_dir(cache).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with("linux-image-") && !name.ends_with(PARTIAL))
+        .filter(move |name| name.starts_with(&start) && !name.ends_with(PARTIAL))
 }
 
 /// The highest version, comparing the numbers in the names as numbers.
@@ -115,6 +144,24 @@ fn download(package: &str, folder: &Path) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_series_is_known_by_its_name() {
+        assert_eq!(Series::named("6.1"), Some(Series::V6_1));
+        assert_eq!(Series::named("6.12"), Some(Series::V6_12));
+        assert_eq!(Series::named("6.10"), None);
+    }
+
+    #[test]
+    fn a_kernel_of_another_series_is_no_cached_one() {
+        let cache = std::env::temp_dir().join(format!("inband-xtask-kernels-{}", std::process::id()));
+        for name in ["linux-image-6.1.0-9-amd64", "linux-image-6.12.9+deb12-amd64"] {
+            fs::create_dir_all(cache.join(name)).unwrap();
+        }
+        let found: Vec<String> = cached(&cache, Series::V6_1).collect();
+        fs::remove_dir_all(&cache).unwrap();
+        assert_eq!(found, ["linux-image-6.1.0-9-amd64"]);
+    }
 
     #[test]
     fn the_newest_version_is_by_number() {

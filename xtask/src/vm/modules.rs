@@ -1,11 +1,13 @@
-//! Which kernel modules the guest gets, and in which order they load.
+//! Which kernel modules the guest gets.
 
 use std::collections::BTreeSet;
 
 use crate::Outcome;
 
-/// What the guest loads; with the modules these need.
-pub(super) const WANTED: &[&str] = &["vhci_hcd"];
+/// What the guest can load, with the modules these need: the virtual host controllers, of which `init` loads vhci_hcd and
+/// a suite that wants it dummy_hcd, and the gadget stack, with a function that is none of ours.
+pub(super) const WANTED: &[&str] =
+    &["configfs", "dummy_hcd", "libcomposite", "usb_f_fs", "usb_f_mass_storage", "vhci_hcd"];
 
 /// The files of the wanted modules and of all they depend on, relative to the modules' folder. A wanted module
 /// that is built into the kernel needs no file.

@@ -38,7 +38,7 @@ pub(super) fn build(folder: &Path, kernel: &Kernel, binaries: &[PathBuf]) -> Out
     }
     root.add_modules(kernel)?;
     root.add_scripts()?;
-    let initrd = folder.join("initrd");
+    let initrd = folder.join(format!("initrd-{}", kernel.release));
     root.pack(&initrd)?;
     Ok(initrd)
 }
@@ -100,7 +100,7 @@ impl Root {
         Ok(())
     }
 
-    /// Copies the modules the guest loads, unpacked: busybox cannot read .ko.xz.
+    /// Copies the modules the guest can load, unpacked: busybox cannot read .ko.xz.
     fn add_modules(&self, kernel: &Kernel) -> Outcome {
         let read = |name: &str| {
             let file = kernel.modules.join(name);

@@ -4,14 +4,17 @@
 //! # One line that says what the suite is about.
 //! # timeout: 600
 //! # binaries: inband inbandd example:inband/conformance
+//! # kernel: 6.1
 //! ```
 //!
-//! A binary is a package's program, or `example:PACKAGE/EXAMPLE`.
+//! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
+//! has, 6.12 unless the head says another.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::kernel::Series;
 use crate::{Outcome, layout};
 
 /// How long a boot and its suite may take if the script does not say.
@@ -30,6 +33,8 @@ pub(super) struct Suite {
     pub(super) timeout: Duration,
     /// Our own programs that it runs, as in the head.
     pub(super) binaries: Vec<String>,
+    /// The kernel it runs on.
+    pub(super) kernel: Series,
 }
 
 /// The scripts that run in the guest.
@@ -55,13 +60,22 @@ pub(super) fn all() -> Outcome<Vec<Suite>> {
 
 /// Reads a suite's head: the comment lines it begins with.
 fn parse(name: &str, text: &str) -> Outcome<Suite> {
-    let mut suite = Suite { name: name.into(), about: String::new(), timeout: TIMEOUT, binaries: Vec::new() };
+    let mut suite = Suite {
+        name: name.into(),
+        about: String::new(),
+        timeout: TIMEOUT,
+        binaries: Vec::new(),
+        kernel: Series::V6_12,
+    };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
         if let Some(seconds) = line.strip_prefix("timeout: ") {
             let seconds = seconds.parse().map_err(|_| format!("{name}{ENDING}: not a number: {line}"))?;
             suite.timeout = Duration::from_secs(seconds);
         } else if let Some(names) = line.strip_prefix("binaries: ") {
             suite.binaries = names.split_whitespace().map(String::from).collect();
+        } else if let Some(series) = line.strip_prefix("kernel: ") {
+            suite.kernel =
+                Series::named(series).ok_or_else(|| format!("{name}{ENDING}: no such kernel: {line}"))?;
         } else if suite.about.is_empty() {
             suite.about = line.into();
         }
@@ -75,10 +89,18 @@ mod tests {
 
     #[test]
     fn the_head_says_what_a_suite_needs() {
-        let suite = parse("x", "# About x.\n# timeout: 7\n# binaries: one two\n\n# timeout: 9\n").unwrap();
+        let suite =
+            parse("x", "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n\n# timeout: 9\n")
+                .unwrap();
         assert_eq!(suite.about, "About x.");
         assert_eq!(suite.timeout, Duration::from_secs(7));
         assert_eq!(suite.binaries, ["one", "two"]);
+        assert_eq!(suite.kernel, Series::V6_1);
+    }
+
+    #[test]
+    fn a_kernel_that_there_is_none_of_is_refused() {
+        assert!(parse("x", "# About x.\n# kernel: 7\n").unwrap_err().contains("kernel: 7"));
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! Bulk transfers of all gadgets of one process, in one AIO queue.
+
+use std::{collections::VecDeque, os::fd::AsFd as _};
+
+use inband_usb::{Completion, Direction, EndpointAddress, SubmitError, TransferError};
+use rustix::io::Errno;
+
+use crate::{
+    instance::Instance,
+    sys::aio::{Ended, Queue},
+};
+
+/// Most transfers in flight on one endpoint.
+const PER_ENDPOINT: usize = 16;
+/// Most transfers in flight at all. The system gives 65,536 away (fs.aio-max-nr).
+const DEPTH: usize = PER_ENDPOINT * 16;
+
+/// Names a transfer in the kernel's hands.
+struct Tag {
+    /// Which attachment it belongs to.
+    attachment: u64,
+    endpoint: EndpointAddress,
+    /// Position among the endpoint's transfers.
+    sequence: u64,
+    /// Why it was asked to end.
+    ending: Option<TransferError>,
+}
+
+/// One endpoint of what is attached.
+struct Pipe {
+    endpoint: EndpointAddress,
+    /// Sequence of the next transfer submitted.
+    next: u64,
+    /// In flight or ended, in order of submission.
+    order: VecDeque<Slot>,
+    /// To be halted once its transfers have left: an IN endpoint with data to send cannot be.
+    halt_due: bool,
+}
+
+/// A transfer in order. They can end out of order: the kernel hands them on by way of a work queue, which older kernels run with
+/// several workers, and one that cannot even begin ends at once.
+struct Slot {
+    sequence: u64,
+    ended: Option<Completion>,
+}
+
+/// See the module.
+pub(crate) struct Bulk {
+    queue: Queue<Tag>,
+    attachment: u64,
+    pipes: Vec<Pipe>,
+    /// Pipes of attachments that have ended, until their transfers are home.
+    old: Vec<(u64, Pipe)>,
+}
+
+impl Bulk {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        Ok(Self { queue: Queue::new(DEPTH)?, attachment: 0, pipes: Vec::new(), old: Vec::new() })
+    }
+
+    pub(crate) fn event(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.queue.event()
+    }
+
+    /// Something is attached that has these endpoints.
+    pub(crate) fn attach(&mut self, endpoints: impl Iterator<Item = EndpointAddress>) {
+        self.detach();
+        self.attachment += 1;
+        let pipe = |endpoint| Pipe { endpoint, next: 0, order: VecDeque::new(), halt_due: false };
+        self.pipes = endpoints.map(pipe).collect();
+    }
+
+    /// It is no longer. Its transfers end.
+    pub(crate) fn detach(&mut self) {
+        self.disable();
+        let attachment = self.attachment;
+        let leaving = self.pipes.drain(..).filter(|pipe| !pipe.order.is_empty());
+        self.old.extend(leaving.map(|pipe| (attachment, pipe)));
+    }
+
+    /// The host disabled the endpoints, or enabled them anew. The kernel has ended the transfers there were; one that was
+    /// submitted a moment later, for what was before, is ended here.
+    pub(crate) fn disable(&mut self) {
+        let attachment = self.attachment;
+        for pipe in &mut self.pipes {
+            pipe.halt_due = false;
+        }
+        self.end(|tag| tag.attachment == attachment, TransferError::Disabled);
+    }
+
+    /// Takes an endpoint's transfers back.
+    pub(crate) fn cancel(&mut self, endpoint: EndpointAddress) {
+        let attachment = self.attachment;
+        self.end(|tag| tag.attachment == attachment && tag.endpoint == endpoint, TransferError::Cancelled);
+    }
+
+    fn end(&mut self, fits: impl Fn(&Tag) -> bool, why: TransferError) {
+        for tag in self.queue.tags_mut().filter(|tag| fits(tag)) {
+            tag.ending = Some(why);
+        }
+        self.queue.cancel(fits);
+    }
+
+    /// Whether transfers of what is attached are still in the kernel's hands.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.queue.tags().any(|tag| tag.attachment == self.attachment)
+    }
+
+    /// Submits to the endpoint at a position of the set.
+    pub(crate) fn submit(
+        &mut self,
+        instance: &Instance,
+        index: usize,
+        buffer: Vec<u8>,
+    ) -> Result<(), SubmitError> {
+        let (Some(pipe), Some(file)) = (self.pipes.get_mut(index), instance.endpoints.get(index)) else {
+            return Err(SubmitError::NoEndpoint(buffer));
+        };
+        if pipe.order.len() >= PER_ENDPOINT {
+            return Err(SubmitError::Full(buffer));
+        }
+        let (endpoint, sequence) = (pipe.endpoint, pipe.next);
+        let tag = Tag { attachment: self.attachment, endpoint, sequence, ending: None };
+        match self.queue.submit(file.as_fd(), endpoint.direction(), buffer, tag) {
+            Ok(()) => {
+                pipe.next += 1;
+                pipe.order.push_back(Slot { sequence, ended: None });
+                Ok(())
+            }
+            Err((buffer, Errno::AGAIN)) => Err(SubmitError::Full(buffer)),
+            Err((buffer, error)) => {
+                log::debug!("submitting to endpoint {:#04x}: {error}", endpoint.0);
+                Err(SubmitError::Disabled(buffer))
+            }
+        }
+    }
+
+    /// Halts the endpoint at a position of the set: now, or when its data has left.
+    pub(crate) fn halt(&mut self, instance: &Instance, index: usize) {
+        let Some(pipe) = self.pipes.get_mut(index) else { return };
+        let direction = pipe.endpoint.direction();
+        match direction {
+            Direction::In if !pipe.order.is_empty() => pipe.halt_due = true,
+            Direction::In | Direction::Out => instance.halt(index, direction),
+        }
+    }
+
+    /// Hands out what has come home, in order for each endpoint. `instance` is what is attached.
+    pub(crate) fn reap(&mut self, instance: Option<&Instance>, mut each: impl FnMut(Completion)) {
+        let Self { queue, attachment, pipes, old } = self;
+        queue.reap(|ended| {
+            let (its, sequence) = (ended.tag.attachment, ended.tag.sequence);
+            let completion = complete(ended);
+            let pipe = if its == *attachment {
+                pipes.iter_mut().find(|pipe| pipe.endpoint == completion.endpoint)
+            } else {
+                let mut old =
+                    old.iter_mut().filter(|(attachment, _)| *attachment == its).map(|(_, pipe)| pipe);
+                old.find(|pipe| pipe.endpoint == completion.endpoint)
+            };
+            let Some(pipe) = pipe else { return };
+            if let Some(slot) = pipe.order.iter_mut().find(|slot| slot.sequence == sequence) {
+                slot.ended = Some(completion);
+            }
+            while let Some(completion) = pipe.order.front_mut().and_then(|slot| slot.ended.take()) {
+                pipe.order.pop_front();
+                each(completion);
+            }
+        });
+        self.old.retain(|(_, pipe)| !pipe.order.is_empty());
+        for (index, pipe) in self.pipes.iter_mut().enumerate() {
+            if pipe.halt_due && pipe.order.is_empty() {
+                pipe.halt_due = false;
+                if let Some(instance) = instance {
+                    instance.halt(index, pipe.endpoint.direction());
+                }
+            }
+        }
+    }
+}
+
+/// What the kernel's result means.
+fn complete(ended: Ended<Tag>) -> Completion {
+    let Ended { tag, buffer, result } = ended;
+    let (length, result) = match result {
+        Ok(length) => (length, Ok(())),
+        Err(Errno::OVERFLOW) => (0, Err(TransferError::Overflow)),
+        Err(error) => {
+            // ESHUTDOWN when the endpoint was disabled; ECONNRESET when we asked for it; EAGAIN when it was not yet enabled.
+            let expected = [Errno::SHUTDOWN, Errno::CONNRESET, Errno::AGAIN, Errno::NODEV, Errno::INTR];
+            if !expected.contains(&error) {
+                log::warn!("a transfer on endpoint {:#04x} failed: {error}", tag.endpoint.0);
+            }
+            // If the kernel says that the endpoint was disabled, so it was, whatever else was asked for.
+            let why = if error == Errno::SHUTDOWN { None } else { tag.ending };
+            (0, Err(why.unwrap_or(TransferError::Disabled)))
+        }
+    };
+    Completion { endpoint: tag.endpoint, buffer, length, result }
+}

@@ -1,0 +1,254 @@
+//! Gadgets in configfs: what to write where, in which order to take it away again, whose they are.
+//!
+//! A gadget of ours is a folder named by our prefix and a number whose only function is FunctionFS under the same name:
+//! `inband-0` with `functions/ffs.inband-0`. No other folder is ever written to.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use inband_usb::{DescriptorSet, descriptor::LANGUAGE};
+
+use crate::GadgetError;
+
+/// The gadget's only configuration.
+const CONFIGURATION: &str = "configs/c.1";
+
+/// One step, all paths absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Makes a folder, if it is not there; configfs fills it.
+    Folder(PathBuf),
+    /// Writes an attribute.
+    Write(PathBuf, String),
+    /// Writes an attribute that older kernels do not have.
+    WriteIfThere(PathBuf, String),
+    /// Puts a function into a configuration.
+    Link {
+        /// The function.
+        function: PathBuf,
+        /// The link's place.
+        at: PathBuf,
+    },
+    /// Takes it out.
+    Unlink(PathBuf),
+    /// Removes a folder with the attributes in it.
+    Remove(PathBuf),
+}
+
+impl Step {
+    fn run(&self) -> Result<(), GadgetError> {
+        match self {
+            Self::Folder(path) => match fs::create_dir(path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed("make", path, error)),
+                _ => Ok(()),
+            },
+            Self::WriteIfThere(path, _) if !path.exists() => Ok(()),
+            Self::Write(path, text) | Self::WriteIfThere(path, text) => {
+                fs::write(path, text).map_err(|error| failed("write", path, error))
+            }
+            Self::Link { function, at } => symlink(function, at).map_err(|error| failed("make", at, error)),
+            Self::Unlink(path) => gone(fs::remove_file(path)).map_err(|error| failed("remove", path, error)),
+            Self::Remove(path) => gone(fs::remove_dir(path)).map_err(|error| failed("remove", path, error)),
+        }
+    }
+}
+
+fn failed(what: &str, path: &Path, source: io::Error) -> GadgetError {
+    GadgetError::System { what: format!("{what} {}", path.display()), source }
+}
+
+/// What is not there need not be removed.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Runs all steps up to the first that fails.
+pub(crate) fn run(steps: &[Step]) -> Result<(), GadgetError> {
+    steps.iter().try_for_each(Step::run)
+}
+
+/// The `usb_gadget` folder of configfs, and the prefix of our gadgets in it.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigFs {
+    root: PathBuf,
+    prefix: String,
+}
+
+impl ConfigFs {
+    /// Finds it by the list of mounts, as `/proc/mounts` has it.
+    pub(crate) fn find(mounts: &str, prefix: &str) -> Option<Self> {
+        let mut configfs = mounts.lines().filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let path = words.next()?;
+            (words.next()? == "configfs").then(|| Path::new(path).join("usb_gadget"))
+        });
+        configfs.find(|folder| folder.is_dir()).map(|root| Self::at(root, prefix))
+    }
+
+    /// Takes any folder for it.
+    pub(crate) fn at(root: PathBuf, prefix: &str) -> Self {
+        Self { root, prefix: prefix.to_owned() }
+    }
+
+    /// Where it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn udc_file(&self, name: &str) -> PathBuf {
+        self.folder(name).join("UDC")
+    }
+
+    /// The first of our names that nobody has.
+    pub(crate) fn free_name(&self) -> String {
+        let names = (0_u32..).map(|number| format!("{}-{number}", self.prefix));
+        names.into_iter().find(|name| !self.folder(name).exists()).unwrap_or_default()
+    }
+
+    /// Whether a gadget of this name is ours: the name says so, and no other function than ours is in it. One without any
+    /// function was being made or removed when we ended.
+    pub(crate) fn is_ours(&self, name: &str) -> bool {
+        let number = name.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('-'));
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+            && list(&self.folder(name).join("functions"))
+                .iter()
+                .all(|function| *function == function_name(name))
+    }
+
+    /// The names of our gadgets.
+    pub(crate) fn ours(&self) -> Vec<String> {
+        let mut names = list(&self.root);
+        names.retain(|name| self.is_ours(name));
+        names
+    }
+
+    /// The gadget that is bound to a controller, ours or not.
+    pub(crate) fn bound_to(&self, udc: &str) -> Option<String> {
+        list(&self.root).into_iter().find(|name| self.controller(name).as_deref() == Some(udc))
+    }
+
+    /// The controller a gadget is bound to.
+    pub(crate) fn controller(&self, name: &str) -> Option<String> {
+        read(&self.udc_file(name)).filter(|udc| !udc.is_empty())
+    }
+
+    /// Makes a gadget with its function, not yet bound and without an identity.
+    pub(crate) fn make(&self, name: &str) -> Vec<Step> {
+        let gadget = self.folder(name);
+        let configuration = gadget.join(CONFIGURATION);
+        let function = gadget.join("functions").join(function_name(name));
+        vec![
+            Step::Folder(gadget.clone()),
+            // A set is one of high speed: wMaxPacketSize 512, no companion descriptors. Since 5.10.
+            Step::WriteIfThere(gadget.join("max_speed"), "high-speed\n".into()),
+            Step::Folder(gadget.join("strings").join(language())),
+            Step::Folder(configuration.clone()),
+            // As the bytes of a `DescriptorSet` have it: self-powered, and 2 mA, of which configfs makes units.
+            Step::Write(configuration.join("bmAttributes"), "0xc0\n".into()),
+            Step::Write(configuration.join("MaxPower"), "2\n".into()),
+            Step::Write(gadget.join("bcdUSB"), "0x0200\n".into()),
+            // The kernel loads the function's module at this.
+            Step::Folder(function.clone()),
+            Step::Link { function, at: configuration.join(function_name(name)) },
+        ]
+    }
+
+    /// Gives an unbound gadget the identity of a set: numbers and strings.
+    pub(crate) fn identity(&self, name: &str, set: &DescriptorSet) -> Vec<Step> {
+        let gadget = self.folder(name);
+        attributes(set).into_iter().map(|(file, text)| Step::Write(gadget.join(file), text + "\n")).collect()
+    }
+
+    /// Whether a gadget has the identity of a set.
+    pub(crate) fn has_identity(&self, name: &str, set: &DescriptorSet) -> bool {
+        let gadget = self.folder(name);
+        attributes(set).into_iter().all(|(file, text)| read(&gadget.join(file)).as_ref() == Some(&text))
+    }
+
+    /// Binds a gadget to a controller: it appears on the bus.
+    pub(crate) fn bind(&self, name: &str, udc: &str) -> io::Result<()> {
+        fs::write(self.udc_file(name), format!("{udc}\n"))
+    }
+
+    /// Unbinds a gadget. One that is not bound, or not there, is not in the way either (ENODEV, ENOENT).
+    pub(crate) fn unbind(&self, name: &str) -> io::Result<()> {
+        match fs::write(self.udc_file(name), "\n") {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            other => gone(other),
+        }
+    }
+
+    /// Takes an unbound gadget away: a function cannot go before its links, nor a folder before what was made in it.
+    pub(crate) fn remove(&self, name: &str) -> Vec<Step> {
+        let gadget = self.folder(name);
+        let mut steps = Vec::new();
+        let configurations = gadget.join("configs");
+        for configuration in list(&configurations).into_iter().map(|name| configurations.join(name)) {
+            for entry in list(&configuration).into_iter().map(|name| configuration.join(name)) {
+                if entry.is_symlink() {
+                    steps.push(Step::Unlink(entry));
+                }
+            }
+            steps.extend(remove_all_in(&configuration.join("strings")));
+            steps.push(Step::Remove(configuration));
+        }
+        steps.extend(remove_all_in(&gadget.join("functions")));
+        steps.extend(remove_all_in(&gadget.join("strings")));
+        steps.push(Step::Remove(gadget));
+        steps
+    }
+}
+
+fn function_name(gadget: &str) -> String {
+    format!("ffs.{gadget}")
+}
+
+fn language() -> String {
+    format!("{LANGUAGE:#x}")
+}
+
+/// What a set says of the device as a whole, by the attribute's file, and in the form the kernel gives it back.
+fn attributes(set: &DescriptorSet) -> Vec<(PathBuf, String)> {
+    let strings = Path::new("strings").join(language());
+    let number = |number: u16| format!("{number:#06x}");
+    vec![
+        ("idVendor".into(), number(set.vendor_id)),
+        ("idProduct".into(), number(set.product_id)),
+        ("bcdDevice".into(), number(set.device_version)),
+        (strings.join("manufacturer"), set.manufacturer.clone()),
+        (strings.join("product"), set.product.clone()),
+        (strings.join("serialnumber"), set.serial.clone()),
+    ]
+}
+
+/// An attribute's value without the end of its line.
+fn read(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    Some(text.strip_suffix('\n').map_or(text.clone(), str::to_owned))
+}
+
+/// The names in a folder, sorted; none if it cannot be read.
+pub(crate) fn list(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn remove_all_in(folder: &Path) -> impl Iterator<Item = Step> {
+    list(folder).into_iter().map(|name| folder.join(name)).filter(|path| path.is_dir()).map(Step::Remove)
+}

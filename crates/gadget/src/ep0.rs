@@ -1,0 +1,255 @@
+//! The control endpoint of a FunctionFS instance: which of the kernel's events mean what, and whether the request the
+//! function holds is still wanted. The file is behind a trait, so that all of it is tested without a kernel.
+//!
+//! # How a cancelled request is known
+//! A request that was read is answered by the next read or write of the control file, so nothing else may be read while the function
+//! holds it; yet a new SETUP, a reset or an unplug cancels it, and poll(2) says the same of a request that waits and of one that
+//! was cancelled. But the kernel counts every event in an eventfd, also those it drops from its queue. The count is 0 whenever
+//! the queue was read to its end, so a count above 0 while a request is held says that it is cancelled, and then reading is
+//! safe: it says EIDRM once and brings the events after that.
+//!
+//! # Events that are lost
+//! The kernel keeps the last change of state only: of a DISABLE and the ENABLE after it, as a bus reset makes them, nothing but the ENABLE is left
+//! if nobody read in between, which is how a SET_INTERFACE looks as well. The count tells them apart: one event was counted or two.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use inband_usb::{ControlError, Direction, Setup};
+use rustix::io::Errno;
+
+use crate::codec::{self, EVENT_SIZE, Event, MAX_EVENTS};
+
+/// Reads in a row that bring neither events nor an end: a kernel that never stops is given up for this time.
+const MAX_READS: u32 = 64;
+
+/// The control file and its eventfd.
+pub(crate) trait ControlFile {
+    /// How many events there were since this was asked last.
+    fn count(&self) -> u64;
+    /// Reads events; never waits.
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno>;
+    /// Refuses a request of this direction by reading or writing the wrong way; never waits.
+    fn refuse(&self, direction: Direction) -> Result<(), Errno>;
+}
+
+/// The control file is of no use any more: the instance was taken out of configfs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Dead;
+
+/// What the function knows of its request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// There is none.
+    None,
+    /// It has this one.
+    Held(Setup),
+    /// An answer is under way; `read` if it is for data (or the status stage) that the function asks for again.
+    Answering {
+        /// [`control_read`](inband_usb::DeviceBackend::control_read).
+        read: bool,
+    },
+    /// What the function asks for has come, or will not.
+    Answered(Result<Vec<u8>, ControlError>),
+    /// It was cancelled, and the function has not been told.
+    Cancelled,
+    /// The backend answers a request of its own; `cancelled` if the function still has to hear of one.
+    Own {
+        /// As [`Request::Cancelled`].
+        cancelled: bool,
+    },
+}
+
+/// What comes of the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Enabled, or another setting.
+    Enable,
+    /// Disabled.
+    Disable,
+    /// Idle.
+    Suspend,
+    /// Busy again.
+    Resume,
+    /// A request, which is the function's once [`Ep0::next`] has returned it.
+    Setup(Setup),
+}
+
+/// State of the control endpoint while a gadget is attached.
+pub(crate) struct Ep0 {
+    /// What the function knows of its request.
+    pub(crate) request: Request,
+    /// Not yet told. At most one SETUP is in it, which waits in the kernel for its answer.
+    queue: VecDeque<Change>,
+    /// Events counted and not yet looked for.
+    counted: u64,
+    /// The last change of state that was read is an Enable.
+    up: bool,
+}
+
+impl Ep0 {
+    /// A gadget that is not enabled.
+    pub(crate) fn new() -> Self {
+        Self { request: Request::None, queue: VecDeque::new(), counted: 0, up: false }
+    }
+
+    /// A gadget that the host configured before this process had it.
+    pub(crate) fn enabled() -> Self {
+        Self { queue: VecDeque::from([Change::Enable]), up: true, ..Self::new() }
+    }
+
+    /// Reads the events there are. Returns whether the endpoints' transfers were ended by one of them.
+    pub(crate) fn pull(&mut self, file: &impl ControlFile) -> Result<bool, Dead> {
+        self.counted += file.count();
+        if self.counted == 0 {
+            return Ok(false);
+        }
+        match self.request {
+            // The file belongs to the answer: reading would wait for it.
+            Request::Answering { .. } | Request::Own { .. } => return Ok(false),
+            // Counted after the request was read: it is cancelled.
+            Request::Held(_) => self.request = Request::Cancelled,
+            Request::None | Request::Answered(_) | Request::Cancelled => {}
+        }
+        self.queue.retain(|change| !matches!(change, Change::Setup(_)));
+        let (batch, lost) = self.read_all(file)?;
+        let mut ended = false;
+        for event in batch {
+            match event {
+                Event::Bind => {}
+                Event::Unbind | Event::Disable => ended |= self.disable(),
+                Event::Enable => {
+                    // Something that is no longer there went before it. It may have been a request the host gave up before it chose
+                    // another setting; that it was a reset is likelier, and to take a setting for a reset is safe.
+                    if lost {
+                        self.disable();
+                    }
+                    self.queue.push_back(Change::Enable);
+                    self.up = true;
+                    ended = true;
+                }
+                Event::Setup(setup) => self.queue.push_back(Change::Setup(setup)),
+                Event::Suspend => self.queue.push_back(Change::Suspend),
+                Event::Resume => self.queue.push_back(Change::Resume),
+            }
+        }
+        Ok(ended)
+    }
+
+    fn disable(&mut self) -> bool {
+        if self.up {
+            self.queue.push_back(Change::Disable);
+        }
+        std::mem::take(&mut self.up)
+    }
+
+    /// Reads until as many events are known as were counted, or nothing was counted meanwhile; the events, and whether the
+    /// kernel has dropped some.
+    fn read_all(&mut self, file: &impl ControlFile) -> Result<(Vec<Event>, bool), Dead> {
+        let (mut batch, mut seen) = (Vec::new(), 0);
+        for _ in 0..MAX_READS {
+            let mut buffer = [0; EVENT_SIZE * MAX_EVENTS];
+            match file.read(&mut buffer) {
+                Ok(length) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    seen += (bytes.len() / EVENT_SIZE) as u64;
+                    batch.extend(codec::events(bytes));
+                }
+                Err(Errno::AGAIN) => {}
+                // EIDRM: a request of before was cancelled, said once. EINTR comes without any signal of ours.
+                Err(Errno::IDRM | Errno::INTR) => continue,
+                // The instance is closing: somebody took the gadget out of configfs.
+                Err(Errno::BADFD | Errno::NODEV | Errno::SHUTDOWN) => return Err(Dead),
+                // After the host gave a request up, kernels have said EINVAL and EOVERFLOW once.
+                Err(error) => {
+                    log::debug!("reading the control endpoint: {error}");
+                    continue;
+                }
+            }
+            let more = file.count();
+            self.counted += more;
+            if more == 0 || seen >= self.counted {
+                break;
+            }
+            // Something came while this was read, and whether it came before a request that was read or cancelled that cannot be known.
+            // To refuse is right in both cases: EIDRM if it was cancelled, STALL if not.
+            if let Some(at) = batch.iter().position(|event| matches!(event, Event::Setup(_)))
+                && let Event::Setup(setup) = batch.remove(at)
+            {
+                let refused = file.refuse(setup.direction());
+                log::debug!("a request came and went within one read: {refused:?}");
+            }
+        }
+        let lost = seen < self.counted;
+        self.counted = 0;
+        Ok((batch, lost))
+    }
+
+    /// What to tell next, without taking it.
+    pub(crate) fn peek(&self) -> Option<Change> {
+        self.queue.front().copied()
+    }
+
+    /// What to tell next. A request is the function's to answer from here on.
+    pub(crate) fn next(&mut self) -> Option<Change> {
+        let change = self.queue.pop_front()?;
+        match change {
+            Change::Setup(setup) => self.request = Request::Held(setup),
+            Change::Disable => self.request = Request::None,
+            Change::Enable | Change::Suspend | Change::Resume => {}
+        }
+        Some(change)
+    }
+
+    /// The next change is a request that the backend answers by itself: takes it.
+    pub(crate) fn take_own(&mut self) {
+        self.queue.pop_front();
+        let cancelled = self.request == Request::Cancelled;
+        self.request = Request::Own { cancelled };
+    }
+
+    /// An answer has ended. `result` is the data of an OUT request.
+    pub(crate) fn answered(&mut self, result: Result<Vec<u8>, ControlError>) {
+        self.request = match self.request {
+            Request::Answering { read: true } => Request::Answered(result),
+            Request::Own { cancelled: true } => Request::Cancelled,
+            Request::Answering { read: false }
+            | Request::Own { cancelled: false }
+            | Request::None
+            | Request::Held(_)
+            | Request::Answered(_)
+            | Request::Cancelled => Request::None,
+        };
+    }
+
+    /// Refuses the request taken by [`take_own`](Self::take_own).
+    pub(crate) fn refuse_own(&mut self, file: &impl ControlFile, direction: Direction) {
+        // Too late is all the same.
+        let _ = refused(file.refuse(direction));
+        self.answered(Ok(Vec::new()));
+    }
+
+    /// Refuses the request the function holds.
+    pub(crate) fn refuse(&mut self, file: &impl ControlFile, setup: Setup) -> Result<(), ControlError> {
+        self.request = Request::None;
+        refused(file.refuse(setup.direction()))
+    }
+
+    /// Whether a state was told, or is about to be, in which endpoints may be used.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.up && !self.queue.iter().any(|change| matches!(change, Change::Enable | Change::Disable))
+    }
+}
+
+/// What the kernel says to a refusal: EL2HLT is success; all else means that there was nothing to refuse any more.
+fn refused(result: Result<(), Errno>) -> Result<(), ControlError> {
+    match result {
+        Ok(()) | Err(Errno::L2HLT) => Ok(()),
+        Err(error) => {
+            log::debug!("a refusal came too late: {error}");
+            Err(ControlError::Cancelled)
+        }
+    }
+}

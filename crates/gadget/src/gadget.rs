@@ -1,0 +1,340 @@
+//! The backend.
+
+mod backend;
+mod hand_over;
+
+use std::{collections::VecDeque, fs, io};
+
+use inband_usb::{ControlError, DescriptorSet, DeviceEvent};
+use rustix::io::Errno;
+
+use crate::{
+    GadgetError, Probe, Waiter, Waker,
+    answer::{Answer, Answerer},
+    bulk::Bulk,
+    configfs::{self, ConfigFs},
+    ep0::{Dead, Ep0, Request},
+    instance::{Instance, blueprint, is_held},
+};
+
+/// Longest prefix: FunctionFS keeps names of 40 bytes.
+const MAX_PREFIX: usize = 32;
+
+/// How to open a [`Gadget`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Prefix of the names of our gadgets in configfs: 1 to 32 letters, digits and hyphens. Two programs need two.
+    pub name: String,
+    /// The controller; without a name, the only one there is.
+    pub udc: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { name: "inband".into(), udc: None }
+    }
+}
+
+/// A USB device on a controller of this machine. See the [crate] for what it can do and what not.
+///
+/// When it is dropped the device leaves the bus, and nothing of it stays in configfs; [`hand_over`](Self::hand_over) leaves it for
+/// another process.
+pub struct Gadget {
+    configfs: ConfigFs,
+    probe: Probe,
+    instances: Vec<Instance>,
+    /// The prepared gadget that is attached; its place in `instances`.
+    attached: Option<Attached>,
+    /// The name of a gadget that was bound when this process took it over, until the first attach.
+    inherited: Option<String>,
+    /// Made when the first set with endpoints is prepared.
+    bulk: Option<Bulk>,
+    answerer: Answerer,
+    waiter: Waiter,
+    /// Completions, and what detaching leaves to tell.
+    due: VecDeque<DeviceEvent>,
+    /// The gadgets stay when this is dropped.
+    leave: bool,
+}
+
+struct Attached {
+    instance: usize,
+    set: DescriptorSet,
+    ep0: Ep0,
+    /// The function has been told of an Enable and not yet of a Disable.
+    enabled: bool,
+}
+
+impl Gadget {
+    /// Looks what the kernel and the controller can do, and removes what a process of ours that died has left.
+    pub fn open(options: Options) -> Result<Self, GadgetError> {
+        Self::adopt(options, Vec::new())
+    }
+
+    fn new(options: &Options) -> Result<Self, GadgetError> {
+        let prefix = &options.name;
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.bytes().all(good) {
+            return Err(GadgetError::Name(prefix.clone()));
+        }
+        let mounts = fs::read_to_string("/proc/mounts").map_err(GadgetError::system("read /proc/mounts"))?;
+        let configfs = ConfigFs::find(&mounts, prefix).ok_or(GadgetError::NoConfigfs)?;
+        let probe = Probe::new(configfs.root(), options.udc.as_deref())?;
+        let waiter = Waiter::new().map_err(GadgetError::system("make an epoll"))?;
+        let answerer = Answerer::new(waiter.waker()).map_err(GadgetError::system("start a thread"))?;
+        Ok(Self {
+            configfs,
+            probe,
+            instances: Vec::new(),
+            attached: None,
+            inherited: None,
+            bulk: None,
+            answerer,
+            waiter,
+            due: VecDeque::new(),
+            leave: false,
+        })
+    }
+
+    /// Removes our gadgets but those in use here.
+    fn remove_leftovers(&self) -> Result<(), GadgetError> {
+        for name in self.configfs.ours() {
+            if self.instances.iter().any(|instance| instance.name == name) {
+                continue;
+            }
+            if is_held(&name) {
+                return Err(GadgetError::Held(name));
+            }
+            self.remove(&name)?;
+            log::info!("removed the gadget {name}, which a process that died has left");
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), GadgetError> {
+        self.configfs.unbind(name).map_err(GadgetError::system(format!("unbind the gadget {name}")))?;
+        configfs::run(&self.configfs.remove(name))
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Makes ready what attaching such a set takes, so that it is done in milliseconds later. Does nothing if that is done
+    /// already. Sets that differ in their numbers and strings only need one preparation.
+    pub fn prepare(&mut self, set: &DescriptorSet) -> Result<(), GadgetError> {
+        self.prepared(set).map(drop)
+    }
+
+    /// The place of the prepared gadget for a set.
+    fn prepared(&mut self, set: &DescriptorSet) -> Result<usize, GadgetError> {
+        check(set)?;
+        let wanted = blueprint(set);
+        if let Some(place) = self.instances.iter().position(|instance| instance.blueprint == wanted) {
+            if set.endpoints().next().is_some() {
+                self.need_bulk()?;
+            }
+            return Ok(place);
+        }
+        if set.endpoints().next().is_some() {
+            self.need_bulk()?;
+        }
+        let (instance, class) = Instance::create(&self.configfs, self.configfs.free_name(), set)?;
+        self.probe.tried(class);
+        self.instances.push(instance);
+        Ok(self.instances.len() - 1)
+    }
+
+    fn need_bulk(&mut self) -> Result<(), GadgetError> {
+        if self.bulk.is_none() {
+            let bulk = Bulk::new().map_err(|error| match error {
+                Errno::NOSYS => GadgetError::NoAio,
+                error => GadgetError::system("set up asynchronous I/O")(error),
+            })?;
+            self.waiter.add(bulk.event()).map_err(GadgetError::system("wait for asynchronous I/O"))?;
+            self.bulk = Some(bulk);
+        }
+        Ok(())
+    }
+
+    /// What waits for this gadget.
+    #[must_use]
+    pub fn waiter(&self) -> Waiter {
+        self.waiter.clone()
+    }
+
+    /// What ends the wait from elsewhere.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waiter.waker()
+    }
+
+    fn do_attach(&mut self, set: &DescriptorSet) -> Result<(), GadgetError> {
+        if self.attached.is_some() {
+            self.do_detach()?;
+        }
+        let place = self.prepared(set)?;
+        let name = self.instances[place].name.clone();
+        if let Some(inherited) = self.inherited.take() {
+            if inherited == name && self.configfs.has_identity(&name, set) {
+                // The host sees no difference.
+                return self.attach_bound(place, set);
+            }
+            self.configfs
+                .unbind(&inherited)
+                .map_err(GadgetError::system(format!("unbind the gadget {inherited}")))?;
+        }
+        let instance = match self.bind(place, set) {
+            // Somebody took the gadget out of configfs.
+            Err(GadgetError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                log::warn!("the gadget {name} is gone; making it anew");
+                drop(self.instances.remove(place));
+                // What somebody left of it.
+                self.remove(&name)?;
+                let place = self.prepared(set)?;
+                self.bind(place, set)?;
+                place
+            }
+            bound => bound.map(|()| place)?,
+        };
+        self.watch(instance, set, Ep0::new())
+    }
+
+    /// Takes a bound gadget for attached.
+    fn attach_bound(&mut self, place: usize, set: &DescriptorSet) -> Result<(), GadgetError> {
+        // A process that died may have left a request it had read. What it was is not known; an empty write refuses it if it is OUT,
+        // and is an answer without data if it is IN, which the host takes for an error. If there is none, nothing
+        // happens. The thread does it: with a host that is silent it lasts until the next request.
+        self.answerer.start(&self.instances[place].ep0, Answer::Data(Vec::new()));
+        let mut ep0 = if self.probe.controller.now().is_configured() { Ep0::enabled() } else { Ep0::new() };
+        ep0.request = Request::Own { cancelled: false };
+        self.watch(place, set, ep0)?;
+        self.waiter.waker().wake();
+        Ok(())
+    }
+
+    fn watch(&mut self, place: usize, set: &DescriptorSet, ep0: Ep0) -> Result<(), GadgetError> {
+        let events = &self.instances[place].events;
+        self.waiter.add(std::os::fd::AsFd::as_fd(events)).map_err(GadgetError::system("wait for events"))?;
+        if let Some(bulk) = &mut self.bulk {
+            bulk.attach(set.endpoints());
+        }
+        self.attached = Some(Attached { instance: place, set: set.clone(), ep0, enabled: false });
+        Ok(())
+    }
+
+    /// Gives a prepared gadget the set's identity and binds it.
+    fn bind(&self, place: usize, set: &DescriptorSet) -> Result<(), GadgetError> {
+        let instance = &self.instances[place];
+        let udc = &self.probe.controller.name;
+        // The administrator may have bound it.
+        self.configfs
+            .unbind(&instance.name)
+            .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;
+        configfs::run(&self.configfs.identity(&instance.name, set))?;
+        instance.drain();
+        self.configfs.bind(&instance.name, udc).map_err(|error| match error.raw_os_error() {
+            Some(libc::EBUSY) => GadgetError::Busy { udc: udc.clone(), by: self.user_of(udc) },
+            _ => GadgetError::system(format!("bind the gadget {} to {udc}", instance.name))(error),
+        })
+    }
+
+    /// Who has a controller: a gadget of configfs, or a driver that needs none.
+    fn user_of(&self, udc: &str) -> String {
+        match self.configfs.bound_to(udc) {
+            Some(name) => format!("the gadget {}", self.configfs.root().join(name).display()),
+            None => self.probe.controller.now().function.unwrap_or_else(|| "something unknown".into()),
+        }
+    }
+
+    fn do_detach(&mut self) -> Result<(), GadgetError> {
+        if let Some(name) = self.inherited.take() {
+            self.configfs.unbind(&name).map_err(GadgetError::system(format!("unbind the gadget {name}")))?;
+        }
+        let Some(attached) = &self.attached else { return Ok(()) };
+        let instance = &self.instances[attached.instance];
+        // Nobody waits for events in the control file, which the kernel would wait for in turn, for ever. An answer under way ends with
+        // the connection.
+        self.configfs
+            .unbind(&instance.name)
+            .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;
+        self.waiter.remove(std::os::fd::AsFd::as_fd(&instance.events));
+        self.answerer.forget();
+        if let Some(bulk) = &mut self.bulk {
+            bulk.detach();
+        }
+        if attached.enabled {
+            self.due.push_back(DeviceEvent::Disable);
+        }
+        self.attached = None;
+        self.waiter.waker().wake();
+        Ok(())
+    }
+
+    /// Reads what the kernel has to say.
+    fn pull(&mut self) {
+        if let Some(result) = self.answerer.take()
+            && let Some(attached) = &mut self.attached
+        {
+            attached.ep0.answered(result.map_err(|error| {
+                // EIDRM, ESHUTDOWN, or what a controller ends an answer with that nobody wants any more, such as EOVERFLOW.
+                log::debug!("an answer was not delivered: {error}");
+                ControlError::Cancelled
+            }));
+        }
+        let Some(attached) = &mut self.attached else { return };
+        match attached.ep0.pull(&self.instances[attached.instance]) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(bulk) = &mut self.bulk {
+                    bulk.disable();
+                }
+            }
+            Err(Dead) => {
+                let name = &self.instances[attached.instance].name;
+                log::warn!("somebody took the gadget {name} out of configfs: the device is off the bus");
+                if let Err(error) = self.do_detach() {
+                    log::warn!("{error}");
+                }
+            }
+        }
+    }
+}
+
+/// Whether a set can be shown to a host by this backend.
+fn check(set: &DescriptorSet) -> Result<(), GadgetError> {
+    set.validate()?;
+    let names = set.interfaces.iter().map(|interface| &interface.name);
+    let mut strings = [&set.manufacturer, &set.product, &set.serial].into_iter().chain(names);
+    if strings.any(|string| string.contains('\0')) {
+        return Err(GadgetError::Nul);
+    }
+    Ok(())
+}
+
+impl Drop for Gadget {
+    fn drop(&mut self) {
+        if self.leave {
+            self.answerer.let_go();
+            return;
+        }
+        if let Err(error) = self.do_detach() {
+            log::warn!("{error}");
+        }
+        self.answerer.end();
+        // Before the files are closed: the kernel then has nothing to unbind.
+        for instance in &self.instances {
+            if let Err(error) = self.remove(&instance.name) {
+                log::warn!("{error}");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Gadget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gadget").field("probe", &self.probe).finish_non_exhaustive()
+    }
+}

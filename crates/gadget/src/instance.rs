@@ -1,0 +1,253 @@
+//! One prepared gadget: its folder in configfs, and the files of its FunctionFS instance.
+//!
+//! The instance is mounted nowhere: fsmount(2) gives a mount that lives as long as its files are open. So a process that dies leaves no mount
+//! behind, whatever namespace it was in, and needs no folder for one. The kernel unbinds the gadget when the last of the
+//! files is closed.
+
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+use inband_usb::{DescriptorSet, Direction};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fs::{MemfdFlags, Mode, OFlags, SeekFrom, memfd_create, openat, seek},
+    io::Errno,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    },
+};
+
+use crate::{
+    GadgetError,
+    codec::{self, ClassDescriptors},
+    configfs::{self, ConfigFs},
+    ep0::ControlFile,
+};
+
+/// How the control file and the endpoints' are opened. With O_NONBLOCK, reading events never waits: a thread that waits in there
+/// holds a lock which unbinding the gadget waits for, in a state that no signal ends.
+const FILE_FLAGS: OFlags = OFlags::RDWR.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+/// Most bytes of a blueprint: two configurations of 4096 bytes, and 64 strings of at most 378.
+const MAX_BLUEPRINT: usize = 64 << 10;
+
+/// A prepared gadget.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    /// Of the folder in configfs, and of the FunctionFS instance.
+    pub(crate) name: String,
+    /// What the set's interfaces are, as bytes to compare.
+    pub(crate) blueprint: Vec<u8>,
+    /// A copy of the blueprint, for whoever takes the files over.
+    blueprint_file: OwnedFd,
+    /// The control file.
+    pub(crate) ep0: Arc<OwnedFd>,
+    /// Counts the control file's events.
+    pub(crate) events: OwnedFd,
+    /// The endpoints' files, in the order of the set. A controller may give an endpoint another address, but the kernel names
+    /// the files by this order.
+    pub(crate) endpoints: Vec<OwnedFd>,
+}
+
+/// What two sets have in common when one prepared gadget serves for both: everything but the identity.
+pub(crate) fn blueprint(set: &DescriptorSet) -> Vec<u8> {
+    // Only the interfaces are in these.
+    let mut blueprint = codec::descriptors(set, ClassDescriptors::Written, 0);
+    blueprint.extend(codec::strings(set));
+    blueprint
+}
+
+impl Instance {
+    /// Makes one. Also says whether the kernel took the class-specific descriptors, if there were any.
+    pub(crate) fn create(
+        configfs: &ConfigFs,
+        name: String,
+        set: &DescriptorSet,
+    ) -> Result<(Self, Option<ClassDescriptors>), GadgetError> {
+        let made = configfs::run(&configfs.make(&name)).map_err(|error| match error {
+            // What making the function's folder says when there is no such function.
+            GadgetError::System { what, source } if source.raw_os_error() == Some(libc::ENOENT) => {
+                log::debug!("cannot {what}: {source}");
+                GadgetError::NoFunctionFs
+            }
+            other => other,
+        });
+        let opened = made.and_then(|()| Self::open(name.clone(), set));
+        if opened.is_err() {
+            let _ = configfs::run(&configfs.remove(&name));
+        }
+        opened
+    }
+
+    fn open(name: String, set: &DescriptorSet) -> Result<(Self, Option<ClassDescriptors>), GadgetError> {
+        let mount = mount(&name)?;
+        let failed = |what: &str| GadgetError::system(format!("{what} of the gadget {name}"));
+        let events =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed("make the eventfd"))?;
+        let written = |class| -> Result<OwnedFd, GadgetError> {
+            let ep0 =
+                openat(&mount, "ep0", FILE_FLAGS, Mode::empty()).map_err(failed("open the control file"))?;
+            let descriptors = codec::descriptors(set, class, events.as_raw_fd() as u32);
+            write_whole(&ep0, &descriptors).map_err(failed("write the descriptors"))?;
+            write_whole(&ep0, &codec::strings(set)).map_err(failed("write the strings"))?;
+            Ok(ep0)
+        };
+        let has_class = set.interfaces.iter().any(|interface| !interface.extra.is_empty());
+        let (ep0, class) = match written(ClassDescriptors::Written) {
+            // Kernels before 6.12 know no descriptor of type 21h in this place. The control file was closed, which makes the kernel
+            // forget what it read of the first attempt.
+            Err(GadgetError::System { source, .. })
+                if has_class && source.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                log::warn!(
+                    "the kernel does not take a DFU functional descriptor (Linux 6.12 does): dfu-util will show ver=0000 \
+                     and works"
+                );
+                (written(ClassDescriptors::LeftOut)?, ClassDescriptors::LeftOut)
+            }
+            other => (other?, ClassDescriptors::Written),
+        };
+        let count = set.endpoints().count();
+        let endpoints = (1..=count)
+            .map(|number| openat(&mount, format!("ep{number}"), FILE_FLAGS, Mode::empty()))
+            .collect::<Result<_, Errno>>()
+            .map_err(failed("open an endpoint"))?;
+        let blueprint = blueprint(set);
+        let blueprint_file =
+            memfd_create("inband-blueprint", MemfdFlags::CLOEXEC).map_err(failed("keep the description"))?;
+        write_whole(&blueprint_file, &blueprint).map_err(failed("keep the description"))?;
+        let instance = Self { name, blueprint, blueprint_file, ep0: Arc::new(ep0), events, endpoints };
+        Ok((instance, has_class.then_some(class)))
+    }
+
+    /// The open files, each with the name [`adopt`](Self::adopt) knows it by.
+    pub(crate) fn files(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let name = |role: &str| format!("{}.{role}", self.name);
+        let mut files = vec![
+            (name("ep0"), self.ep0.as_fd()),
+            (name("events"), self.events.as_fd()),
+            (name("set"), self.blueprint_file.as_fd()),
+        ];
+        files.extend(
+            (1..).zip(&self.endpoints).map(|(number, file)| (name(&format!("ep{number}")), file.as_fd())),
+        );
+        files
+    }
+
+    /// Puts together what [`files`](Self::files) of another process listed, the prefix of the names taken off; `None` if
+    /// something is missing or is not what it should be.
+    pub(crate) fn adopt(name: String, files: Vec<(String, OwnedFd)>) -> Option<Self> {
+        let (mut ep0, mut events, mut set, mut endpoints) = (None, None, None, Vec::new());
+        for (role, file) in files {
+            match role.as_str() {
+                "ep0" => ep0 = Some(file).filter(is_functionfs),
+                "events" => events = Some(file),
+                "set" => set = Some(file),
+                role => endpoints.push((role.strip_prefix("ep")?.parse::<usize>().ok()?, file)),
+            }
+        }
+        endpoints.sort_by_key(|(number, _)| *number);
+        let whole = endpoints
+            .iter()
+            .zip(1..)
+            .all(|((number, file), wanted)| *number == wanted && is_functionfs(file));
+        let blueprint_file = set?;
+        let blueprint = read_whole(&blueprint_file).ok()?;
+        let endpoints = endpoints.into_iter().map(|(_, file)| file).collect();
+        let instance =
+            Self { name, blueprint, blueprint_file, ep0: Arc::new(ep0?), events: events?, endpoints };
+        whole.then_some(instance)
+    }
+
+    /// Forgets what happened while the gadget was unbound.
+    pub(crate) fn drain(&self) {
+        while self.count() > 0 {
+            let mut buffer = [0; codec::EVENT_SIZE * codec::MAX_EVENTS];
+            // Unbound, there is no request that could be read by mistake; EIDRM of the last one is forgotten as well.
+            while !matches!(self.read(&mut buffer), Err(error) if error != Errno::IDRM && error != Errno::INTR)
+            {
+            }
+        }
+    }
+
+    /// Halts an endpoint by reading or writing its file the wrong way. EBADMSG is what the kernel says when it did.
+    pub(crate) fn halt(&self, index: usize, direction: Direction) {
+        let Some(file) = self.endpoints.get(index) else { return };
+        let halted = match direction {
+            Direction::Out => rustix::io::write(file, &[0]),
+            Direction::In => rustix::io::read(file, &mut [0; 1]),
+        };
+        if halted != Err(Errno::BADMSG) {
+            log::debug!("halting an endpoint: {halted:?}");
+        }
+    }
+}
+
+impl ControlFile for Instance {
+    fn count(&self) -> u64 {
+        let mut count = [0; 8];
+        match rustix::io::read(&self.events, &mut count) {
+            Ok(8) => u64::from_ne_bytes(count),
+            _ => 0,
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::read(&*self.ep0, buffer)
+    }
+
+    fn refuse(&self, direction: Direction) -> Result<(), Errno> {
+        match direction {
+            Direction::Out => rustix::io::write(&*self.ep0, &[0]).map(drop),
+            Direction::In => rustix::io::read(&*self.ep0, &mut [0; 1]).map(drop),
+        }
+    }
+}
+
+/// Mounts an instance, nowhere.
+fn mount(name: &str) -> Result<OwnedFd, GadgetError> {
+    let mounted = || -> Result<OwnedFd, Errno> {
+        let context = fsopen("functionfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(context.as_fd(), "source", name)?;
+        fsconfig_create(context.as_fd())?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    mounted().map_err(|error| match error {
+        Errno::NODEV => GadgetError::NoFunctionFs,
+        // Only one mount of an instance can be.
+        Errno::BUSY => GadgetError::Held(name.to_owned()),
+        error => GadgetError::system(format!("mount FunctionFS for the gadget {name}"))(error),
+    })
+}
+
+/// Whether somebody has the instance of a gadget open.
+pub(crate) fn is_held(name: &str) -> bool {
+    matches!(mount(name), Err(GadgetError::Held(_)))
+}
+
+/// FUNCTIONFS_MAGIC: what statfs(2) says of a file of FunctionFS.
+const FUNCTIONFS_MAGIC: u64 = 0x0a64_7361;
+
+fn is_functionfs(file: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|info| info.f_type as u64 == FUNCTIONFS_MAGIC)
+}
+
+/// FunctionFS takes a blob whole or not at all.
+fn write_whole(file: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    match rustix::io::write(file, bytes)? {
+        length if length == bytes.len() => Ok(()),
+        _ => Err(Errno::IO),
+    }
+}
+
+fn read_whole(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    seek(file, SeekFrom::Start(0))?;
+    let mut bytes = vec![0; MAX_BLUEPRINT];
+    let length = rustix::io::read(file, &mut *bytes)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}

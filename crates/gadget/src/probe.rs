@@ -1,0 +1,136 @@
+//! What the kernel and its controllers can do.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{GadgetError, codec::ClassDescriptors, configfs::list, sys::aio};
+
+/// Where the controllers are.
+pub(crate) const UDC_CLASS: &str = "/sys/class/udc";
+
+/// A USB device controller, as sysfs shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// Its name, which a gadget is bound by.
+    pub name: String,
+    /// The highest speed it can do, such as `high-speed`.
+    pub max_speed: String,
+    /// Its state on the bus, such as `not attached` or `configured`.
+    pub state: String,
+    /// The driver of the gadget that has it.
+    pub function: Option<String>,
+}
+
+/// What was found when a gadget was opened. Its `Display` is one line for a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The kernel's release, as in `uname -r`.
+    pub kernel: String,
+    /// The folder of the gadgets.
+    pub configfs: PathBuf,
+    /// Whether FunctionFS is there already; the kernel loads it when the first gadget is prepared, if it can.
+    pub functionfs: bool,
+    /// Whether the kernel has asynchronous I/O. Without it there are no bulk endpoints.
+    pub aio: bool,
+    /// Whether the kernel takes the DFU functional descriptor, as it does since 6.12: known once a set that has one was
+    /// prepared.
+    pub dfu_descriptor: Option<bool>,
+    /// The controller in use.
+    pub controller: Controller,
+}
+
+impl Probe {
+    /// Looks around, and chooses the controller.
+    pub(crate) fn new(configfs: &Path, udc: Option<&str>) -> Result<Self, GadgetError> {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        Ok(Self {
+            kernel: release,
+            configfs: configfs.to_owned(),
+            functionfs: filesystems.lines().any(|line| line.split_whitespace().last() == Some("functionfs")),
+            aio: aio::is_there(),
+            dfu_descriptor: None,
+            controller: Controller::choose(Path::new(UDC_CLASS), udc)?,
+        })
+    }
+
+    pub(crate) fn tried(&mut self, class: Option<ClassDescriptors>) {
+        if let Some(class) = class {
+            self.dfu_descriptor = Some(class == ClassDescriptors::Written);
+        }
+        self.functionfs = true;
+    }
+}
+
+impl Controller {
+    /// The one with the name, or the only one there is.
+    pub(crate) fn choose(class: &Path, wanted: Option<&str>) -> Result<Self, GadgetError> {
+        let mut there = list(class);
+        match wanted {
+            Some(name) if there.iter().any(|it| it == name) => Ok(Self::read(class, name)),
+            Some(name) => Err(GadgetError::NoSuchController { name: name.to_owned(), there }),
+            None => match (there.pop(), there.is_empty()) {
+                (None, _) => Err(GadgetError::NoController),
+                (Some(name), true) => Ok(Self::read(class, &name)),
+                (Some(last), false) => {
+                    there.push(last);
+                    Err(GadgetError::WhichController(there))
+                }
+            },
+        }
+    }
+
+    fn read(class: &Path, name: &str) -> Self {
+        let attribute = |file: &str| {
+            let text = fs::read_to_string(class.join(name).join(file)).unwrap_or_default();
+            text.trim().to_owned()
+        };
+        Self {
+            name: name.to_owned(),
+            max_speed: attribute("maximum_speed"),
+            state: attribute("state"),
+            function: Some(attribute("function")).filter(|function| !function.is_empty()),
+        }
+    }
+
+    /// What sysfs says now.
+    pub(crate) fn now(&self) -> Self {
+        Self::read(Path::new(UDC_CLASS), &self.name)
+    }
+
+    /// Whether the host has configured the device.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.state == "configured"
+    }
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.max_speed, self.state)?;
+        match &self.function {
+            Some(function) => write!(f, ", in use by {function}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded = if self.functionfs { "there" } else { "not loaded yet" };
+        let aio = if self.aio { "there" } else { "missing (CONFIG_AIO): no bulk endpoints" };
+        let dfu = match self.dfu_descriptor {
+            None => "not tried",
+            Some(true) => "taken",
+            Some(false) => "refused, left out",
+        };
+        write!(
+            f,
+            "Linux {}, controller {}, FunctionFS {loaded}, AIO {aio}, DFU functional descriptor {dfu}, gadgets in {}",
+            self.kernel,
+            self.controller,
+            self.configfs.display()
+        )
+    }
+}

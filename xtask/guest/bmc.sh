@@ -7,6 +7,8 @@
 #   bmc_start NAME                          starts inbandd, which is a start of the virtual BMC
 #   bmc_restart NAME [SIGNAL]               ends it (TERM) and starts it: the virtual boot loader decides what runs
 #   bmc_attach NAME                         attaches it, and keeps it attached
+#   bmc_mark NAME                           remembers how much memory and how many descriptors its inbandd has
+#   bmc_has_not_grown TEST NAME             one test: it has as many descriptors now, and hardly more memory
 #   mode runtime|dfu|none [SERIAL]          waits until the device is there in that mode, or is not there
 #   enter_dfu                               brings the only device there into DFU mode, anew if it is in it
 #   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that, or does so
@@ -78,6 +80,38 @@ bmc_attach() {
     start "$1-attach" inband --usbip "$(cat "/tmp/$1/address")" attach --keep
     wait_for_log "$1-attach" 'on port'
     mode runtime
+}
+
+bmc_mark() {
+    resources "$1" >"/tmp/$1.resources"
+    echo "---- $1: $(cat "/tmp/$1.resources") (KiB, descriptors)"
+}
+
+bmc_has_not_grown() {
+    local memory descriptors memory_now descriptors_now
+    read -r memory descriptors <"/tmp/$2.resources"
+    # A connection that has just ended may not have been cleared away.
+    wait_for 5 has_descriptors "$2" "$descriptors"
+    read -r memory_now descriptors_now <<END
+$(resources "$2")
+END
+    echo "---- $2: $memory_now KiB, $descriptors_now descriptors; before $memory, $descriptors"
+    # What an allocator keeps back, and buffers that grew to the size of a request.
+    if [ "$memory_now" -le $((memory + 1024)) ] && [ "$descriptors_now" = "$descriptors" ]; then
+        ok "$1"
+    else
+        fail "$1" "$memory_now KiB and $descriptors_now descriptors, before $memory and $descriptors"
+    fi
+}
+
+has_descriptors() {
+    [ "$(resources "$1" | sed 's/.* //')" = "$2" ]
+}
+
+resources() {
+    local pid
+    pid=$(cat "/tmp/$1-inbandd.pid")
+    echo "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status") $(ls "/proc/$pid/fd" | wc -l)"
 }
 
 mode() {

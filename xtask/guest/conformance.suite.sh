@@ -3,16 +3,6 @@
 # binaries: example:inband/conformance
 . /guest/lib.sh
 
-run conformance
-program=$STATUS
-grep '^ok \|^failed ' "$OUT" >/tmp/scenarios
-while read -r result name reason; do
-    case $result in
-    ok) ok "$name" ;;
-    failed) fail "$name" "$reason" ;;
-    esac
-done </tmp/scenarios
-STATUS=$program
-expect_status conformance-ends 0
+scenarios conformance-ends conformance
 
 check_kernel_log kernel-log

@@ -11,6 +11,8 @@
 #   expect_text NAME TEXT                   passes if the last command run printed this text
 #   expect_no_text NAME TEXT                passes if it did not
 #   run COMMAND...                          only runs it; for tests that look closer
+#   scenarios NAME COMMAND...               runs a program of ours that prints `ok SCENARIO` or `failed SCENARIO REASON`: a test for
+#                                           each, and NAME, which passes if the program exits with 0
 #   wait_for SECONDS COMMAND...             tries the command until it exits with 0; fails when the time is up
 #   start NAME COMMAND...                   runs it in the background, its output in /tmp/NAME.log
 #   wait_for_log NAME REGEX                 waits until it has printed that
@@ -99,6 +101,22 @@ expect_no_text() {
     else
         ok "$1"
     fi
+}
+
+scenarios() {
+    test=$1
+    shift
+    run "$@"
+    program=$STATUS
+    grep '^ok \|^failed ' "$OUT" >/tmp/scenarios
+    while read -r verdict scenario reason; do
+        case $verdict in
+            ok) ok "$scenario" ;;
+            failed) fail "$scenario" "$reason" ;;
+        esac
+    done </tmp/scenarios
+    STATUS=$program
+    expect_status "$test" 0
 }
 
 wait_for() {

@@ -3,36 +3,9 @@
 # binaries: inband inbandd
 . /guest/lib.sh
 . /guest/bmc.sh
+. /guest/dfu-util.sh
 
 SUFFIX="--dfu-suffix $VENDOR:$RUNTIME_ID"
-
-# takes TEST OPTION...: dfu-util sends the package, and says that it is done.
-takes() {
-    local test=$1
-    shift
-    run dfu-util "$@"
-    is_done "$test"
-}
-
-is_done() {
-    if [ "$STATUS" = 0 ] && grep -q 'Done!' "$OUT"; then
-        ok "$1"
-    else
-        fail "$1" "exit status $STATUS, and the end is: $(last_line)"
-    fi
-}
-
-# refuses TEST OPTION...: dfu-util fails, and does not say that it is done.
-refuses() {
-    local test=$1
-    shift
-    run dfu-util "$@"
-    if [ "$STATUS" != 0 ] && ! grep -q 'Done!' "$OUT"; then
-        ok "$test"
-    else
-        fail "$test" "exit status $STATUS, and the end is: $(last_line)"
-    fi
-}
 
 bmc_make bmc 3240 BMC-1 --security-version 2
 image image 262144
@@ -74,20 +47,7 @@ check usbip-detaches-the-device usbip detach --port 0
 mode none
 bmc_attach bmc
 
-check list dfu-util -l
-expect_text list-shows-the-runtime-device "Found Runtime: [$VENDOR:$RUNTIME_ID] ver=0100"
-expect_text list-shows-path-name-and-serial 'path="1-1", alt=0, name="bmc", serial="BMC-1"'
-expect_no_text list-shows-it-once 'Found DFU'
-status_is status-before-any-session result=none state=idle mode=run-time session=0 a=good:factory b=empty:
-
-check detach dfu-util -e
-mode dfu
-check list-in-dfu-mode dfu-util -l
-expect_text list-shows-the-dfu-mode-device "Found DFU: [$VENDOR:$DFU_ID] ver=0100"
-expect_text list-shows-the-same-path-name-and-serial 'path="1-1", alt=0, name="bmc", serial="BMC-1"'
-expect_no_text list-shows-that-once 'Found Runtime'
-check detach-in-dfu-mode dfu-util -e
-mode runtime
+lists_both_modes 1-1
 
 # A suffix that names another device. Only in DFU mode without -d dfu-util does not look at it, and the BMC has to.
 refuses other-suffix -D suffix.tar
@@ -131,46 +91,8 @@ status_is forged-after-staging-status result=unknown-key running=a boots_next=b 
 bmc_restart bmc
 status_is started running=b on_trial=false a=good:factory b=good:2.0.0
 
-enter_dfu
-takes name -a bmc -D plain.tar
-status_is name-status result=ok running=b boots_next=a a=staged:2.0.1
-enter_dfu
-takes number -a 0 -i 0 -c 1 -D next.tar
-status_is number-status result=ok boots_next=a a=staged:3.0.0
-enter_dfu
-takes serial -S BMC-1 -D plain.tar
-status_is serial-status result=ok a=staged:2.0.1
-enter_dfu
-takes path -p 1-1 -D next.tar
-status_is path-status result=ok a=staged:3.0.0
-enter_dfu
-takes id -d "$VENDOR:$RUNTIME_ID,$VENDOR:$DFU_ID" -D plain.tar
-status_is id-status result=ok a=staged:2.0.1
-enter_dfu
-takes small-blocks -t 1000 -D next.tar
-status_is small-blocks-status result=ok a=staged:3.0.0
-enter_dfu
-takes stdin -D - <plain.tar
-status_is stdin-status result=ok a=staged:2.0.1
-mode runtime
-expect_exit other-serial 74 dfu-util -S BMC-2 -D plain.tar
-expect_exit other-path 74 dfu-util -p 1-2 -D plain.tar
-expect_exit other-id 74 dfu-util -d "$VENDOR:0003" -D plain.tar
-# In run-time dfu-util does not look at names.
-enter_dfu
-expect_exit other-name 74 dfu-util -a BMC -D plain.tar
-
-# With -w, before there is a device; then from run-time.
-stop bmc-inbandd
-mode none
-start waiting dfu-util -w -S BMC-1 -D next.tar
-wait_for_log waiting 'Waiting for device'
-bmc_start bmc
-finish waiting
-is_done wait
-status_is wait-status result=ok running=a boots_next=b b=staged:3.0.0
-bmc_restart bmc
-status_is wait-started running=b b=good:3.0.0
+names_in_every_way 1-1
+waits_for_it
 
 # The first byte too many comes in a block of its own, when the package before it is staged: dfu-util hears of it, the
 # package stays (docs/spec/dfu.md, 1.2).

@@ -114,6 +114,8 @@ pub struct Bmc<B, W> {
     receiving: Option<Vec<u8>>,
     /// The last block read, until the DFU device says what it is.
     block: Option<Vec<u8>>,
+    /// How fast control requests were answered.
+    answers: command::Answers,
 }
 
 impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
@@ -142,6 +144,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             buffers: Vec::new(),
             receiving: None,
             block: None,
+            answers: command::Answers::default(),
         }
     }
 
@@ -217,7 +220,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.handle_reply(now, reply)?;
             }
             busy |= self.handle_dfu(now)?;
-            busy |= self.handle_usb(&clock)?;
+            busy |= self.handle_usb(now, &clock)?;
             now = clock();
             while let Some(line) = self.session.poll_audit() {
                 self.audit.tell(now, &line);
@@ -239,8 +242,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     // USB.
 
-    /// One event of the bus. Returns whether there was one.
-    fn handle_usb(&mut self, clock: impl Fn() -> Duration) -> Result<bool, Fault<B::Error>> {
+    /// One event of the bus. Returns whether there was one. `since` is when the loop was last free for it: what it did in between
+    /// counts as part of the answer.
+    fn handle_usb(&mut self, since: Duration, clock: impl Fn() -> Duration) -> Result<bool, Fault<B::Error>> {
         if let Some(buffer) = self.receiving.take() {
             return Ok(self.receive(clock(), buffer));
         }
@@ -251,7 +255,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             DeviceEvent::Disable => self.dfu.handle_disable(now),
             // Neither DFU nor a session knows of a bus that rests. No endpoint but 0 exists, so nothing completes.
             DeviceEvent::Suspend | DeviceEvent::Resume | DeviceEvent::Complete(_) => {}
-            DeviceEvent::Setup(setup) => self.handle_setup(now, &setup),
+            DeviceEvent::Setup(setup) => {
+                self.handle_setup(now, &setup);
+                self.answers.add(clock().saturating_sub(since));
+            }
         }
         Ok(true)
     }

@@ -1,8 +1,11 @@
 //! Commands to a running daemon: how they are asked for in a line, and what is answered (docs/configuration.md, Commands).
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
-use inband_session::{Door, ResultCode, Session, status::StatusPage};
+use inband_session::{Door, ResultCode, Session, SessionState, StoreView, status::StatusPage};
 use inband_store::{Slot, text::Text};
 
 /// A command.
@@ -171,13 +174,74 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
+/// How everything stands in one line, for a service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    running: Slot,
+    version: Text<48>,
+    /// Boots left and boots given, of firmware on trial.
+    trial: Option<(u8, u8)>,
+    state: SessionState,
+    result: ResultCode,
+}
+
+impl Summary {
+    /// As the session has it.
+    #[must_use]
+    pub fn new(session: &Session) -> Self {
+        let StoreView { record, running, .. } = session.store();
+        let trial = (record.boots_left, record.slot(record.choice).trial.given);
+        Self {
+            running: *running,
+            version: record.slot(*running).version,
+            trial: session.is_on_trial().then_some(trial),
+            state: session.state(),
+            result: session.result(),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {} runs {}", self.running.name(), self.version)?;
+        if let Some((left, given)) = self.trial {
+            write!(f, ", on trial, {left} of {given} boots left")?;
+        }
+        write!(f, "; {}, {}", self.state, self.result)
+    }
+}
+
+/// The control requests that were answered since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// How many.
+    pub count: u64,
+    /// The longest that one of them took.
+    pub slowest: Duration,
+}
+
+impl Answers {
+    /// One more, which took that long.
+    pub fn add(&mut self, took: Duration) {
+        self.count = self.count.saturating_add(1);
+        self.slowest = self.slowest.max(took);
+    }
+
+    /// Microseconds of the slowest.
+    fn slowest_us(&self) -> u64 {
+        u64::try_from(self.slowest.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 /// How everything stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     machine: Text<48>,
+    summary: Summary,
     page: StatusPage,
     versions: [Text<48>; 2],
     given_back: u8,
+    answers: Answers,
 }
 
 enum Value {
@@ -189,11 +253,13 @@ enum Value {
 impl Report {
     /// As the session has it.
     #[must_use]
-    pub fn new(session: &Session, now: Duration) -> Self {
+    pub fn new(session: &Session, answers: Answers, now: Duration) -> Self {
         let record = &session.store().record;
         let page = session.status(now);
         Self {
             machine: session.machine(),
+            summary: Summary::new(session),
+            answers,
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
             given_back: record.slot(page.running).trial.given_back,
             page,
@@ -229,6 +295,8 @@ impl Report {
             ("security_floor", Value::Number(page.floor.into())),
             ("locked_out", Value::Flag(page.locked_out)),
             ("wait_minutes", Value::Number(page.wait_minutes.into())),
+            ("control_requests", Value::Number(self.answers.count)),
+            ("slowest_answer_us", Value::Number(self.answers.slowest_us())),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
         for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
@@ -240,21 +308,9 @@ impl Report {
         fields
     }
 
-    /// In one line, for a service manager.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let page = &self.page;
-        let mut line = format!("slot {} runs {}", page.running.name(), self.version(page.running));
-        if page.on_trial {
-            let _ = write!(line, ", on trial, {} of {} boots left", page.boots_left, page.boots_given);
-        }
-        let _ = write!(line, "; {}, {}", page.state, self.result());
-        line
-    }
-
     fn text(&self) -> String {
         let page = &self.page;
-        let mut text = format!("{}: {}\n", self.machine, self.line());
+        let mut text = format!("{}: {}\n", self.machine, self.summary);
         for slot in Slot::ALL {
             let state = page.slots[usize::from(slot.number())].name();
             let next = if page.boots_next == slot { ", boots next" } else { "" };
@@ -265,6 +321,12 @@ impl Report {
             let why = if page.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };
             let _ = writeln!(text, "the host has to wait {} min: {}", page.wait_minutes, why.meaning());
         }
+        let Answers { count, .. } = self.answers;
+        let _ = writeln!(
+            text,
+            "control requests: {count}, the slowest answered in {} us",
+            self.answers.slowest_us()
+        );
         let _ = writeln!(text, "security: version {}, floor {}", page.security_version, page.floor);
         text
     }
@@ -317,5 +379,16 @@ mod tests {
         let codes = [Answer::Unknown, Answer::DoorOff, Answer::Busy, Answer::NotNow]
             .map(|answer| (answer.exit_code(), answer.name()));
         assert_eq!(codes, [(2, "unknown"), (8, "door-off"), (9, "busy"), (10, "not-now")]);
+    }
+
+    #[test]
+    fn of_all_answers_the_slowest_is_told() {
+        let mut answers = Answers::default();
+        for milliseconds in [3, 70, 2] {
+            answers.add(Duration::from_millis(milliseconds));
+        }
+        assert_eq!((answers.count, answers.slowest_us()), (3, 70_000));
+        answers.add(Duration::MAX);
+        assert_eq!(answers.slowest_us(), u64::MAX);
     }
 }

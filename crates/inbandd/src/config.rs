@@ -17,6 +17,8 @@ pub(crate) const TARGET: &str = "bmc";
 const MIN_SLOT_SIZE: u64 = 64 * 1024;
 /// Largest package a head can announce, bytes (docs/spec/package.md, 3).
 const MAX_PACKAGE: u64 = 1 << 30;
+/// Longest `gadget.name`, characters: it begins the name of a FunctionFS instance, which has 40 at most.
+const MAX_GADGET_NAME: usize = 24;
 /// Longest deadline of a trial, seconds: a day.
 const MAX_DEADLINE_S: u32 = 24 * 60 * 60;
 
@@ -28,6 +30,9 @@ pub struct Config {
     pub machine: String,
     /// Where the USB side is.
     pub usb: Usb,
+    /// The USB device controller, and the machine that it is in.
+    #[serde(default)]
+    pub gadget: Gadget,
     /// What the USB side calls itself.
     pub identity: Identity,
     /// Whose signatures count.
@@ -63,6 +68,8 @@ pub struct Config {
 /// The USB side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Usb {
+    /// `gadget`: a USB device controller of the machine, by configfs and FunctionFS.
+    Gadget,
     /// `usbip:ADDRESS:PORT`: a USB/IP server on a loopback address.
     Usbip(SocketAddr),
 }
@@ -70,9 +77,12 @@ pub enum Usb {
 impl<'de> Deserialize<'de> for Usb {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text == "gadget" {
+            return Ok(Self::Gadget);
+        }
         let Some(address) = text.strip_prefix("usbip:") else {
             return Err(de::Error::custom(format_args!(
-                "usb = \"{text}\" is not known; use \"usbip:127.0.0.1:3240\""
+                "usb = \"{text}\" is not known; use \"gadget\" or \"usbip:127.0.0.1:3240\""
             )));
         };
         let address: SocketAddr = address.parse().map_err(|_| {
@@ -89,6 +99,24 @@ impl<'de> Deserialize<'de> for Usb {
 
 fn is_loopback(address: IpAddr) -> bool {
     address.is_loopback()
+}
+
+/// With `usb = "gadget"`: the controller, and what tells one start of the machine from the next.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gadget {
+    /// Name of the controller, as in /sys/class/udc; without one, the only one there is.
+    pub udc: Option<String>,
+    /// What the names of our gadgets in configfs begin with.
+    pub name: String,
+    /// A file that holds something else after each start of the machine, and never while it runs.
+    pub boot_id: PathBuf,
+}
+
+impl Default for Gadget {
+    fn default() -> Self {
+        Self { udc: None, name: "inband".into(), boot_id: "/proc/sys/kernel/random/boot_id".into() }
+    }
 }
 
 /// Identity on USB.
@@ -340,7 +368,7 @@ pub struct Activation {
     /// When the BMC restarts into it.
     #[serde(default)]
     pub when: When,
-    /// Program and arguments that restart the BMC; without them the virtual BMC restarts itself.
+    /// Program and arguments that restart the BMC; without them a virtual BMC restarts itself.
     #[serde(default)]
     pub restart_command: Vec<String>,
 }
@@ -436,6 +464,7 @@ impl Config {
         config.store.path = base.join(&config.store.path);
         config.signatures.keys = base.join(&config.signatures.keys);
         config.control = config.control.map(|path| base.join(path));
+        config.gadget.boot_id = base.join(&config.gadget.boot_id);
         config.check()?;
         Ok(config)
     }
@@ -472,6 +501,24 @@ impl Config {
         }
         if !name_ok(&self.identity.busid, 31) {
             return value(format!("identity.busid = {:?} has to be like 1-1", self.identity.busid));
+        }
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let name = &self.gadget.name;
+        if !(1..=MAX_GADGET_NAME).contains(&name.len()) || !name.bytes().all(letter) {
+            return value(format!(
+                "gadget.name = {name:?} has to be 1 to {MAX_GADGET_NAME} of A-Z a-z 0-9 -"
+            ));
+        }
+        if let Some(udc) = &self.gadget.udc
+            && (!name_ok(udc, 128) || udc.contains('/'))
+        {
+            return value(format!("gadget.udc = {udc:?} has to be a name in /sys/class/udc"));
+        }
+        if self.usb == Usb::Gadget && self.activation.restart_command.is_empty() {
+            return value(
+                "usb = \"gadget\" needs activation.restart_command: what restarts this machine, such as [\"/sbin/reboot\"]"
+                    .into(),
+            );
         }
         if self.signatures.required.is_empty() {
             return value("signatures.required must not be empty: unsigned firmware is never taken".into());
@@ -575,6 +622,7 @@ impl Config {
 impl fmt::Display for Usb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Gadget => f.write_str("gadget"),
             Self::Usbip(address) => write!(f, "usbip:{address}"),
         }
     }

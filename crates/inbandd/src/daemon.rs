@@ -1,10 +1,8 @@
 //! The loop: waits for the USB side, the worker and the clock, and lets the answering half act.
 
+#[cfg(feature = "virtual")]
+use std::{net::SocketAddr, path::Path};
 use std::{
-    fs::File,
-    io::{self, BufWriter},
-    net::SocketAddr,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,22 +10,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inband_dfu::table::Mode;
+use inband_dfu::{descriptors::Identity, table::Mode};
 use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, start, trial};
 use inband_store::{StoreError, text::Text};
-use inband_virtual::usbip::{Port, Server, ServerError, Waker};
 
+#[cfg(feature = "virtual")]
+use crate::side::Usbip;
 use crate::{
     bmc::{Bmc, Fault, Health, Options},
-    config::{Config, Conformance, Usb, When},
+    config::{Config, Conformance, When},
     error::Error,
     open,
     programs::Programs,
+    side::{Side, Waker},
     worker::Thread,
 };
 #[cfg(target_os = "linux")]
 use crate::{
-    command::Report,
+    command::Summary,
     control::{Control, Request},
     notify::Notify,
 };
@@ -35,10 +35,10 @@ use crate::{
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// A virtual BMC on a USB/IP port, until it is stopped.
-pub struct Daemon {
-    server: Server,
-    bmc: Bmc<Port, Thread>,
+/// A BMC on a USB side, until it is stopped.
+pub struct Daemon<S: Side> {
+    side: S,
+    bmc: Bmc<S::Backend, Thread>,
     stop: Arc<AtomicBool>,
     started: Instant,
     #[cfg(target_os = "linux")]
@@ -53,6 +53,8 @@ struct Service {
     /// The command whose answer is not known yet.
     asked: Option<Request>,
     notify: Option<Notify>,
+    /// What it was told last.
+    told: Option<Summary>,
 }
 
 /// Ends [`Daemon::run`] from another thread.
@@ -66,31 +68,46 @@ impl Stopper {
     /// The daemon leaves the bus and returns.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.waker.wake();
+        (self.waker)();
     }
 }
 
-impl Daemon {
-    /// Starts a virtual BMC: opens keys and store, lets the virtual boot loader decide, and shows the device. `pcap` names a file
-    /// that records all USB transfers.
+#[cfg(feature = "virtual")]
+impl Daemon<Usbip> {
+    /// Starts a virtual BMC that is served over USB/IP. `pcap` names a file that records all USB transfers.
     ///
     /// # Errors
     /// Keys, store or USB side cannot be had.
-    pub fn start(config: &Config, pcap: Option<&Path>) -> Result<Self, Error> {
+    pub fn on_usbip(config: &Config, pcap: Option<&Path>) -> Result<Self, Error> {
+        Self::start(config, |_| Usbip::open(config, pcap))
+    }
+
+    /// The address that USB/IP is served on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.side.address()
+    }
+}
+
+impl<S: Side> Daemon<S> {
+    /// Starts a BMC: opens keys and store, has the boot loader decide where that is the daemon's to do, and shows the device.
+    /// `open` opens the USB side; it gets what the device calls itself before that.
+    fn start(
+        config: &Config,
+        open: impl FnOnce(&Identity) -> Result<(S, S::Backend), Error>,
+    ) -> Result<Self, Error> {
         let keys = open::keys(config)?;
         let mut store = open::store(config)?;
-        let Usb::Usbip(address) = config.usb;
-        let server = Server::bind(address).map_err(|error| unavailable(config, &error))?;
-        if let Some(path) = pcap {
-            record(&server, path).map_err(|error| Error::Record { path: path.to_owned(), error })?;
-        }
-        let port = server.port(&config.identity.busid).map_err(|error| unavailable(config, &error))?;
+        let record = store.record();
+        let identity = open::identity(config, record.slot(store.running()), record.slot(record.choice));
+        let (side, backend) = open(&identity)?;
+        let waker = side.waker();
         #[cfg(target_os = "linux")]
-        let service = Service { control: control(config, &server)?, ..Service::default() };
+        let service = Service { control: control(config, &waker)?, ..Service::default() };
 
         // Not before all that can fail without it: a start that fails is no boot that a trial has used up.
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
-        store.boot().map_err(unusable)?;
+        open::boot(config, &mut store)?;
         start::recover(&mut store).map_err(unusable)?;
         if store.levels().is_none() {
             log::warn!(
@@ -99,8 +116,8 @@ impl Daemon {
         }
         let pipeline = open::pipeline(config, store, keys)?;
         let view = pipeline.view();
-        let waker = server.waker();
-        let worker = Thread::start(pipeline, move || waker.wake())
+        let wake = Arc::clone(&waker);
+        let worker = Thread::start(pipeline, move || wake())
             .map_err(|error| Error::System { what: "cannot start the worker thread", error })?;
         let session = Session::new(
             SessionConfig {
@@ -113,8 +130,7 @@ impl Daemon {
             },
             view,
         );
-        let waker = server.waker();
-        let runner = Box::new(Programs::new(move || waker.wake()));
+        let runner = Box::new(Programs::new(move || waker()));
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let health = Health {
             command: config.trial.health.clone(),
@@ -138,10 +154,10 @@ impl Daemon {
             restart: config.activation.restart_command.clone(),
             runner,
         };
-        let bmc = Bmc::new(port, worker, session, options);
+        let bmc = Bmc::new(backend, worker, session, options);
         let stop = Arc::new(AtomicBool::new(false));
         let mut daemon = Self {
-            server,
+            side,
             bmc,
             stop,
             started: Instant::now(),
@@ -151,27 +167,20 @@ impl Daemon {
         let running = daemon.bmc.session().store().running;
         let firmware = *daemon.bmc.session().store().record.slot(running);
         log::info!(
-            "event=started machine={} slot={} version={} usb=usbip:{} busid={}",
+            "event=started machine={} slot={} version={} usb={}",
             config.machine,
             running.name(),
             firmware.version,
-            daemon.address(),
-            config.identity.busid
+            daemon.side
         );
         daemon.bmc.attach(Duration::ZERO).map_err(fault)?;
         Ok(daemon)
     }
 
-    /// The address that USB/IP is served on.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
     /// What ends [`run`](Self::run).
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper { stop: Arc::clone(&self.stop), waker: self.server.waker() }
+        Stopper { stop: Arc::clone(&self.stop), waker: self.side.waker() }
     }
 
     /// Has a service manager told how the daemon stands.
@@ -200,7 +209,7 @@ impl Daemon {
             #[cfg(target_os = "linux")]
             let due = [due, self.tell_service(clock())].into_iter().flatten().min();
             let limit = due.map_or(LONGEST_WAIT, |due| due.saturating_sub(clock()).min(LONGEST_WAIT));
-            self.server.wait(limit);
+            self.side.wait(limit);
         }
         #[cfg(target_os = "linux")]
         if let Some(notify) = &self.service.notify {
@@ -232,48 +241,22 @@ impl Daemon {
             request.answer(answer);
         }
         let notify = self.service.notify.as_mut()?;
-        notify.status(&Report::new(self.bmc.session(), now).line());
+        let summary = Summary::new(self.bmc.session());
+        if self.service.told != Some(summary) && notify.status(&summary.to_string()) {
+            self.service.told = Some(summary);
+        }
         notify.alive(now)
     }
 }
 
 /// The control socket that the configuration asks for.
 #[cfg(target_os = "linux")]
-fn control(config: &Config, server: &Server) -> Result<Option<Control>, Error> {
+fn control(config: &Config, waker: &Waker) -> Result<Option<Control>, Error> {
     let Some(path) = &config.control else { return Ok(None) };
-    let waker = server.waker();
-    let control = Control::start(path, move || waker.wake())
-        .map_err(|error| Error::Listen { path: path.clone(), error })?;
+    let wake = Arc::clone(waker);
+    let control =
+        Control::start(path, move || wake()).map_err(|error| Error::Listen { path: path.clone(), error })?;
     Ok(Some(control))
-}
-
-/// Records all transfers in a file.
-fn record(server: &Server, path: &Path) -> io::Result<()> {
-    match server.tap(BufWriter::new(File::create(path)?)) {
-        Err(ServerError::Tap(error)) => Err(error),
-        Err(other) => Err(io::Error::other(other)),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// The USB side that the configuration asks for is not to be had.
-fn unavailable(config: &Config, error: &ServerError) -> Error {
-    let advice = match error {
-        ServerError::Listen { source, .. } => match source.kind() {
-            io::ErrorKind::AddrInUse => "stop the program that uses the port, or choose another one",
-            io::ErrorKind::PermissionDenied => "choose a port above 1023",
-            _ => "choose another address",
-        },
-        ServerError::NotLoopback(_) => "choose 127.0.0.1 or [::1]",
-        ServerError::BusId(_)
-        | ServerError::PortTaken(_)
-        | ServerError::Descriptors(_)
-        | ServerError::Tap(_) => "correct the configuration",
-    };
-    Error::Usb {
-        what: config.usb.to_string(),
-        message: format!("{error}; {advice} (usb in the configuration)"),
-    }
 }
 
 fn fault<E: std::fmt::Display>(fault: Fault<E>) -> Error {

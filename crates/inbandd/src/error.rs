@@ -44,6 +44,14 @@ pub enum Error {
         /// Why.
         error: StoreError,
     },
+    /// Nothing tells whether the machine has started since the daemon ran last.
+    #[error("cannot tell this start of the BMC from others by {}: {error}; name a file with gadget.boot_id that holds something else after each", path.display())]
+    BootId {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The USB side cannot be had.
     #[error("cannot serve {what}: {message}")]
     Usb {
@@ -103,7 +111,7 @@ impl Error {
         match self {
             Self::Record { .. } | Self::Listen { .. } | Self::Worker | Self::System { .. } => 1,
             Self::Usage(_) => 2,
-            Self::Config(_) | Self::Layout(_) => 3,
+            Self::Config(_) | Self::Layout(_) | Self::BootId { .. } => 3,
             Self::Keys(_) | Self::KeyRing { .. } => 4,
             Self::Medium(_) | Self::Store { .. } => 5,
             Self::Usb { .. } => 6,

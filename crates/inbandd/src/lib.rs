@@ -10,7 +10,6 @@ pub mod command;
 pub mod config;
 #[cfg(target_os = "linux")]
 pub mod control;
-#[cfg(feature = "virtual")]
 pub mod daemon;
 pub mod error;
 pub mod logger;
@@ -18,10 +17,10 @@ pub mod logger;
 pub mod notify;
 pub mod open;
 pub mod programs;
+pub mod side;
 pub mod staging;
 pub mod worker;
 
 pub use config::Config;
-#[cfg(feature = "virtual")]
 pub use daemon::{Daemon, Stopper};
 pub use error::Error;

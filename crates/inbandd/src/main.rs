@@ -6,12 +6,18 @@ use inband_package::{Hex, is_bcd};
 use inband_session::Door;
 use inband_store::{Firmware, boot, text::Text};
 use inbandd::{
-    Config, Error,
+    Config, Daemon, Error,
     command::{Ask, AskedBy},
+    config::Usb,
     logger, open,
+    side::Side,
 };
 use lexopt::prelude::*;
 use log::LevelFilter;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 const HELP: &str = "\
 Takes signed firmware from the host and puts it into the slot that does not run.
@@ -248,39 +254,64 @@ fn ask(_config: &Config, _question: Ask, _json: bool) -> Result<ExitCode, Error>
     Err(Error::Ask("commands to a running inbandd are for Linux".into()))
 }
 
-#[cfg(feature = "virtual")]
 fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
-    use inbandd::Daemon;
-    use signal_hook::{
-        consts::{SIGINT, SIGTERM},
-        iterator::Signals,
-    };
-
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| Error::System { what: "cannot listen for signals", error })?;
-    #[cfg(target_os = "linux")]
-    let notify = inbandd::notify::Notify::from_environment()
-        .map_err(|error| Error::System { what: "cannot reach the service manager", error })?;
-    let daemon = Daemon::start(config, arguments.pcap.as_deref())?;
-    #[cfg(target_os = "linux")]
-    let daemon = daemon.with_notify(notify);
-    let stopper = daemon.stopper();
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            stopper.stop();
+    match config.usb {
+        Usb::Usbip(_) => run_usbip(config, arguments),
+        Usb::Gadget if arguments.pcap.is_some() => {
+            Err(Error::Usage("--pcap: only a virtual BMC records its transfers; a kernel has usbmon".into()))
         }
-    });
-    daemon.run()
+        Usb::Gadget => run_gadget(config),
+    }
 }
 
-/// There is no USB side but the virtual one so far.
+#[cfg(feature = "virtual")]
+fn run_usbip(config: &Config, arguments: &Arguments) -> Result<(), Error> {
+    let outside = Outside::new()?;
+    outside.serve(Daemon::on_usbip(config, arguments.pcap.as_deref())?)
+}
+
 #[cfg(not(feature = "virtual"))]
-fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
-    if arguments.pcap.is_some() {
-        return Err(Error::Usage("--pcap: this inbandd has no virtual USB side that could record".into()));
-    }
-    let message = "this inbandd was built without it; build it with --features virtual".into();
+fn run_usbip(config: &Config, _: &Arguments) -> Result<(), Error> {
+    let message =
+        "this inbandd was built without it; set usb = \"gadget\", or build it with --features virtual";
+    Err(Error::Usb { what: config.usb.to_string(), message: message.into() })
+}
+
+fn run_gadget(config: &Config) -> Result<(), Error> {
+    let message = "this inbandd was built without it".into();
     Err(Error::Usb { what: config.usb.to_string(), message })
+}
+
+/// Those who started the daemon and will end it.
+struct Outside {
+    signals: Signals,
+    #[cfg(target_os = "linux")]
+    notify: Option<inbandd::notify::Notify>,
+}
+
+impl Outside {
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            signals: Signals::new([SIGTERM, SIGINT])
+                .map_err(|error| Error::System { what: "cannot listen for signals", error })?,
+            #[cfg(target_os = "linux")]
+            notify: inbandd::notify::Notify::from_environment()
+                .map_err(|error| Error::System { what: "cannot reach the service manager", error })?,
+        })
+    }
+
+    /// Runs the daemon until one of the signals comes.
+    fn serve<S: Side>(mut self, daemon: Daemon<S>) -> Result<(), Error> {
+        #[cfg(target_os = "linux")]
+        let daemon = daemon.with_notify(self.notify);
+        let stopper = daemon.stopper();
+        std::thread::spawn(move || {
+            if self.signals.forever().next().is_some() {
+                stopper.stop();
+            }
+        });
+        daemon.run()
+    }
 }
 
 fn check(config: &Config) -> Result<(), Error> {

@@ -27,8 +27,6 @@ pub struct Notify {
     next: Duration,
     /// It has still to hear that the daemon serves: without that it would end the daemon, and a trial's boot with it.
     unready: bool,
-    /// What it was told last.
-    status: String,
 }
 
 impl Notify {
@@ -53,7 +51,7 @@ impl Notify {
         socket.connect_addr(&address)?;
         // The loop is not to wait for a service manager that is behind.
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, watchdog, next: Duration::ZERO, unready: false, status: String::new() })
+        Ok(Self { socket, watchdog, next: Duration::ZERO, unready: false })
     }
 
     /// The daemon serves.
@@ -66,11 +64,9 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
-    /// How it stands, in one line; told only when it is new.
-    pub fn status(&mut self, status: &str) {
-        if status != self.status && self.send(&format!("STATUS={status}")) {
-            self.status = status.to_owned();
-        }
+    /// How it stands, in one line. Returns whether that is done with: false asks for another try.
+    pub fn status(&self, status: &str) -> bool {
+        self.send(&format!("STATUS={status}"))
     }
 
     /// The daemon lives. Returns when this is to be called again.
@@ -129,9 +125,8 @@ mod tests {
         ] {
             let mut notify = Notify::new(&name, Some(Duration::from_secs(5))).unwrap();
             notify.ready();
-            notify.status("one");
-            notify.status("one");
-            notify.status("two");
+            assert!(notify.status("one"));
+            assert!(notify.status("two"));
             assert_eq!(notify.alive(Duration::from_secs(9)), Some(Duration::from_secs(14)));
             assert_eq!(notify.alive(Duration::from_secs(13)), Some(Duration::from_secs(14)));
             assert_eq!(notify.alive(Duration::from_secs(14)), Some(Duration::from_secs(19)));
@@ -155,12 +150,12 @@ mod tests {
         }
         let mut notify = Notify::new(path.as_os_str(), None).unwrap();
         notify.ready();
-        notify.status("one");
+        assert!(!notify.status("one"));
         assert_eq!(notify.alive(Duration::ZERO), Some(AGAIN));
         for _ in 0..full {
             assert_eq!(heard(&manager), "noise");
         }
-        notify.status("one");
+        assert!(notify.status("one"));
         assert_eq!(notify.alive(AGAIN), None);
         assert_eq!([heard(&manager), heard(&manager)], ["STATUS=one", "READY=1"]);
     }

@@ -1,15 +1,24 @@
 //! From the configuration to what it names: keys, layout, store.
 
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
 use inband_dfu::descriptors::Identity;
 use inband_package::{KeyRing, Kind, Policy, key::SystemKeys};
 use inband_session::{Pipeline, Rates, Unindexed};
-use inband_store::{Firmware, Layout, Options, Region, SlotRecord, Store, file::FileMedium};
+use inband_store::{Firmware, Layout, Options, Region, SlotRecord, StartId, Store, file::FileMedium};
 
 use crate::{
-    config::{Config, ConfigError, KeyFormat, Limits, SignatureKind, Signatures, TARGET},
+    config::{Config, ConfigError, KeyFormat, Limits, SignatureKind, Signatures, TARGET, Usb},
     error::Error,
     staging::Memfds,
 };
+
+/// Bytes of the file that names a start of the machine that are looked at.
+const MAX_START_ID: u64 = 4096;
 
 /// Reads the system keys and those that are revoked.
 pub fn keys(config: &Config) -> Result<KeyRing, Error> {
@@ -59,6 +68,30 @@ pub fn store(config: &Config) -> Result<Store<FileMedium>, Error> {
     let medium = FileMedium::open(path, config.store.slot_size).map_err(Error::Medium)?;
     Store::open(medium, layout, Options { boots: config.trial.boots, ..Options::default() })
         .map_err(|error| Error::store(path, error))
+}
+
+/// Has the loader decide which slot runs, where the daemon stands for it: a virtual BMC starts whenever its daemon does, a machine
+/// with a controller once in each of its starts, however often the daemon does.
+pub fn boot(config: &Config, store: &mut Store<FileMedium>) -> Result<(), Error> {
+    let booted = match config.usb {
+        Usb::Usbip(_) => store.boot(),
+        Usb::Gadget => {
+            let path = &config.gadget.boot_id;
+            let start = start_id(path).map_err(|error| Error::BootId { path: path.clone(), error })?;
+            store.boot_once(start)
+        }
+    };
+    booted.map(drop).map_err(|error| Error::store(&config.store.path, error))
+}
+
+/// What tells this start of the machine from others.
+fn start_id(path: &Path) -> io::Result<StartId> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_START_ID).read_to_end(&mut bytes)?;
+    if bytes.trim_ascii().is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
+    }
+    Ok(StartId::of(bytes.trim_ascii()))
 }
 
 /// Makes the store: slot a is good and runs, slot b is empty.

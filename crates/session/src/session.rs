@@ -297,7 +297,9 @@ impl Session {
         }
     }
 
-    fn is_on_trial(&self) -> bool {
+    /// Whether the running firmware is not confirmed.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
         self.store.record.slot(self.store.running).state != SlotState::Good
     }
 

@@ -59,6 +59,7 @@ mod tests {
             slots: [slot(a), slot(b)],
             session: SessionRecord::NONE,
             log: Vec::new(),
+            start: None,
         }
     }
 

@@ -13,10 +13,11 @@ pub const FORMAT: u16 = 1;
 /// Log records a record holds at most; [`Record::push_log`] makes room.
 pub const LOG_LIMIT: usize = 16;
 /// Length in bytes of the longest record.
-pub const MAX_LENGTH: usize = LOG_AT + LOG_LIMIT * SESSION_LENGTH + CHECKSUM_LENGTH;
+pub const MAX_LENGTH: usize = LOG_AT + LOG_LIMIT * SESSION_LENGTH + START_LENGTH + CHECKSUM_LENGTH;
 
 const SLOT_LENGTH: usize = 80;
 const SESSION_LENGTH: usize = 72;
+const START_LENGTH: usize = 16;
 const CHECKSUM_LENGTH: usize = 32;
 const SLOTS_AT: usize = 32;
 const SESSION_AT: usize = SLOTS_AT + 2 * SLOT_LENGTH;
@@ -315,6 +316,20 @@ pub struct Record {
     pub session: SessionRecord,
     /// Endings of earlier sessions, oldest first, at most [`LOG_LIMIT`].
     pub log: Vec<SessionRecord>,
+    /// The start of the machine that the loader decided for last; `None` where each decision is a start.
+    pub start: Option<StartId>,
+}
+
+/// What tells a start of the machine from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartId([u8; START_LENGTH]);
+
+impl StartId {
+    /// From bytes that the system has for this start and for no other one.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(array(&Sha256::digest(bytes), 0))
+    }
 }
 
 impl Record {
@@ -354,8 +369,9 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         // Only the newest count, should somebody have filled the public field beyond the limit.
         let log = &self.log[self.log.len().saturating_sub(LOG_LIMIT)..];
-        let body = LOG_AT + log.len() * SESSION_LENGTH;
-        let mut bytes = alloc::vec![0; body];
+        let log_end = LOG_AT + log.len() * SESSION_LENGTH;
+        let body = log_end + self.start.map_or(0, |start| start.0.len());
+        let mut bytes = alloc::vec![0; log_end];
         bytes[0..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[10..12].copy_from_slice(&small(body + CHECKSUM_LENGTH).to_le_bytes());
@@ -373,6 +389,7 @@ impl Record {
         for (entry, to) in log.iter().zip(bytes[LOG_AT..].chunks_exact_mut(SESSION_LENGTH)) {
             entry.encode(to);
         }
+        bytes.extend(self.start.iter().flat_map(|start| start.0));
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
         bytes
@@ -395,7 +412,9 @@ impl Record {
         }
         let log_count = usize::from(u16::from_le_bytes(array(bytes, LOG_COUNT_AT)));
         let announced = usize::from(u16::from_le_bytes(array(bytes, 10)));
-        if announced != bytes.len() || LOG_AT + log_count * SESSION_LENGTH + CHECKSUM_LENGTH != bytes.len() {
+        let log_end = LOG_AT + log_count * SESSION_LENGTH;
+        let has_start = bytes.len() == log_end + START_LENGTH + CHECKSUM_LENGTH;
+        if announced != bytes.len() || (!has_start && bytes.len() != log_end + CHECKSUM_LENGTH) {
             return Err(RecordError::Length(bytes.len()));
         }
         let (body, checksum) = bytes.split_at(bytes.len() - CHECKSUM_LENGTH);
@@ -405,7 +424,7 @@ impl Record {
         zero(&[&body[23..24]])?;
         let boot_slot = |at: usize| Slot::from_number(body[at]).ok_or(RecordError::Field("boot choice"));
         let mut log = Vec::with_capacity(log_count);
-        for entry in body[LOG_AT..].chunks_exact(SESSION_LENGTH) {
+        for entry in body[LOG_AT..log_end].chunks_exact(SESSION_LENGTH) {
             log.push(SessionRecord::parse(&array(entry, 0))?);
         }
         Ok(Self {
@@ -421,6 +440,7 @@ impl Record {
             ],
             session: SessionRecord::parse(&array(body, SESSION_AT))?,
             log,
+            start: has_start.then(|| StartId(array(body, log_end))),
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::journal::{Facts, Journal, Levels, Progress};
 use crate::layout::Layout;
 use crate::medium::Medium;
 use crate::record::{
-    self, PairError, Place, Record, SessionRecord, Slot, SlotRecord, SlotState, TrialRecord,
+    self, PairError, Place, Record, SessionRecord, Slot, SlotRecord, SlotState, StartId, TrialRecord,
 };
 use crate::text::Text;
 
@@ -146,6 +146,7 @@ impl<M: Medium> Store<M> {
             slots: [good, SlotRecord::EMPTY],
             session: SessionRecord::NONE,
             log: Vec::new(),
+            start: None,
         };
         // Before the record, which makes it a store: a new one begins with full budgets, and knows nothing of what was here.
         let facts = Facts { session: 0, levels: Levels::FULL, progress: None };
@@ -154,7 +155,7 @@ impl<M: Medium> Store<M> {
     }
 
     /// Opens a store. The slot that booted last is taken for the running one: right after a restart of the daemon;
-    /// after a start of the machine call [`Store::boot`].
+    /// after a start of the machine call [`Store::boot`], or [`Store::boot_once`] where that is not known.
     ///
     /// # Errors
     /// [`StoreError::SlotLength`] if the layout is not for slots of this length; [`StoreError::Unusable`] if no record is
@@ -178,9 +179,26 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// [`StoreError::NothingBootable`]; those of the medium, and then nothing is booted.
     pub fn boot(&mut self) -> Result<Slot, StoreError> {
+        self.boot_for(None)
+    }
+
+    /// As [`Store::boot`], once for each start of the machine: in one for which the loader has decided, the slot that it chose
+    /// then runs on, and nothing is counted. That it has decided becomes durable with what it decided.
+    ///
+    /// # Errors
+    /// Those of [`Store::boot`].
+    pub fn boot_once(&mut self, start: StartId) -> Result<Slot, StoreError> {
+        if self.record.start == Some(start) {
+            self.phase = Phase::Idle;
+            return Ok(self.running);
+        }
+        self.boot_for(Some(start))
+    }
+
+    fn boot_for(&mut self, start: Option<StartId>) -> Result<Slot, StoreError> {
         // Also if nothing is booted: whoever asked has nothing left to end that session with.
         self.phase = Phase::Idle;
-        let after = boot::decide(&self.record)?;
+        let after = Record { start, ..boot::decide(&self.record)? };
         if after != self.record {
             self.save(after)?;
         }

@@ -17,8 +17,8 @@ use inband_package::{Kind, Rule};
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Limits, Openbmc, Policy, Region,
-    SignatureKind, Signatures, Store, Trial, Usb, When,
+    Activation, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
+    Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 pub use scratch::Scratch;
@@ -296,6 +296,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         activation: Activation { when: When::Immediate, restart_command: Vec::new() },
         trial: Trial::default(),
         control: None,
+        gadget: Gadget::default(),
         openbmc: Openbmc::default(),
         limits: Limits::default(),
     };

@@ -28,7 +28,7 @@ impl VirtualBmc {
         let thread = thread::Builder::new()
             .name("virtual-bmc".to_owned())
             .spawn(move || {
-                let daemon = match Daemon::start(&config, None) {
+                let daemon = match Daemon::on_usbip(&config, None) {
                     Ok(daemon) => daemon,
                     Err(error) => return Err(error),
                 };

@@ -12,8 +12,8 @@ use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Identity, KeyFormat, Limits, Openbmc, Policy, Region,
-    SignatureKind, Signatures, Store, Trial, Usb, When,
+    Activation, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
+    Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run};
@@ -123,6 +123,7 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
             ..Trial::default()
         },
         control: None,
+        gadget: Gadget::default(),
         openbmc: Openbmc::default(),
         limits: Limits::default(),
     }

@@ -26,7 +26,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// The USB side or the worker is gone.
     pub fn ask(&mut self, now: Duration, ask: Ask) -> Result<Option<Answer>, Fault<B::Error>> {
         if ask == Ask::Status {
-            return Ok(Some(Answer::Report(Box::new(Report::new(&self.session, now)))));
+            return Ok(Some(Answer::Report(Box::new(Report::new(&self.session, self.answers, now)))));
         }
         let goes_down = match self.restart {
             Restart::Recording | Restart::UnderWay(_) => true,

@@ -1,5 +1,7 @@
 //! Commands of somebody on the BMC, in whatever the host is at.
 
+use std::time::Duration;
+
 use inband_dfu::{
     host::{End, Error},
     wire::{Request, Status},
@@ -31,6 +33,30 @@ fn an_armed_door_opens_once() {
     bench.leave_dfu();
     assert!(matches!(knock(), Err(Error::Refused { request: Request::Detach, .. })));
     assert_eq!(bench.ask(Ask::Arm(Door::Volume)), Answer::DoorOff);
+}
+
+/// Number and slowest answer of the control requests so far.
+fn answers(bench: &Bench) -> (u64, u64) {
+    let text = bench.ask(Ask::Status).text();
+    let number = |name: &str| {
+        let (_, rest) = text.split_once(&format!("\"{name}\":")).unwrap();
+        rest.split([',', '}']).next().unwrap().parse().unwrap()
+    };
+    (number("control_requests"), number("slowest_answer_us"))
+}
+
+#[test]
+fn control_requests_are_counted_and_the_slowest_is_kept() {
+    let bench = Bench::new();
+    let (before, _) = answers(&bench);
+    for (late, slowest) in [(20, 20_000), (90, 90_000), (5, 90_000)] {
+        let mut host = bench.claim();
+        host.wait(Duration::from_secs(1));
+        bench.be_late(Duration::from_millis(late));
+        assert!(host::status(&mut host).is_ok());
+        assert_eq!(answers(&bench).1, slowest);
+    }
+    assert_eq!(answers(&bench).0, before + 3, "standard requests are not ours");
 }
 
 /// An update in whose middle, at half of its bytes, this is asked for.

@@ -28,6 +28,7 @@ fn view() -> StoreView {
         slots: [good, SlotRecord::EMPTY],
         session: SessionRecord::NONE,
         log: Vec::new(),
+        start: None,
     };
     StoreView { record, running: Slot::A, budget: budget(Levels::FULL) }
 }

@@ -45,6 +45,7 @@ fn sample() -> Record {
         ],
         session,
         log: vec![SessionRecord { id: 6, result: 1, state: 5, boot: 9, ..session }],
+        start: None,
     }
 }
 
@@ -163,9 +164,26 @@ fn the_longest_record_keeps_its_bound() {
     assert_eq!(record.log.len(), LOG_LIMIT);
     assert_eq!(record.log.first().map(|entry| entry.id), Some(24));
     assert_eq!(record.log.last().map(|entry| entry.id), Some(39));
+    record.start = Some(StartId::of(b"this one"));
     let bytes = record.encode();
     assert_eq!(bytes.len(), MAX_LENGTH);
     assert_eq!(Record::parse(&bytes), Ok(record));
+}
+
+#[test]
+fn the_start_of_the_machine_stands_behind_the_log() {
+    // SHA-256 of "abc", FIPS 180-2, B.1.
+    let start =
+        [0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23];
+    let record = Record { start: Some(StartId::of(b"abc")), ..sample() };
+    let mut expected = frozen();
+    expected.truncate(expected.len() - CHECKSUM_LENGTH);
+    expected[10..12].copy_from_slice(&[0x82, 0x01]);
+    expected.extend_from_slice(&start);
+    let checksum = Sha256::digest(&expected);
+    expected.extend_from_slice(&checksum);
+    assert_eq!(record.encode(), expected);
+    assert_eq!(Record::parse(&expected), Ok(record));
 }
 
 #[test]

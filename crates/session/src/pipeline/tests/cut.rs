@@ -9,9 +9,10 @@ use alloc::format;
 use std::println;
 use std::time::Instant;
 
-use inband_store::Record;
 use inband_store::disk::cut::Detail;
 use inband_store::disk::{BLOCK_PAGES, Disk, Image};
+use inband_store::file::FileMedium;
+use inband_store::{Record, StartId};
 
 use super::*;
 use board::{Board, Versions, board, check, daemon, ensure, goes_on, init, open, slot_path};
@@ -324,6 +325,61 @@ fn the_power_goes_at_every_point_and_again() {
     }
     print("all", &all, begun);
     assert!(all.points >= 200 && all.cuts >= 3_800 && all.pairs >= 120_000, "less than the geometry has");
+}
+
+/// The record that stands after the machine has started so often since firmware was staged, as it is to be found.
+fn after_starts(starts: usize) -> (Slot, u8, SlotState) {
+    match starts {
+        0 => (Slot::A, 3, SlotState::Staged),
+        1..=3 => (Slot::B, [2, 1, 0][starts - 1], SlotState::Trial),
+        _ => (Slot::A, 0, SlotState::Invalid),
+    }
+}
+
+fn summary(store: &Store<FileMedium<Disk>>) -> (Slot, u8, SlotState) {
+    (store.running(), store.record().boots_left, store.record().slot(Slot::B).state)
+}
+
+#[test]
+fn a_daemon_that_dies_in_a_start_of_the_machine_neither_loses_nor_repeats_it() {
+    let versions = Versions::new();
+    let mut before = board(&versions);
+    update(&mut before, 3, versions.get(4)).unwrap();
+    let disk = before.into_store().into_medium();
+    let staged = disk.system().image();
+    drop(disk);
+    let id = |number: usize| StartId::of(&number.to_le_bytes());
+    // Of each start: the disk before it, and behind each call of it.
+    let mut image = staged;
+    let mut points = 0;
+    for start in 1..=4 {
+        let disk = Disk::new(image);
+        let mut store = open(&disk).unwrap();
+        store.boot_once(id(start)).unwrap();
+        start::recover(&mut store).unwrap();
+        assert_eq!(summary(&store), after_starts(start));
+        for image in disk.history() {
+            points += 1;
+            // Killed: the machine runs on, and so does what it booted.
+            let killed = Disk::new(image.clone());
+            let mut store = open(&killed).unwrap();
+            store.boot_once(id(start)).unwrap();
+            assert_eq!(summary(&store), after_starts(start), "start {start}, killed");
+            // Cut: the next start may find that the loader had not decided, or that it had.
+            for (cut, image) in image.cuts(Detail::Fine) {
+                let disk = Disk::new(image);
+                let mut store = open(&disk).unwrap();
+                store.boot_once(id(100)).unwrap();
+                let found = summary(&store);
+                assert!(
+                    [after_starts(start), after_starts(start + 1)].contains(&found),
+                    "start {start}, {cut:?}: {found:?}"
+                );
+            }
+        }
+        image = disk.image();
+    }
+    assert!(points >= 4 * 5, "{points} points");
 }
 
 fn print(name: &str, tally: &Tally, begun: Instant) {

@@ -112,3 +112,47 @@ fn rule_8_the_floor_neither_rises_with_a_trial_nor_with_its_end() {
     }
     assert_eq!(store.record().floor, 2);
 }
+
+#[test]
+fn a_start_of_the_machine_counts_once_however_often_the_daemon_starts() {
+    let mut store = store();
+    update(&mut store, 1, &sample()).unwrap();
+    let starts = [b"one", b"two", b"six"].map(|name| StartId::of(name));
+    for (start, boots_left) in starts.into_iter().zip([2, 1, 0]) {
+        for _ in 0..3 {
+            assert_eq!(store.boot_once(start), Ok(Slot::B));
+            assert_eq!(store.record().boots_left, boots_left);
+            assert!(store.is_on_trial(), "so that slot a is no target");
+            let written = store.record().sequence;
+            let mut medium = store.into_medium();
+            medium.power_cycle(Loss::All);
+            store = open(medium);
+            assert_eq!(store.record().sequence, written, "it was durable");
+        }
+    }
+    assert_eq!(store.boot_once(StartId::of(b"ten")), Ok(Slot::A));
+    assert_eq!(store.record().slot(Slot::B).state, SlotState::Invalid);
+}
+
+#[test]
+fn a_slot_that_is_staged_does_not_run_before_the_machine_starts() {
+    let mut store = store();
+    let start = StartId::of(b"one");
+    assert_eq!(store.boot_once(start), Ok(Slot::A));
+    update(&mut store, 1, &sample()).unwrap();
+    assert_eq!(store.boot_once(start), Ok(Slot::A));
+    assert_eq!(store.record().slot(Slot::B).state, SlotState::Staged);
+    assert_eq!(store.record().boots_left, 3);
+    // It may still be replaced: it does not run.
+    update(&mut store, 2, &sample()).unwrap();
+    assert_eq!(store.boot_once(StartId::of(b"two")), Ok(Slot::B));
+}
+
+#[test]
+fn a_start_of_a_virtual_machine_is_none_of_those_with_a_name() {
+    let mut store = on_trial();
+    let start = StartId::of(b"one");
+    assert_eq!((store.boot_once(start), store.record().boots_left), (Ok(Slot::B), 1));
+    assert_eq!((store.boot(), store.record().boots_left), (Ok(Slot::B), 0));
+    assert_eq!(store.boot_once(start), Ok(Slot::A));
+}

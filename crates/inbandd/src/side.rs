@@ -1,0 +1,26 @@
+//! The USB side of a daemon: what carries the device, and what waits for it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use inband_usb::DeviceBackend;
+
+#[cfg(feature = "virtual")]
+mod usbip;
+
+#[cfg(feature = "virtual")]
+pub use usbip::Usbip;
+
+/// Ends a [`Side::wait`] from any thread, or the next one if none is under way.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// What a daemon waits in. It is shown in the log as the configuration names it.
+pub trait Side: fmt::Display {
+    /// What carries the device.
+    type Backend: DeviceBackend;
+
+    /// Waits until the backend may have an event, a waker woke, or the time is over.
+    fn wait(&mut self, limit: Duration);
+
+    /// What ends [`wait`](Self::wait).
+    fn waker(&self) -> Waker;
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use inband_dfu::host::{DfuInterface, InterfaceMode, find_dfu_interface};
+use inband_dfu::wire::FunctionalDescriptor;
 use inband_session::status::{self, FirmwarePage, LogPage, MachinePage, PageError, StatusPage};
 use inband_store::Slot;
 use inband_usb::{HostDevice, HostError, Setup};
@@ -70,7 +71,8 @@ impl Bmc {
     /// If it cannot be claimed or read.
     pub fn recognise(place: Place, opened: Opened) -> Result<Recognised, DeviceError> {
         let Opened { mut device, descriptor, configuration, strings } = opened;
-        let interface = match find_dfu_interface(&configuration) {
+        // What is one of ours is so whether its kernel lets it say so or not; the machine page tells.
+        let interface = match find_dfu_interface(&configuration, Some(FunctionalDescriptor::OURS)) {
             Ok(interface) => interface,
             Err(error) => return Ok(Recognised::Foreign { reason: error.to_string(), strings }),
         };

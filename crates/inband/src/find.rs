@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bmc_whose_kernel_takes_no_functional_descriptor_is_one_all_the_same() {
+        let bus = FakeBus::with([
+            Plugged::foreign(1).without_functional_descriptor(),
+            Plugged::bmc(2, "SN").without_functional_descriptor(),
+        ]);
+        let bmc = one(&bus, None).unwrap();
+        assert_eq!(bmc.place.to_string(), "usb:1-2");
+        assert_eq!((bmc.interface().block_size(), bmc.interface().functional.attributes.0), (4096, 0x0d));
+    }
+
+    #[test]
     fn a_device_named_by_its_place_is_the_only_one_opened() {
         let bus = FakeBus::with([Plugged::bmc(1, "ONE"), Plugged::bmc(2, "TWO")]);
         assert_eq!(exit_code(&bus, None), 4);

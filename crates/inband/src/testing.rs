@@ -24,6 +24,8 @@ pub(crate) struct Plugged {
     class: u8,
     protocol: u8,
     serial: String,
+    /// The class-specific descriptors of its interface.
+    extra: Vec<u8>,
     /// What it answers as its machine; `None` stalls.
     machine: Option<String>,
     /// Opening it fails.
@@ -37,6 +39,7 @@ impl Plugged {
             class: 0xfe,
             protocol: PROTOCOL_RUN_TIME,
             serial: serial.into(),
+            extra: FunctionalDescriptor::OURS.to_bytes().to_vec(),
             machine: Some("board".into()),
             failure: None,
         }
@@ -56,6 +59,10 @@ impl Plugged {
 
     pub(crate) fn in_dfu_mode(self) -> Self {
         Self { protocol: PROTOCOL_DFU_MODE, ..self }
+    }
+
+    pub(crate) fn without_functional_descriptor(self) -> Self {
+        Self { extra: Vec::new(), ..self }
     }
 
     pub(crate) fn of_board(self, machine: &str) -> Self {
@@ -155,7 +162,7 @@ impl Bus for FakeBus {
                     subclass: 1,
                     protocol: device.protocol,
                     name: 0,
-                    extra: FunctionalDescriptor::OURS.to_bytes().to_vec(),
+                    extra: device.extra.clone(),
                     endpoints: Vec::new(),
                 }],
             },

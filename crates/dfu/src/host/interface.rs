@@ -25,7 +25,7 @@ pub struct DfuInterface {
     pub mode: InterfaceMode,
     /// iInterface, the string index of its name; 0 if it has none.
     pub name: u8,
-    /// What it says about itself.
+    /// What it says about itself, or what stands for it.
     pub functional: FunctionalDescriptor,
 }
 
@@ -35,7 +35,7 @@ pub enum FindError {
     /// No interface FE/01 with protocol 1 or 2 and alternate setting 0.
     #[error("the device has no DFU interface")]
     NoInterface,
-    /// An interface without functional descriptor.
+    /// An interface without functional descriptor, and nothing that stands for it.
     #[error("the DFU interface has no functional descriptor")]
     NoFunctionalDescriptor,
     /// One that cannot be read.
@@ -51,9 +51,15 @@ pub enum FindError {
 
 /// Finds the DFU interface, alternate setting 0, of a configuration; in DFU mode if the device shows both.
 ///
+/// `absent` stands for a functional descriptor that is not there: Linux before 6.12 takes none for a FunctionFS device, and
+/// then only who knows the device can know what it would say (docs/spec/descriptors.md, 3).
+///
 /// # Errors
 /// See [`FindError`].
-pub fn find_dfu_interface(configuration: &ParsedConfiguration) -> Result<DfuInterface, FindError> {
+pub fn find_dfu_interface(
+    configuration: &ParsedConfiguration,
+    absent: Option<FunctionalDescriptor>,
+) -> Result<DfuInterface, FindError> {
     let find = |protocol, mode| {
         let wanted = (INTERFACE_CLASS, INTERFACE_SUBCLASS, protocol, 0);
         let found = configuration
@@ -65,9 +71,10 @@ pub fn find_dfu_interface(configuration: &ParsedConfiguration) -> Result<DfuInte
     let (interface, mode) = find(PROTOCOL_DFU_MODE, InterfaceMode::Dfu)
         .or_else(|| find(PROTOCOL_RUN_TIME, InterfaceMode::Runtime))
         .ok_or(FindError::NoInterface)?;
-    let functional =
-        interface.extra_of_type(FUNCTIONAL_DESCRIPTOR).ok_or(FindError::NoFunctionalDescriptor)?;
-    let functional = FunctionalDescriptor::parse(functional).map_err(FindError::Malformed)?;
+    let functional = match interface.extra_of_type(FUNCTIONAL_DESCRIPTOR) {
+        Some(bytes) => FunctionalDescriptor::parse(bytes).map_err(FindError::Malformed)?,
+        None => absent.ok_or(FindError::NoFunctionalDescriptor)?,
+    };
     if !functional.attributes.can_download() {
         return Err(FindError::NoDownload);
     }

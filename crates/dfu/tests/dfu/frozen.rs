@@ -208,7 +208,7 @@ fn the_host_finds_both_sets() {
     for (protocol, mode) in [(1, InterfaceMode::Runtime), (2, InterfaceMode::Dfu)] {
         let parsed = parse_configuration(&configuration(protocol)).unwrap();
         assert_eq!(
-            find_dfu_interface(&parsed),
+            find_dfu_interface(&parsed, None),
             Ok(DfuInterface { number: 0, mode, name: 4, functional: FunctionalDescriptor::OURS })
         );
     }
@@ -221,7 +221,7 @@ fn the_host_refuses_what_it_cannot_use() {
         change(&mut bytes);
         let total = u16::try_from(bytes.len()).unwrap();
         bytes[2..4].copy_from_slice(&total.to_le_bytes());
-        find_dfu_interface(&parse_configuration(&bytes).unwrap())
+        find_dfu_interface(&parse_configuration(&bytes).unwrap(), None)
     };
     assert_eq!(find(&|bytes| bytes[16] = 0), Err(FindError::NoInterface));
     assert_eq!(find(&|bytes| bytes[14] = 0xff), Err(FindError::NoInterface));
@@ -238,14 +238,26 @@ fn the_host_refuses_what_it_cannot_use() {
     assert_eq!(find(&|bytes| bytes[24] = 0), Err(FindError::NoTransferSize));
 }
 
+/// Linux before 6.12 lets no FunctionFS device show one.
+#[test]
+fn something_known_may_stand_for_a_functional_descriptor_that_is_not_there() {
+    let mut bytes = configuration(1).to_vec();
+    bytes.truncate(18);
+    bytes[2] = 18;
+    let known = FunctionalDescriptor { transfer_size: 512, ..FunctionalDescriptor::OURS };
+    let find = |bytes: &[u8]| find_dfu_interface(&parse_configuration(bytes).unwrap(), Some(known));
+    assert_eq!(find(&bytes).map(|it| it.functional), Ok(known));
+    assert_eq!(find(&configuration(1)).map(|it| it.functional), Ok(FunctionalDescriptor::OURS));
+}
+
 /// Linux and Windows hosts move 4096 bytes in a control transfer at most.
 #[test]
 fn the_host_clamps_the_transfer_size() {
     let mut bytes = configuration(2);
     bytes[23..25].copy_from_slice(&[0xff, 0xff]);
-    let found = find_dfu_interface(&parse_configuration(&bytes).unwrap()).unwrap();
+    let found = find_dfu_interface(&parse_configuration(&bytes).unwrap(), None).unwrap();
     assert_eq!((found.functional.transfer_size, found.block_size()), (65535, 4096));
     bytes[23..25].copy_from_slice(&[0x40, 0x00]);
-    let found = find_dfu_interface(&parse_configuration(&bytes).unwrap()).unwrap();
+    let found = find_dfu_interface(&parse_configuration(&bytes).unwrap(), None).unwrap();
     assert_eq!(found.block_size(), 64);
 }

@@ -24,7 +24,7 @@ pub(crate) fn interface(host: &mut impl HostDevice) -> Result<DfuInterface, Host
     };
     let bytes = host.control_in(setup, TIMEOUT)?;
     let configuration = parse_configuration(&bytes).expect("a configuration that can be read");
-    Ok(find_dfu_interface(&configuration).expect("a DFU interface"))
+    Ok(find_dfu_interface(&configuration, None).expect("a DFU interface"))
 }
 
 /// Sends DETACH.

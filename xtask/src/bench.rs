@@ -10,6 +10,7 @@ use crate::program::{self, cargo};
 use crate::task::{self, Task};
 use crate::{Outcome, layout};
 
+mod dfu;
 mod lab;
 mod tree;
 
@@ -22,6 +23,11 @@ const TASKS: &[Task] = &[
     Task { name: "pack", about: "packing images of 128 MiB, beside SHA-256", run: pack },
     Task { name: "verify", about: "checking a package of 128 MiB, beside SHA-256", run: verify },
     Task { name: "chunks", about: "what two squashfs images share when a program has changed", run: chunks },
+    Task {
+        name: "dfu",
+        about: "plain DFU by stock dfu-util and by our host, on a gadget controller in the guest",
+        run: dfu::run,
+    },
     Task { name: "speed", about: "plain DFU over USB/IP on loopback, by our host", run: speed },
 ];
 

@@ -16,6 +16,8 @@ mod report;
 mod root;
 mod suite;
 
+use kernel::{Kernel, Series};
+use report::Report;
 use suite::Suite;
 
 /// `cargo xtask vm [--list] [SUITE]...`
@@ -36,32 +38,64 @@ pub(crate) fn all() -> Outcome {
     run(&suite::all()?.iter().collect::<Vec<_>>())
 }
 
-fn run(suites: &[&Suite]) -> Outcome {
-    let folder = layout::target().join("vm");
-    fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    let binaries = build(suites)?;
-    // Only the kernels that a chosen suite asks for, each with a root of its own: its modules are in it.
-    let mut systems = BTreeMap::new();
-    for suite in suites {
-        if let Entry::Vacant(entry) = systems.entry(suite.kernel) {
-            let kernel = kernel::fetch(&folder, suite.kernel)?;
-            let initrd = root::build(&folder, &kernel, &binaries)?;
-            entry.insert((kernel, initrd));
+/// Runs a measurement of `xtask/guest`, and returns what it measured, line by line.
+pub(crate) fn measure(name: &str) -> Outcome<Vec<String>> {
+    let bench = suite::bench(name)?;
+    let guests = Guests::prepare(&[&bench])?;
+    let report = guests.boot(&bench)?;
+    match report.verdict() {
+        Ok(()) => Ok(report.into_measured()),
+        Err(why) => {
+            show_tail(&guests.folder, &bench);
+            Err(why)
         }
     }
+}
 
+/// All that a boot needs.
+struct Guests {
+    folder: PathBuf,
+    /// Kernels, each with a root of its own: its modules are in it.
+    systems: BTreeMap<Series, (Kernel, PathBuf)>,
+}
+
+impl Guests {
+    /// The kernels that these suites ask for, and our programs.
+    fn prepare(suites: &[&Suite]) -> Outcome<Self> {
+        let folder = layout::target().join("vm");
+        fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        let binaries = build(suites)?;
+        let mut systems = BTreeMap::new();
+        for suite in suites {
+            if let Entry::Vacant(entry) = systems.entry(suite.kernel) {
+                let kernel = kernel::fetch(&folder, suite.kernel)?;
+                let initrd = root::build(&folder, &kernel, &binaries)?;
+                entry.insert((kernel, initrd));
+            }
+        }
+        Ok(Self { folder, systems })
+    }
+
+    fn boot(&self, suite: &Suite) -> Outcome<Report> {
+        println!("guest {}: {}", suite.name, suite.about);
+        let (kernel, initrd) =
+            self.systems.get(&suite.kernel).ok_or("a suite that nothing was prepared for")?;
+        qemu::run(&self.folder, kernel, initrd, suite)
+    }
+}
+
+fn run(suites: &[&Suite]) -> Outcome {
+    let guests = Guests::prepare(suites)?;
     let (mut passed, mut failed, mut broken) = (0, 0, Vec::new());
     for suite in suites {
-        println!("guest {}: {}", suite.name, suite.about);
-        let Some((kernel, initrd)) = systems.get(&suite.kernel) else { continue };
-        let report = qemu::run(&folder, kernel, initrd, suite)?;
+        let report = guests.boot(suite)?;
         passed += report.passed();
         failed += report.failed();
         if let Err(why) = report.verdict() {
             // A boot that went wrong without a failed test counts as one.
             failed += usize::from(report.failed() == 0);
             broken.push(format!("{}: {why}", suite.name));
-            show_tail(&folder, suite);
+            show_tail(&guests.folder, suite);
         }
     }
     println!("{passed} passed, {failed} failed");

@@ -44,7 +44,9 @@ fn boot(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome
         .arg(suite.timeout.as_secs().to_string())
         .arg("qemu-system-x86_64")
         // One processor: with two, about one boot in sixty panicked.
-        .args(["-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "1024", "-smp", "1"])
+        .args(["-accel", "tcg", "-cpu", "max", "-machine", "q35", "-smp", "1"])
+        .arg("-m")
+        .arg(suite.memory.to_string())
         .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", console(folder, suite).display()))
@@ -70,7 +72,7 @@ fn boot(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome
             report.take(line);
             if came_up && report.is_ready() {
                 println!("  up after {:.1} s", start.elapsed().as_secs_f64());
-            } else if line.starts_with("TEST ") {
+            } else if line.starts_with("TEST ") || line.starts_with('{') {
                 println!("  {line}");
             }
         }

@@ -4,6 +4,7 @@
 //! READY                       init has set the guest up, the suite begins
 //! TEST NAME ok
 //! TEST NAME FAILED DETAIL
+//! {...}                       what was measured, as JSON
 //! EXIT STATUS                 the suite ran to its end and exited with STATUS
 //! ```
 
@@ -14,13 +15,18 @@ pub(super) struct Report {
     passed: usize,
     failed: usize,
     exit: Option<u8>,
-    /// Lines that are none of the four kinds.
+    measured: Vec<String>,
+    /// Lines that are of no kind.
     strange: Vec<String>,
 }
 
 impl Report {
     /// Takes in one line.
     pub(super) fn take(&mut self, line: &str) {
+        if line.starts_with('{') && line.ends_with('}') {
+            self.measured.push(line.into());
+            return;
+        }
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
             (None, ..) => {}
@@ -52,6 +58,11 @@ impl Report {
     /// How many tests failed.
     pub(super) const fn failed(&self) -> usize {
         self.failed
+    }
+
+    /// What was measured, line by line.
+    pub(super) fn into_measured(self) -> Vec<String> {
+        self.measured
     }
 
     /// Good only if the suite ran tests, none failed, and it ended by itself with 0.
@@ -92,6 +103,16 @@ mod tests {
     }
 
     #[test]
+    fn measurements_are_kept_in_their_order() {
+        let mut report = Report::default();
+        for line in ["READY", "{\"a\":1}", "TEST a ok", "{\"a\":2}", "EXIT 0"] {
+            report.take(line);
+        }
+        assert_eq!(report.verdict(), Ok(()));
+        assert_eq!(report.into_measured(), ["{\"a\":1}", "{\"a\":2}"]);
+    }
+
+    #[test]
     fn a_suite_without_tests_is_bad() {
         assert_eq!(verdict(&["READY", "EXIT 0"]), Err("no test ran".into()));
     }
@@ -105,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_result_is_bad() {
-        for line in ["TEST a", "TEST a okay", "EXIT", "EXIT x", "EXIT 256", "READY now", "noise"] {
+        for line in ["TEST a", "TEST a okay", "EXIT", "EXIT x", "EXIT 256", "READY now", "{\"a\":", "noise"] {
             let verdict = verdict(&["READY", "TEST a ok", line, "EXIT 0"]);
             assert_eq!(verdict, Err(format!("not a result: {line}")));
         }

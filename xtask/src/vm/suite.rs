@@ -5,10 +5,13 @@
 //! # timeout: 600
 //! # binaries: inband inbandd example:inband/conformance
 //! # kernel: 6.1
+//! # memory: 1024
 //! ```
 //!
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
-//! has, 6.12 unless the head says another.
+//! has, 6.12 unless the head says another. Memory is in MiB.
+//!
+//! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,8 +23,13 @@ use crate::{Outcome, layout};
 /// How long a boot and its suite may take if the script does not say.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// The guest's memory if the script does not say, MiB.
+const MEMORY: u32 = 1024;
+
 /// The ending by which a script in `xtask/guest` is a suite.
 const ENDING: &str = ".suite.sh";
+/// The ending by which it is a measurement.
+const BENCH_ENDING: &str = ".bench.sh";
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Suite {
@@ -35,6 +43,8 @@ pub(super) struct Suite {
     pub(super) binaries: Vec<String>,
     /// The kernel it runs on.
     pub(super) kernel: Series,
+    /// The guest's memory, MiB.
+    pub(super) memory: u32,
 }
 
 /// The scripts that run in the guest.
@@ -44,12 +54,22 @@ pub(super) fn scripts() -> PathBuf {
 
 /// All suites, by name.
 pub(super) fn all() -> Outcome<Vec<Suite>> {
+    with_ending(ENDING)
+}
+
+/// A measurement.
+pub(super) fn bench(name: &str) -> Outcome<Suite> {
+    let found = with_ending(BENCH_ENDING)?.into_iter().find(|bench| bench.name == name);
+    found.ok_or_else(|| format!("there is no {name}{BENCH_ENDING}"))
+}
+
+fn with_ending(ending: &str) -> Outcome<Vec<Suite>> {
     let folder = scripts();
     let cannot_read = |e: std::io::Error| format!("cannot read {}: {e}", folder.display());
     let mut suites = Vec::new();
     for entry in fs::read_dir(&folder).map_err(cannot_read)? {
         let entry = entry.map_err(cannot_read)?;
-        if let Some(name) = entry.file_name().to_str().and_then(|file| file.strip_suffix(ENDING)) {
+        if let Some(name) = entry.file_name().to_str().and_then(|file| file.strip_suffix(ending)) {
             let text = fs::read_to_string(entry.path()).map_err(cannot_read)?;
             suites.push(parse(name, &text)?);
         }
@@ -66,16 +86,18 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
         timeout: TIMEOUT,
         binaries: Vec::new(),
         kernel: Series::V6_12,
+        memory: MEMORY,
     };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
         if let Some(seconds) = line.strip_prefix("timeout: ") {
-            let seconds = seconds.parse().map_err(|_| format!("{name}{ENDING}: not a number: {line}"))?;
+            let seconds = seconds.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
             suite.timeout = Duration::from_secs(seconds);
+        } else if let Some(mebibytes) = line.strip_prefix("memory: ") {
+            suite.memory = mebibytes.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
         } else if let Some(names) = line.strip_prefix("binaries: ") {
             suite.binaries = names.split_whitespace().map(String::from).collect();
         } else if let Some(series) = line.strip_prefix("kernel: ") {
-            suite.kernel =
-                Series::named(series).ok_or_else(|| format!("{name}{ENDING}: no such kernel: {line}"))?;
+            suite.kernel = Series::named(series).ok_or_else(|| format!("{name}: no such kernel: {line}"))?;
         } else if suite.about.is_empty() {
             suite.about = line.into();
         }
@@ -89,13 +111,16 @@ mod tests {
 
     #[test]
     fn the_head_says_what_a_suite_needs() {
-        let suite =
-            parse("x", "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n\n# timeout: 9\n")
-                .unwrap();
+        let suite = parse(
+            "x",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n\n# timeout: 9\n",
+        )
+        .unwrap();
         assert_eq!(suite.about, "About x.");
         assert_eq!(suite.timeout, Duration::from_secs(7));
         assert_eq!(suite.binaries, ["one", "two"]);
         assert_eq!(suite.kernel, Series::V6_1);
+        assert_eq!(suite.memory, 99);
     }
 
     #[test]
@@ -109,11 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn every_suite_of_the_tree_says_what_it_is_about() {
-        let suites = all().unwrap();
-        assert!(!suites.is_empty());
-        for suite in suites {
-            assert!(!suite.about.is_empty(), "{} has no first line", suite.name);
+    fn every_script_of_the_tree_says_what_it_is_about_and_has_a_name_of_its_own() {
+        let mut names = Vec::new();
+        for ending in [ENDING, BENCH_ENDING] {
+            let scripts = with_ending(ending).unwrap();
+            assert!(!scripts.is_empty());
+            for script in scripts {
+                assert!(!script.about.is_empty(), "{} has no first line", script.name);
+                assert!(!names.contains(&script.name), "init could not tell the two {} apart", script.name);
+                names.push(script.name);
+            }
         }
     }
 }

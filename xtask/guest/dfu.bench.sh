@@ -1,0 +1,72 @@
+# Plain DFU: stock dfu-util and inband against inbandd, and dfu-util against a device that throws the data away.
+# timeout: 600
+# memory: 2048
+# binaries: inband inbandd example:inband/stopwatch example:inbandd/sink
+. /guest/lib.sh
+. /guest/bmc.sh
+
+ROUNDS=2
+SIZES='1'
+SLOT_SIZE=134217728
+
+for mib in $SIZES; do
+    image image $((mib * 1048576))
+    pack "$mib.tar" "$mib.0.0" image
+    rm image
+done
+
+# device_start inbandd|sink: with an empty slot, at run time.
+device_start() {
+    case $1 in
+        inbandd)
+            bmc_make bmc 3240 BENCH
+            bmc_start bmc
+            ;;
+        sink)
+            mkdir -p bmc
+            echo 127.0.0.1:3240 >bmc/address
+            start bmc-inbandd sink usbip:127.0.0.1:3240
+            ;;
+    esac
+    bmc_attach bmc
+}
+
+device_stop() {
+    stop bmc-attach
+    stop bmc-inbandd
+    mode none
+    rm -rf bmc
+}
+
+# measure DEVICE HOST MIB ROUND: one update; a line of what it took.
+measure() {
+    local device=$1 host=$2 mib=$3 round=$4
+    device_start "$device"
+    set -- --note device "$device" --note host "$host" --note mib "$mib" --note round "$round" \
+        --watch "$(cat bmc-inbandd.pid)"
+    case $host in
+        dfu-util)
+            set -- "$@" --mark begin 'Download	[' --mark end 'Done!' -- dfu-util -D "$mib.tar"
+            ;;
+        inband)
+            set -- "$@" --mark detach '"event":"detach"' --mark dfu_mode '"event":"dfu-mode"' \
+                --mark begin '"event":"start"' --mark end '"event":"sent"' -- inband --json update "$mib.tar"
+            ;;
+    esac
+    stopwatch "$@" >line 2>"$OUT"
+    STATUS=$?
+    show "$OUT"
+    result "$(cat line)"
+    expect_status "$device-$host-$mib-$round" 0
+    device_stop
+}
+
+round=1
+while [ "$round" -le "$ROUNDS" ]; do
+    for mib in $SIZES; do
+        measure sink dfu-util "$mib" "$round"
+        measure inbandd dfu-util "$mib" "$round"
+        measure inbandd inband "$mib" "$round"
+    done
+    round=$((round + 1))
+done

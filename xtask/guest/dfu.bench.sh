@@ -5,9 +5,8 @@
 . /guest/lib.sh
 . /guest/bmc.sh
 
-ROUNDS=2
-SIZES='1'
-SLOT_SIZE=134217728
+ROUNDS=3
+SIZES='4'
 
 for mib in $SIZES; do
     image image $((mib * 1048576))
@@ -15,10 +14,11 @@ for mib in $SIZES; do
     rm image
 done
 
-# device_start inbandd|sink: with an empty slot, at run time.
+# device_start inbandd|sink MIB: at run time; inbandd with an empty slot that the image fills.
 device_start() {
     case $1 in
         inbandd)
+            SLOT_SIZE=$(($2 * 1048576))
             bmc_make bmc 3240 BENCH
             bmc_start bmc
             ;;
@@ -41,7 +41,7 @@ device_stop() {
 # measure DEVICE HOST MIB ROUND: one update; a line of what it took.
 measure() {
     local device=$1 host=$2 mib=$3 round=$4
-    device_start "$device"
+    device_start "$device" "$mib"
     set -- --note device "$device" --note host "$host" --note mib "$mib" --note round "$round" \
         --watch "$(cat bmc-inbandd.pid)"
     case $host in

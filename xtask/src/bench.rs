@@ -12,6 +12,7 @@ use crate::{Outcome, layout};
 
 mod dfu;
 mod lab;
+mod plot;
 mod tree;
 
 use lab::Lab;

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, TryRecvError, channel},
     },
     thread::JoinHandle,
@@ -313,11 +313,14 @@ pub struct Thread {
     commands: Option<Sender<Command>>,
     backlog: Arc<AtomicUsize>,
     replies: Receiver<Reply>,
+    /// The other half has been woken, and has not looked at all replies since.
+    woken: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Thread {
-    /// Starts the thread. `wake` is called after each reply, to end the wait of the other half.
+    /// Starts the thread. `wake` is called when there are replies again after [`poll`](Worker::poll) has told that there are none, to
+    /// end the wait of the other half: of several in a row it hears once.
     ///
     /// # Errors
     /// The operating system has no thread to give.
@@ -330,18 +333,22 @@ impl Thread {
         let (answers, replies) = channel();
         let backlog = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&backlog);
+        let woken = Arc::new(AtomicBool::new(false));
+        let is_woken = Arc::clone(&woken);
         let mut bench = Bench::new(pipeline);
         let thread = std::thread::Builder::new().name("worker".into()).spawn(move || {
             for command in work {
                 bench.carry_out(command, &mut |reply| {
                     // The other half is only ever gone because the daemon ends.
                     let _ = answers.send(reply);
-                    wake();
+                    if !is_woken.swap(true, Ordering::AcqRel) {
+                        wake();
+                    }
                 });
                 left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Self { commands: Some(commands), backlog, replies, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), backlog, replies, woken, thread: Some(thread) })
     }
 }
 
@@ -352,7 +359,14 @@ impl Worker for Thread {
     }
 
     fn poll(&mut self) -> Result<Option<Reply>, Gone> {
-        match self.replies.try_recv() {
+        let reply = match self.replies.try_recv() {
+            Err(TryRecvError::Empty) if self.woken.swap(false, Ordering::AcqRel) => {
+                // One that came before the worker could see that it has to wake again.
+                self.replies.try_recv()
+            }
+            reply => reply,
+        };
+        match reply {
             Ok(reply) => Ok(Some(reply)),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(Gone),

@@ -31,6 +31,8 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// How often a device with transfers in flight is looked for. usbfs says that a device is gone before it has given all transfers
 /// back, and nusb 0.2.9 then listens no more: those would never end.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Control transfers given to the kernel at once.
+const IN_FLIGHT: usize = 4;
 
 /// The USB of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,7 +150,7 @@ struct Control {
     /// The data stage to the device; given back with the completion.
     data: Vec<u8>,
     limit: Duration,
-    running: Option<InFlight>,
+    running: Option<Result<InFlight, HostError>>,
     cancelled: bool,
 }
 
@@ -429,29 +431,30 @@ impl KernelDevice {
     fn collect(&mut self) {
         let waker = waker();
         let mut context = Context::from_waker(&waker);
-        while let Some(mut control) = self.controls.pop_front() {
-            let mut flight = match control.running.take() {
-                Some(flight) => flight,
-                None if control.cancelled => {
-                    self.end_control(control, Err(HostError::Cancelled));
-                    continue;
+        loop {
+            // Several are given to the kernel at once, which makes them one after the other: between two of them nobody then waits for
+            // a turn of ours.
+            for number in 0..self.controls.len().min(IN_FLIGHT) {
+                let control = &self.controls[number];
+                if control.running.is_none() && !control.cancelled {
+                    let started = self.start_control(control.setup, &control.data, control.limit);
+                    self.controls[number].running = Some(started);
                 }
-                None => match self.start_control(control.setup, &control.data, control.limit) {
-                    Ok(flight) => flight,
-                    Err(error) => {
-                        self.end_control(control, Err(error));
-                        continue;
+            }
+            let Some(mut control) = self.controls.pop_front() else { break };
+            let result = match control.running.take() {
+                Some(Ok(mut flight)) => match flight.as_mut().poll(&mut context) {
+                    Poll::Ready(result) => result.map_err(transfer_error),
+                    Poll::Pending => {
+                        control.running = Some(Ok(flight));
+                        self.controls.push_front(control);
+                        break;
                     }
                 },
+                Some(Err(error)) => Err(error),
+                None => Err(HostError::Cancelled),
             };
-            match flight.as_mut().poll(&mut context) {
-                Poll::Pending => {
-                    control.running = Some(flight);
-                    self.controls.push_front(control);
-                    break;
-                }
-                Poll::Ready(result) => self.end_control(control, result.map_err(transfer_error)),
-            }
+            self.end_control(control, result);
         }
         for pipe in &mut self.pipes {
             while let Some(completion) = pipe.poll(&mut context) {
@@ -494,7 +497,12 @@ impl KernelDevice {
 
     fn end_control(&mut self, control: Control, result: Result<Vec<u8>, HostError>) {
         let is_in = control.setup.direction() == Direction::In;
-        self.gone |= result == Err(HostError::Gone);
+        match result {
+            Err(HostError::Gone) => self.gone = true,
+            // It answers, so it is there: to look for it costs reading all of sysfs.
+            Ok(_) | Err(HostError::Stall) => self.seen = Instant::now(),
+            Err(_) => {}
+        }
         let completion = match result {
             Ok(data) if is_in => HostCompletion { id: control.id, length: data.len(), data, result: Ok(()) },
             Ok(_) => HostCompletion {

@@ -1,12 +1,15 @@
-# Virtual BMCs and packages for them: `. /guest/bmc.sh` after lib.sh.
+# BMCs and packages for them: `. /guest/bmc.sh` after lib.sh.
 #
-# A BMC has a name; its files are in /tmp/NAME: inbandd.toml, the store, the system keys. It is served over USB/IP on
-# loopback; `inband attach --keep` gives it to this kernel, again whenever it comes back after leaving the bus.
+# A BMC has a name; its files are in /tmp/NAME: inbandd.toml, the store, the system keys. Either it is a virtual one, served over USB/IP
+# on loopback, and `inband attach --keep` gives it to this kernel, again whenever it comes back after leaving the bus; or it is a
+# gadget on dummy_hcd, which is plugged into this kernel.
 #
-#   bmc_make NAME PORT SERIAL [OPTION...]   configuration and store; options of `inbandd init`
-#   bmc_start NAME                          starts inbandd, which is a start of the virtual BMC
-#   bmc_restart NAME [SIGNAL]               ends it (TERM) and starts it: the virtual boot loader decides what runs
-#   bmc_attach NAME                         attaches it, and keeps it attached
+#   bmc_make NAME PORT SERIAL [OPTION...]   configuration and store; options of `inbandd init`. PORT is a TCP port, or the word gadget
+#   bmc_start NAME                          starts inbandd, which is a start of a virtual BMC
+#   bmc_restart NAME [SIGNAL]               ends it (TERM) and starts it, as the machine would: the boot loader decides what runs
+#   daemon_restart NAME [SIGNAL]            likewise, but of a gadget the daemon alone: the machine runs on
+#   new_boot NAME                           from now on a gadget's machine has started anew
+#   bmc_attach NAME                         attaches a virtual one, and keeps it attached; waits until it is there
 #   bmc_mark NAME                           remembers how much memory and how many descriptors its inbandd has
 #   bmc_has_not_grown TEST NAME             one test: it has as many descriptors now, and hardly more memory
 #   mode runtime|dfu|none [SERIAL]          waits until the device is there in that mode, or is not there
@@ -30,15 +33,38 @@ make_key() {
 }
 
 bmc_make() {
-    local bmc=$1 port=$2 serial=$3
+    local bmc=$1 port=$2 serial=$3 usb machine restart
     shift 3
     make_key
     mkdir -p "/tmp/$bmc/keys"
     cp "$KEY.pub" "/tmp/$bmc/keys/release.pem"
-    echo "127.0.0.1:$port" >"/tmp/$bmc/address"
+    echo "$port" >"/tmp/$bmc/port"
+    if [ "$port" = gadget ]; then
+        modprobe dummy_hcd || die "no dummy_hcd"
+        modprobe libcomposite || die "no gadgets"
+        new_boot "$bmc"
+        # A machine that restarts: its daemon ends, and whoever starts that again finds another start of the machine.
+        cat >"/tmp/$bmc/reboot" <<END
+#!/bin/sh
+cat /proc/sys/kernel/random/uuid >/tmp/$bmc/boot_id
+kill \$(cat /tmp/$bmc-inbandd.pid)
+END
+        chmod +x "/tmp/$bmc/reboot"
+        usb='usb = "gadget"'
+        machine='[gadget]
+boot_id = "boot_id"'
+        restart="restart_command = [\"/tmp/$bmc/reboot\"]"
+    else
+        usb="usb = \"usbip:127.0.0.1:$port\""
+        machine=
+        restart=
+    fi
     cat >"/tmp/$bmc/inbandd.toml" <<END
 machine = "$MACHINE"
-usb = "usbip:127.0.0.1:$port"
+$usb
+control = "control"
+
+$machine
 
 [identity]
 vendor_id = 0x$VENDOR
@@ -60,6 +86,7 @@ size = $SLOT_SIZE
 
 [activation]
 when = "${ACTIVATION:-reboot}"
+$restart
 END
     inbandd init --config "/tmp/$bmc/inbandd.toml" "$@" || die "no store for $bmc"
 }
@@ -69,7 +96,22 @@ bmc_start() {
     wait_for_log "$1-inbandd" event=started
 }
 
+is_gadget() {
+    [ "$(cat "/tmp/$1/port")" = gadget ]
+}
+
+new_boot() {
+    cat /proc/sys/kernel/random/uuid >"/tmp/$1/boot_id"
+}
+
 bmc_restart() {
+    if is_gadget "$1"; then
+        new_boot "$1"
+    fi
+    daemon_restart "$@"
+}
+
+daemon_restart() {
     stop "$1-inbandd" "${2:-TERM}"
     mode none
     bmc_start "$1"
@@ -77,8 +119,10 @@ bmc_restart() {
 }
 
 bmc_attach() {
-    start "$1-attach" inband --usbip "$(cat "/tmp/$1/address")" attach --keep
-    wait_for_log "$1-attach" 'on port'
+    if ! is_gadget "$1"; then
+        start "$1-attach" inband --usbip "127.0.0.1:$(cat "/tmp/$1/port")" attach --keep
+        wait_for_log "$1-attach" 'on port'
+    fi
     mode runtime
 }
 

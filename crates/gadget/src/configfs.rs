@@ -85,6 +85,12 @@ pub(crate) struct ConfigFs {
 }
 
 impl ConfigFs {
+    /// The one of the running system.
+    pub(crate) fn of_system(prefix: &str) -> Result<Self, GadgetError> {
+        let mounts = fs::read_to_string("/proc/mounts").map_err(GadgetError::system("read /proc/mounts"))?;
+        Self::find(&mounts, prefix).ok_or(GadgetError::NoConfigfs)
+    }
+
     /// Finds it by the list of mounts, as `/proc/mounts` has it.
     pub(crate) fn find(mounts: &str, prefix: &str) -> Option<Self> {
         let mut configfs = mounts.lines().filter_map(|line| {

@@ -3,7 +3,7 @@
 mod backend;
 mod hand_over;
 
-use std::{collections::VecDeque, fs, io};
+use std::{collections::VecDeque, io};
 
 use inband_usb::{ControlError, DescriptorSet, DeviceEvent};
 use rustix::io::Errno;
@@ -77,8 +77,7 @@ impl Gadget {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.bytes().all(good) {
             return Err(GadgetError::Name(prefix.clone()));
         }
-        let mounts = fs::read_to_string("/proc/mounts").map_err(GadgetError::system("read /proc/mounts"))?;
-        let configfs = ConfigFs::find(&mounts, prefix).ok_or(GadgetError::NoConfigfs)?;
+        let configfs = ConfigFs::of_system(prefix)?;
         let probe = Probe::new(configfs.root(), options.udc.as_deref())?;
         let waiter = Waiter::new().map_err(GadgetError::system("make an epoll"))?;
         let answerer = Answerer::new(waiter.waker()).map_err(GadgetError::system("start a thread"))?;

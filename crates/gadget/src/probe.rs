@@ -5,7 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{GadgetError, codec::ClassDescriptors, configfs::list, sys::aio};
+use crate::{
+    GadgetError, Options,
+    codec::ClassDescriptors,
+    configfs::{ConfigFs, list},
+    sys::aio,
+};
 
 /// Where the controllers are.
 pub(crate) const UDC_CLASS: &str = "/sys/class/udc";
@@ -42,6 +47,15 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Looks around, and chooses the controller; changes nothing. What can only be tried is not known then.
+    ///
+    /// # Errors
+    /// There are no gadgets in configfs, or there is no controller, or more than one to choose from.
+    pub fn look(options: &Options) -> Result<Self, GadgetError> {
+        let configfs = ConfigFs::of_system(&options.name)?;
+        Self::new(configfs.root(), options.udc.as_deref())
+    }
+
     /// Looks around, and chooses the controller.
     pub(crate) fn new(configfs: &Path, udc: Option<&str>) -> Result<Self, GadgetError> {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();

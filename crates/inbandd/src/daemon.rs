@@ -30,6 +30,7 @@ use crate::{
     command::Summary,
     control::{Control, Request},
     notify::Notify,
+    side::Udc,
 };
 
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
@@ -86,6 +87,17 @@ impl Daemon<Usbip> {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.side.address()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Daemon<Udc> {
+    /// Starts the BMC that this machine is, on its USB device controller.
+    ///
+    /// # Errors
+    /// Keys, store or controller cannot be had.
+    pub fn on_gadget(config: &Config) -> Result<Self, Error> {
+        Self::start(config, |identity| Udc::open(config, identity))
     }
 }
 

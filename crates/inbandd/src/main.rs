@@ -277,9 +277,15 @@ fn run_usbip(config: &Config, _: &Arguments) -> Result<(), Error> {
     Err(Error::Usb { what: config.usb.to_string(), message: message.into() })
 }
 
+#[cfg(target_os = "linux")]
 fn run_gadget(config: &Config) -> Result<(), Error> {
-    let message = "this inbandd was built without it".into();
-    Err(Error::Usb { what: config.usb.to_string(), message })
+    let outside = Outside::new()?;
+    outside.serve(Daemon::on_gadget(config)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run_gadget(config: &Config) -> Result<(), Error> {
+    Err(Error::Usb { what: config.usb.to_string(), message: "gadgets are for Linux".into() })
 }
 
 /// Those who started the daemon and will end it.
@@ -326,7 +332,16 @@ fn check(config: &Config) -> Result<(), Error> {
     if let Err(error) = boot::decide(store.record()) {
         return Err(Error::store(&config.store.path, error.into()));
     }
+    #[cfg(target_os = "linux")]
+    let found = match config.usb {
+        Usb::Usbip(_) => None,
+        Usb::Gadget => Some(inbandd::side::probe(config)?),
+    };
     println!("configuration: good, machine {}, {}", config.machine, config.usb);
+    #[cfg(target_os = "linux")]
+    if let Some(found) = found {
+        println!("usb: {found}");
+    }
     for key in keys.keys() {
         println!("key: {} {}", key.kind(), Hex(key.id()));
     }

@@ -4,9 +4,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use inband_usb::DeviceBackend;
 
+#[cfg(target_os = "linux")]
+mod udc;
 #[cfg(feature = "virtual")]
 mod usbip;
 
+#[cfg(target_os = "linux")]
+pub use udc::{Udc, probe};
 #[cfg(feature = "virtual")]
 pub use usbip::Usbip;
 

@@ -39,6 +39,7 @@ fail() {
     name=$1
     shift
     result "TEST $SUITE.$name FAILED $*"
+    : >/run/failed
 }
 
 die() {
@@ -125,7 +126,7 @@ wait_for() {
     shift
     until "$@" >/dev/null 2>&1; do
         [ "$(uptime_hundredths)" -lt "$end" ] || return 1
-        usleep 50000
+        sleep 0.05
     done
 }
 

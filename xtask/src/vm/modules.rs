@@ -9,6 +9,9 @@ use crate::Outcome;
 pub(super) const WANTED: &[&str] =
     &["configfs", "dummy_hcd", "libcomposite", "usb_f_fs", "usb_f_mass_storage", "vhci_hcd"];
 
+/// What the Debian guest needs to reach its root.
+pub(super) const DISK: &[&str] = &["overlay", "squashfs", "virtio_blk", "virtio_pci"];
+
 /// The files of the wanted modules and of all they depend on, relative to the modules' folder. A wanted module
 /// that is built into the kernel needs no file.
 ///
@@ -51,7 +54,7 @@ kernel/net/other.ko.xz:
 
     #[test]
     fn a_module_comes_with_all_it_needs_and_nothing_else() {
-        let files = select(&["vhci_hcd", "libcomposite", "usb_f_fs", "dummy_hcd"], DEP, "").unwrap();
+        let files = select(&["vhci_hcd"], DEP, "").unwrap();
         assert_eq!(files.len(), 4);
         assert!(!files.iter().any(|file| file.contains("other")));
     }

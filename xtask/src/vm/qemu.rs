@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::kernel::Kernel;
+use super::System;
 use super::report::Report;
 use super::suite::Suite;
 use crate::Outcome;
@@ -23,8 +23,8 @@ pub(super) fn console(folder: &Path, suite: &Suite) -> PathBuf {
 
 /// Boots and runs the suite. Once in many boots an emulated kernel panics or hangs before a suite begins: that is
 /// tried once more, and said. A panic later is tried again as well; a suite that fails by itself never is.
-pub(super) fn run(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome<Report> {
-    let report = boot(folder, kernel, initrd, suite)?;
+pub(super) fn run(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
+    let report = boot(folder, system, suite)?;
     let panicked = || {
         let text = fs::read(console(folder, suite)).unwrap_or_default();
         String::from_utf8_lossy(&text).contains("Kernel panic")
@@ -33,13 +33,14 @@ pub(super) fn run(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) 
         return Ok(report);
     }
     println!("  the guest's kernel failed, not the suite: once more");
-    boot(folder, kernel, initrd, suite)
+    boot(folder, system, suite)
 }
 
-fn boot(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome<Report> {
+fn boot(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
     let start = Instant::now();
     // timeout(1) ends the guest in time even if we are no longer there to do it.
-    let mut guest = Command::new("timeout")
+    let mut guest = Command::new("timeout");
+    guest
         .args(["--foreground", "--kill-after=5"])
         .arg(suite.timeout.as_secs().to_string())
         .arg("qemu-system-x86_64")
@@ -52,15 +53,18 @@ fn boot(folder: &Path, kernel: &Kernel, initrd: &Path, suite: &Suite) -> Outcome
         .arg(format!("file:{}", console(folder, suite).display()))
         .args(["-serial", "stdio"])
         .arg("-kernel")
-        .arg(&kernel.image)
+        .arg(&system.kernel.image)
         .arg("-initrd")
-        .arg(initrd)
+        .arg(&system.initrd)
         .arg("-append")
         .arg(format!("{KERNEL_ARGS} inband.suite={}", suite.name))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("cannot start the guest: {e}"))?;
+        .stdout(Stdio::piped());
+    if let Some(disk) = &system.disk {
+        let disk = disk.display();
+        guest.arg("-drive").arg(format!("file={disk},format=raw,if=virtio,readonly=on"));
+    }
+    let mut guest = guest.spawn().map_err(|e| format!("cannot start the guest: {e}"))?;
 
     let mut report = Report::default();
     if let Some(stdout) = guest.stdout.take() {

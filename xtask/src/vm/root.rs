@@ -1,5 +1,6 @@
-//! The guest's root: busybox, the programs of the host with the libraries they need, udev, the modules, the
-//! scripts of `xtask/guest`, packed as an initial RAM disk.
+//! The guest's RAM disk. The bare guest's is all of its root: busybox, the programs of the host with the libraries they
+//! need, udev, the modules, the scripts of `xtask/guest`. The Debian guest's has what is put over the disk (see `debian`): our
+//! own programs, the modules, the scripts; and what does that.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::kernel::Kernel;
+use super::suite::Kind;
 use super::{modules, suite};
 use crate::{Outcome, layout, program};
 
@@ -21,24 +23,61 @@ const FILES: &[&str] = &["/usr/lib/udev/rules.d/50-udev-default.rules"];
 /// Files of the tree besides the scripts, for /guest: the udev rules we ship, and what makes a tar as OpenBMC does.
 const SHARED: [&str; 2] = ["contrib/udev/70-inband.rules", "crates/package/tests/openbmc/make-tar.sh"];
 
-/// Builds the RAM disk in `folder` and returns its file.
-pub(super) fn build(folder: &Path, kernel: &Kernel, binaries: &[PathBuf]) -> Outcome<PathBuf> {
-    let root = Root { top: folder.join("root") };
-    root.lay_out().map_err(|e| format!("cannot make {}: {e}", root.top.display()))?;
-    for name in PROGRAMS {
-        let file = program::find(name).ok_or_else(|| format!("{name} is missing: cargo xtask packages"))?;
-        root.add_program(&file, &file)?;
+/// What the Debian guest's systemd finds in /etc besides Debian's own.
+const CONFIGURATION: [(&str, &str); 4] = [
+    // Without an id it would take each boot for the first, and ask for a time zone and the like.
+    ("machine-id", "0123456789abcdef0123456789abcdef\n"),
+    ("hostname", "guest\n"),
+    // Gadgets are made in configfs; their controller, dummy_hcd, is for a suite to load.
+    ("modules-load.d/guest.conf", "configfs\nvhci-hcd\n"),
+    // What a suite starts is its own to end: nothing of it is to wait for a minute and a half.
+    ("systemd/system.conf.d/guest.conf", "[Manager]\nDefaultTimeoutStopSec=10\n"),
+];
+
+/// Units of Debian's that only take time in a guest: nobody logs in, and there is no network to refresh anything from.
+const MASKED: [&str; 9] = [
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fwupd-refresh.timer",
+    "getty.target",
+    "systemd-random-seed.service",
+    "systemd-update-utmp.service",
+];
+
+/// Builds the RAM disk of a kind of guest in `folder` and returns its file.
+pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[PathBuf]) -> Outcome<PathBuf> {
+    let top = folder.join("root");
+    let root = Root { top: top.clone() };
+    root.lay_out().map_err(|e| format!("cannot make {}: {e}", top.display()))?;
+    match kind {
+        Kind::Bare => {
+            for name in PROGRAMS {
+                root.add_host_program(name)?;
+            }
+            for file in FILES {
+                root.add(Path::new(file), Path::new(file))?;
+            }
+            root.add_modules(modules::WANTED, kernel)?;
+            root.add_binaries(binaries)?;
+            root.add_scripts()?;
+            root.add(&suite::scripts().join("init"), Path::new("/init"))?;
+        }
+        Kind::Debian => {
+            root.add_host_program("busybox")?;
+            root.add_modules(modules::DISK, kernel)?;
+            root.add(&suite::scripts().join("debian/init"), Path::new("/init"))?;
+            let upper = Root { top: top.join("upper") };
+            upper.merge_lib().map_err(|e| format!("cannot make {}: {e}", upper.top.display()))?;
+            upper.add_modules(modules::WANTED, kernel)?;
+            upper.add_binaries(binaries)?;
+            upper.add_scripts()?;
+            upper.configure().map_err(|e| format!("cannot make {}: {e}", upper.top.display()))?;
+        }
     }
-    for binary in binaries {
-        let name = binary.file_name().ok_or("a binary has no name")?;
-        root.add_program(binary, &Path::new("/usr/bin").join(name))?;
-    }
-    for file in FILES {
-        root.add(Path::new(file), Path::new(file))?;
-    }
-    root.add_modules(kernel)?;
-    root.add_scripts()?;
-    let initrd = folder.join(format!("initrd-{}", kernel.release));
+    let initrd = folder.join(format!("initrd-{}-{}", kind.name(), kernel.release));
     root.pack(&initrd)?;
     Ok(initrd)
 }
@@ -89,6 +128,21 @@ impl Root {
         copy().map_err(|e| format!("cannot copy {} to {}: {e}", file.display(), to.display()))
     }
 
+    /// Copies a program that this machine has to the same path.
+    fn add_host_program(&self, name: &str) -> Outcome {
+        let file = program::find(name).ok_or_else(|| format!("{name} is missing: cargo xtask packages"))?;
+        self.add_program(&file, &file)
+    }
+
+    /// Copies our own programs.
+    fn add_binaries(&self, binaries: &[PathBuf]) -> Outcome {
+        for binary in binaries {
+            let name = binary.file_name().ok_or("a binary has no name")?;
+            self.add_program(binary, &Path::new("/usr/bin").join(name))?;
+        }
+        Ok(())
+    }
+
     /// Copies a program and the shared libraries it needs.
     fn add_program(&self, file: &Path, to: &Path) -> Outcome {
         self.add(file, to)?;
@@ -101,13 +155,13 @@ impl Root {
     }
 
     /// Copies the modules the guest can load, unpacked: busybox cannot read .ko.xz.
-    fn add_modules(&self, kernel: &Kernel) -> Outcome {
+    fn add_modules(&self, wanted: &[&str], kernel: &Kernel) -> Outcome {
         let read = |name: &str| {
             let file = kernel.modules.join(name);
             fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))
         };
         let folder = Path::new("/usr/lib/modules").join(&kernel.release);
-        for file in modules::select(modules::WANTED, &read("modules.dep")?, &read("modules.builtin")?)? {
+        for file in modules::select(wanted, &read("modules.dep")?, &read("modules.builtin")?)? {
             let to = folder.join(&file);
             self.add(&kernel.modules.join(&file), &to)?;
             if to.extension().is_some_and(|ending| ending == "xz") {
@@ -120,18 +174,47 @@ impl Root {
         program::output(Command::new(depmod).arg("--basedir").arg(&self.top).arg(&kernel.release)).map(drop)
     }
 
-    /// Copies the scripts, and what they share with the rest of the tree, to /guest; `init` is the kernel's first program.
+    /// Copies the scripts, and what they share with the rest of the tree, to /guest.
     fn add_scripts(&self) -> Outcome {
         for file in SHARED.map(Path::new) {
             let name = file.file_name().ok_or("a file has no name")?;
             self.add(&layout::workspace().join(file), &Path::new("/guest").join(name))?;
         }
-        let folder = suite::scripts();
-        let entries = fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
-        for file in entries.flatten().map(|entry| entry.path()) {
-            let Some(name) = file.file_name() else { continue };
-            let to = if name == "init" { PathBuf::from("/init") } else { Path::new("/guest").join(name) };
-            self.add(&file, &to)?;
+        for folder in ["", "debian"] {
+            let scripts = suite::scripts().join(folder);
+            let entries =
+                fs::read_dir(&scripts).map_err(|e| format!("cannot read {}: {e}", scripts.display()))?;
+            for file in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
+                let Some(name) = file.file_name() else { continue };
+                self.add(&file, &Path::new("/guest").join(folder).join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// /lib of a merged /usr, where depmod looks, as the Debian below has it.
+    fn merge_lib(&self) -> std::io::Result<()> {
+        fs::create_dir_all(&self.top)?;
+        symlink("usr/lib", self.top.join("lib"))
+    }
+
+    /// Lays out /etc of the Debian guest.
+    fn configure(&self) -> std::io::Result<()> {
+        let etc = self.top.join("etc");
+        for (name, text) in CONFIGURATION {
+            let file = etc.join(name);
+            if let Some(folder) = file.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(file, text)?;
+        }
+        let units = etc.join("systemd/system");
+        fs::create_dir_all(units.join("multi-user.target.wants"))?;
+        symlink("/guest/debian/suite.service", units.join("suite.service"))?;
+        symlink("../suite.service", units.join("multi-user.target.wants/suite.service"))?;
+        symlink("/lib/systemd/system/multi-user.target", units.join("default.target"))?;
+        for unit in MASKED {
+            symlink("/dev/null", units.join(unit))?;
         }
         Ok(())
     }

@@ -6,10 +6,11 @@
 //! # binaries: inband inbandd example:inband/conformance
 //! # kernel: 6.1
 //! # memory: 1024
+//! # root: debian
 //! ```
 //!
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
-//! has, 6.12 unless the head says another. Memory is in MiB.
+//! has, 6.12 unless the head says another. Memory is in MiB. The root is the bare one unless it is said to be Debian's.
 //!
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does.
 
@@ -31,6 +32,29 @@ const ENDING: &str = ".suite.sh";
 /// The ending by which it is a measurement.
 const BENCH_ENDING: &str = ".bench.sh";
 
+/// A kind of guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Busybox and a few programs of the host, up in seconds.
+    Bare,
+    /// Debian with systemd, udevd, D-Bus and fwupd.
+    Debian,
+}
+
+impl Kind {
+    /// The kind of this name.
+    fn named(name: &str) -> Option<Self> {
+        [Self::Bare, Self::Debian].into_iter().find(|kind| kind.name() == name)
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Debian => "debian",
+        }
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) struct Suite {
     /// The file's name without the ending.
@@ -45,6 +69,8 @@ pub(super) struct Suite {
     pub(super) kernel: Series,
     /// The guest's memory, MiB.
     pub(super) memory: u32,
+    /// The guest it runs in.
+    pub(super) kind: Kind,
 }
 
 /// The scripts that run in the guest.
@@ -87,6 +113,7 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
         binaries: Vec::new(),
         kernel: Series::V6_12,
         memory: MEMORY,
+        kind: Kind::Bare,
     };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
         if let Some(seconds) = line.strip_prefix("timeout: ") {
@@ -98,6 +125,8 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
             suite.binaries = names.split_whitespace().map(String::from).collect();
         } else if let Some(series) = line.strip_prefix("kernel: ") {
             suite.kernel = Series::named(series).ok_or_else(|| format!("{name}: no such kernel: {line}"))?;
+        } else if let Some(root) = line.strip_prefix("root: ") {
+            suite.kind = Kind::named(root).ok_or_else(|| format!("{name}: no such root: {line}"))?;
         } else if suite.about.is_empty() {
             suite.about = line.into();
         }
@@ -113,7 +142,7 @@ mod tests {
     fn the_head_says_what_a_suite_needs() {
         let suite = parse(
             "x",
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -121,10 +150,12 @@ mod tests {
         assert_eq!(suite.binaries, ["one", "two"]);
         assert_eq!(suite.kernel, Series::V6_1);
         assert_eq!(suite.memory, 99);
+        assert_eq!(suite.kind, Kind::Debian);
     }
 
     #[test]
-    fn a_kernel_that_there_is_none_of_is_refused() {
+    fn a_kernel_or_a_root_that_there_is_none_of_is_refused() {
+        assert!(parse("x", "# About x.\n# root: none\n").unwrap_err().contains("root: none"));
         assert!(parse("x", "# About x.\n# kernel: 7\n").unwrap_err().contains("kernel: 7"));
     }
 

@@ -96,16 +96,39 @@ mode runtime
 
 # Somebody who is not root, and the rule that the message tells; then the one in contrib.
 new_rules() {
-    udevadm control --reload
+    udevadm control --reload || die "udevd did not read its rules anew"
     udevadm trigger --subsystem-match=usb --settle
 }
-# A device node keeps the group it has got: a new one, by way of DFU mode.
+# Without the rule. A device node keeps the group it has got: a new one, by way of DFU mode. After a reload a worker of udevd that is still
+# busy finishes with the rules it has; a udevd that was started after the rule had gone, and its workers, cannot know it.
 no_rules() {
+    udevadm settle
     rm "$RULES"
-    udevadm control --reload
+    udevadm control --exit
+    wait_for 20 no_udevd || die "udevd does not end"
+    /usr/lib/systemd/systemd-udevd --daemon || die "udevd does not start"
     enter_dfu
     run dfu-util -e
     mode runtime
+    check node-of-root-alone wait_for 10 node_is root
+    # What it takes to understand a failure of this test or the next.
+    node=$(the_node)
+    udevadm info "$node" | cat
+    ls -l "$node" "${RULES%/*}" /run/udev/rules.d
+}
+no_udevd() {
+    ! pidof systemd-udevd
+}
+# The node of the only device there.
+the_node() {
+    local device
+    for device in /sys/bus/usb/devices/*; do
+        [ "$(cat "$device/idVendor" 2>/dev/null)" != "$VENDOR" ] || echo "/dev/$(sed -n s/DEVNAME=//p "$device/uevent")"
+    done
+}
+# It belongs to this group, and udevd has seen it.
+node_is() {
+    [ "$(stat -c %G "$(the_node)")" = "$1" ] && udevadm info "$(the_node)" | grep -q USEC_INITIALIZED
 }
 RULES=/etc/udev/rules.d/70-inband.rules
 mkdir -p /etc/udev/rules.d

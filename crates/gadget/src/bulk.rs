@@ -26,8 +26,9 @@ struct Tag {
     ending: Option<TransferError>,
 }
 
-/// One endpoint of what is attached.
+/// One endpoint of what is attached, or was and has transfers to come home.
 struct Pipe {
+    attachment: u64,
     endpoint: EndpointAddress,
     /// Sequence of the next transfer submitted.
     next: u64,
@@ -47,15 +48,14 @@ struct Slot {
 /// See the module.
 pub(crate) struct Bulk {
     queue: Queue<Tag>,
+    /// The attachment there is, or that will be next.
     attachment: u64,
     pipes: Vec<Pipe>,
-    /// Pipes of attachments that have ended, until their transfers are home.
-    old: Vec<(u64, Pipe)>,
 }
 
 impl Bulk {
     pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self { queue: Queue::new(DEPTH)?, attachment: 0, pipes: Vec::new(), old: Vec::new() })
+        Ok(Self { queue: Queue::new(DEPTH)?, attachment: 0, pipes: Vec::new() })
     }
 
     pub(crate) fn event(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -64,18 +64,28 @@ impl Bulk {
 
     /// Something is attached that has these endpoints.
     pub(crate) fn attach(&mut self, endpoints: impl Iterator<Item = EndpointAddress>) {
-        self.detach();
-        self.attachment += 1;
-        let pipe = |endpoint| Pipe { endpoint, next: 0, order: VecDeque::new(), halt_due: false };
-        self.pipes = endpoints.map(pipe).collect();
+        let attachment = self.attachment;
+        let pipe = |endpoint| Pipe { attachment, endpoint, next: 0, order: VecDeque::new(), halt_due: false };
+        self.pipes.extend(endpoints.map(pipe));
     }
 
     /// It is no longer. Its transfers end.
     pub(crate) fn detach(&mut self) {
         self.disable();
+        self.attachment += 1;
+        self.forget_old();
+    }
+
+    /// Forgets pipes of attachments that have ended whose transfers are home.
+    fn forget_old(&mut self) {
         let attachment = self.attachment;
-        let leaving = self.pipes.drain(..).filter(|pipe| !pipe.order.is_empty());
-        self.old.extend(leaving.map(|pipe| (attachment, pipe)));
+        self.pipes.retain(|pipe| pipe.attachment == attachment || !pipe.order.is_empty());
+    }
+
+    /// The pipe at a position of the set that is attached.
+    fn pipe(&mut self, index: usize) -> Option<&mut Pipe> {
+        let attachment = self.attachment;
+        self.pipes.iter_mut().filter(|pipe| pipe.attachment == attachment).nth(index)
     }
 
     /// The host disabled the endpoints, or enabled them anew. The kernel has ended the transfers there were; one that was
@@ -113,18 +123,21 @@ impl Bulk {
         index: usize,
         buffer: Vec<u8>,
     ) -> Result<(), SubmitError> {
-        let (Some(pipe), Some(file)) = (self.pipes.get_mut(index), instance.endpoints.get(index)) else {
+        let attachment = self.attachment;
+        let (Some(pipe), Some(file)) = (self.pipe(index), instance.endpoints.get(index)) else {
             return Err(SubmitError::NoEndpoint(buffer));
         };
         if pipe.order.len() >= PER_ENDPOINT {
             return Err(SubmitError::Full(buffer));
         }
         let (endpoint, sequence) = (pipe.endpoint, pipe.next);
-        let tag = Tag { attachment: self.attachment, endpoint, sequence, ending: None };
+        let tag = Tag { attachment, endpoint, sequence, ending: None };
         match self.queue.submit(file.as_fd(), endpoint.direction(), buffer, tag) {
             Ok(()) => {
-                pipe.next += 1;
-                pipe.order.push_back(Slot { sequence, ended: None });
+                if let Some(pipe) = self.pipe(index) {
+                    pipe.next += 1;
+                    pipe.order.push_back(Slot { sequence, ended: None });
+                }
                 Ok(())
             }
             Err((buffer, Errno::AGAIN)) => Err(SubmitError::Full(buffer)),
@@ -137,7 +150,7 @@ impl Bulk {
 
     /// Halts the endpoint at a position of the set: now, or when its data has left.
     pub(crate) fn halt(&mut self, instance: &Instance, index: usize) {
-        let Some(pipe) = self.pipes.get_mut(index) else { return };
+        let Some(pipe) = self.pipe(index) else { return };
         let direction = pipe.endpoint.direction();
         match direction {
             Direction::In if !pipe.order.is_empty() => pipe.halt_due = true,
@@ -147,17 +160,12 @@ impl Bulk {
 
     /// Hands out what has come home, in order for each endpoint. `instance` is what is attached.
     pub(crate) fn reap(&mut self, instance: Option<&Instance>, mut each: impl FnMut(Completion)) {
-        let Self { queue, attachment, pipes, old } = self;
+        let Self { queue, attachment, pipes } = self;
         queue.reap(|ended| {
             let (its, sequence) = (ended.tag.attachment, ended.tag.sequence);
             let completion = complete(ended);
-            let pipe = if its == *attachment {
-                pipes.iter_mut().find(|pipe| pipe.endpoint == completion.endpoint)
-            } else {
-                let mut old =
-                    old.iter_mut().filter(|(attachment, _)| *attachment == its).map(|(_, pipe)| pipe);
-                old.find(|pipe| pipe.endpoint == completion.endpoint)
-            };
+            let pipe =
+                pipes.iter_mut().find(|pipe| pipe.attachment == its && pipe.endpoint == completion.endpoint);
             let Some(pipe) = pipe else { return };
             if let Some(slot) = pipe.order.iter_mut().find(|slot| slot.sequence == sequence) {
                 slot.ended = Some(completion);
@@ -167,8 +175,8 @@ impl Bulk {
                 each(completion);
             }
         });
-        self.old.retain(|(_, pipe)| !pipe.order.is_empty());
-        for (index, pipe) in self.pipes.iter_mut().enumerate() {
+        let attached = pipes.iter_mut().filter(|pipe| pipe.attachment == *attachment);
+        for (index, pipe) in attached.enumerate() {
             if pipe.halt_due && pipe.order.is_empty() {
                 pipe.halt_due = false;
                 if let Some(instance) = instance {
@@ -176,6 +184,7 @@ impl Bulk {
                 }
             }
         }
+        self.forget_old();
     }
 }
 

@@ -118,8 +118,8 @@ impl Ep0 {
         let mut ended = false;
         for event in batch {
             match event {
-                Event::Bind => {}
-                Event::Unbind | Event::Disable => ended |= self.disable(),
+                // A Bind of what is bound: the Unbind before it was dropped.
+                Event::Bind | Event::Unbind | Event::Disable => ended |= self.disable(),
                 Event::Enable => {
                     // Something that is no longer there went before it. It may have been a request the host gave up before it chose
                     // another setting; that it was a reset is likelier, and to take a setting for a reset is safe.

@@ -148,3 +148,41 @@ impl fmt::Display for Probe {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let udc = folder.path().join(name);
+            fs::create_dir(&udc).unwrap();
+            fs::write(udc.join("maximum_speed"), "high-speed\n").unwrap();
+            fs::write(udc.join("state"), "not attached\n").unwrap();
+            fs::write(udc.join("function"), "\n").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn the_only_controller_is_taken_and_several_are_listed() {
+        let one = class(&["a.usb"]);
+        let chosen = Controller::choose(one.path(), None).unwrap();
+        assert_eq!(chosen.to_string(), "a.usb (high-speed, not attached)");
+        let error = Controller::choose(class(&[]).path(), None).unwrap_err();
+        assert!(error.to_string().contains("no USB device controller"), "{error}");
+        let error = Controller::choose(class(&["b.usb", "a.usb"]).path(), None).unwrap_err();
+        assert!(error.to_string().ends_with("name one of them: a.usb, b.usb"), "{error}");
+    }
+
+    #[test]
+    fn a_controller_is_taken_by_name_and_one_that_is_not_there_says_what_is() {
+        let two = class(&["a.usb", "b.usb"]);
+        assert_eq!(Controller::choose(two.path(), Some("b.usb")).unwrap().name, "b.usb");
+        let error = Controller::choose(two.path(), Some("c.usb")).unwrap_err();
+        assert_eq!(error.to_string(), "there is no USB device controller c.usb, but a.usb, b.usb");
+        let error = Controller::choose(class(&[]).path(), Some("c.usb")).unwrap_err();
+        assert_eq!(error.to_string(), "there is no USB device controller c.usb, but none at all");
+    }
+}

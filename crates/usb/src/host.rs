@@ -95,7 +95,8 @@ pub enum HostError {
 /// transfer and never repeats one by itself.
 ///
 /// Cancelling is asked for, not waited for: the completion still comes, as [`HostError::Cancelled`] or as it ended. After
-/// [`HostError::Gone`] every outstanding transfer completes with `Gone`.
+/// [`HostError::Gone`] every outstanding transfer completes with `Gone`; before it, one that was in flight when the device left may
+/// end as [`HostError::Other`], for a host controller notices that nobody answers before its hub says why.
 ///
 /// The only call that waits for the device is [`wait`](Self::wait), so that one thread can drive several devices and an in-memory
 /// bus can run the other side there. [`claim`](Self::claim), [`clear_halt`](Self::clear_halt) and [`reset`](Self::reset) leave it

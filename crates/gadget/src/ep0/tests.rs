@@ -1,1 +1,363 @@
+use std::cell::RefCell;
 
+use super::*;
+
+/// FunctionFS's side of the control file, as f_fs.c has it: a queue of four events with its rules of what drops what, a request that
+/// waits or was cancelled, and the eventfd.
+#[derive(Default)]
+struct Kernel {
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: Vec<u8>,
+    setup: [u8; 8],
+    state: SetupState,
+    counted: u64,
+    /// Refusals that reached a request, by their direction.
+    refused: Vec<Direction>,
+    /// What happens just before the count is read once more, after so many times.
+    later: Vec<(u32, u8)>,
+    /// Errors to give before anything else.
+    errors: Vec<Errno>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum SetupState {
+    #[default]
+    None,
+    Pending,
+    Cancelled,
+}
+
+const BIND: u8 = 0;
+const UNBIND: u8 = 1;
+const ENABLE: u8 = 2;
+const DISABLE: u8 = 3;
+const SETUP: u8 = 4;
+const SUSPEND: u8 = 5;
+const RESUME: u8 = 6;
+
+const IN: [u8; 8] = [0xa1, 3, 0, 0, 0, 0, 6, 0];
+const OUT: [u8; 8] = [0x21, 1, 0, 0, 0, 0, 64, 0];
+
+impl Inner {
+    /// `__ffs_event_add`.
+    fn add(&mut self, event: u8) {
+        if self.state == SetupState::Pending {
+            self.state = SetupState::Cancelled;
+        }
+        match event {
+            SUSPEND | SETUP => self.queue.retain(|it| *it != event),
+            RESUME => self.queue.retain(|it| *it != RESUME && *it != SUSPEND),
+            _ => self.queue.retain(|it| *it == RESUME || *it == SUSPEND),
+        }
+        self.queue.push(event);
+        self.counted += 1;
+    }
+}
+
+impl Kernel {
+    fn add(&self, event: u8) {
+        self.inner.borrow_mut().add(event);
+    }
+
+    fn setup(&self, setup: [u8; 8]) {
+        self.inner.borrow_mut().setup = setup;
+        self.add(SETUP);
+    }
+
+    fn state(&self) -> SetupState {
+        self.inner.borrow().state
+    }
+}
+
+impl ControlFile for Kernel {
+    fn count(&self) -> u64 {
+        let mut inner = self.inner.borrow_mut();
+        let mut due = Vec::new();
+        inner.later.retain_mut(|(after, event)| {
+            if *after == 0 {
+                due.push(*event);
+                return false;
+            }
+            *after -= 1;
+            true
+        });
+        for event in due {
+            inner.add(event);
+        }
+        std::mem::take(&mut inner.counted)
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(error) = inner.errors.pop() {
+            return Err(error);
+        }
+        match inner.state {
+            SetupState::Cancelled => {
+                inner.state = SetupState::None;
+                return Err(Errno::IDRM);
+            }
+            SetupState::Pending => panic!("events read while a request waits: that answers it"),
+            SetupState::None => {}
+        }
+        if inner.queue.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        let (queue, setup) = (std::mem::take(&mut inner.queue), inner.setup);
+        for (event, place) in queue.iter().zip(buffer.chunks_exact_mut(EVENT_SIZE)) {
+            place.fill(0);
+            place[8] = *event;
+            if *event == SETUP {
+                place[..8].copy_from_slice(&setup);
+                inner.state = SetupState::Pending;
+            }
+        }
+        Ok(queue.len() * EVENT_SIZE)
+    }
+
+    fn refuse(&self, direction: Direction) -> Result<(), Errno> {
+        let mut inner = self.inner.borrow_mut();
+        match std::mem::take(&mut inner.state) {
+            SetupState::None => Err(Errno::SRCH),
+            SetupState::Cancelled => Err(Errno::IDRM),
+            SetupState::Pending => {
+                assert_eq!(Setup::from_bytes(inner.setup).direction(), direction, "that is an answer");
+                inner.refused.push(direction);
+                Err(Errno::L2HLT)
+            }
+        }
+    }
+}
+
+/// All changes there are now.
+fn changes(ep0: &mut Ep0, kernel: &Kernel) -> Vec<Change> {
+    ep0.pull(kernel).unwrap();
+    std::iter::from_fn(|| ep0.next()).collect()
+}
+
+/// A gadget that is enabled, with nothing to read.
+fn enabled() -> (Ep0, Kernel) {
+    let (mut ep0, kernel) = (Ep0::new(), Kernel::default());
+    kernel.add(BIND);
+    assert_eq!(changes(&mut ep0, &kernel), []);
+    kernel.add(ENABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
+    (ep0, kernel)
+}
+
+#[test]
+fn a_reset_is_a_disable_and_an_enable_also_when_the_kernel_dropped_one() {
+    let (mut ep0, kernel) = enabled();
+    kernel.add(DISABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Disable]);
+    kernel.add(ENABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
+
+    kernel.add(DISABLE);
+    kernel.add(ENABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Disable, Change::Enable]);
+}
+
+#[test]
+fn another_setting_is_an_enable_alone() {
+    let (mut ep0, kernel) = enabled();
+    kernel.add(ENABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
+}
+
+#[test]
+fn configuring_two_interfaces_is_no_reset() {
+    let (mut ep0, kernel) = (Ep0::new(), Kernel::default());
+    for event in [BIND, ENABLE, ENABLE] {
+        kernel.add(event);
+    }
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
+}
+
+#[test]
+fn leaving_the_bus_is_told_once() {
+    let (mut ep0, kernel) = enabled();
+    for event in [SUSPEND, DISABLE, UNBIND] {
+        kernel.add(event);
+    }
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Suspend, Change::Disable]);
+    kernel.add(UNBIND);
+    assert_eq!(changes(&mut ep0, &kernel), []);
+    // The administrator binds it again.
+    kernel.add(BIND);
+    kernel.add(ENABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
+}
+
+#[test]
+fn nothing_is_read_while_a_request_waits() {
+    let (mut ep0, kernel) = enabled();
+    kernel.setup(IN);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Setup(Setup::from_bytes(IN))]);
+    // The fake kernel panics when it is read.
+    assert_eq!(changes(&mut ep0, &kernel), []);
+    assert_eq!(ep0.request, Request::Held(Setup::from_bytes(IN)));
+    assert_eq!(kernel.state(), SetupState::Pending);
+}
+
+#[test]
+fn a_new_request_takes_the_place_of_the_one_held() {
+    for then in [IN, OUT] {
+        let (mut ep0, kernel) = enabled();
+        kernel.setup(OUT);
+        changes(&mut ep0, &kernel);
+        kernel.setup(then);
+        ep0.pull(&kernel).unwrap();
+        assert_eq!(ep0.request, Request::Cancelled, "until the new one was told");
+        assert_eq!(ep0.next(), Some(Change::Setup(Setup::from_bytes(then))));
+        assert_eq!(ep0.request, Request::Held(Setup::from_bytes(then)));
+        assert_eq!(kernel.state(), SetupState::Pending, "it waits for its answer");
+    }
+}
+
+#[test]
+fn a_request_that_was_read_and_not_told_can_be_cancelled_too() {
+    let (mut ep0, kernel) = enabled();
+    kernel.setup(OUT);
+    ep0.pull(&kernel).unwrap();
+    kernel.add(DISABLE);
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Disable]);
+    assert_eq!(ep0.request, Request::None);
+}
+
+#[test]
+fn a_request_that_came_while_another_was_lost_is_refused_where_its_state_is_unknown() {
+    let (mut ep0, kernel) = enabled();
+    // Two requests are counted and one is in the queue when it is read; then a third.
+    kernel.setup(OUT);
+    kernel.setup(IN);
+    kernel.inner.borrow_mut().later.push((1, SETUP));
+    let changes = changes(&mut ep0, &kernel);
+    assert!(matches!(changes[..], [Change::Setup(_)]), "{changes:?}");
+    assert_eq!(kernel.state(), SetupState::Pending, "the one told is the one that waits");
+}
+
+#[test]
+fn reading_goes_on_over_what_kernels_say_without_a_reason() {
+    let (mut ep0, kernel) = enabled();
+    kernel.add(SUSPEND);
+    kernel.inner.borrow_mut().errors = vec![Errno::INTR, Errno::INVAL, Errno::OVERFLOW, Errno::INTR];
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Suspend]);
+}
+
+#[test]
+fn reading_ends_also_if_the_kernel_never_stops() {
+    let (mut ep0, kernel) = enabled();
+    kernel.add(SUSPEND);
+    kernel.inner.borrow_mut().errors = vec![Errno::INTR; 1000];
+    assert_eq!(changes(&mut ep0, &kernel), []);
+}
+
+#[test]
+fn a_closed_instance_is_dead() {
+    for error in [Errno::BADFD, Errno::NODEV, Errno::SHUTDOWN] {
+        let (mut ep0, kernel) = enabled();
+        kernel.add(SUSPEND);
+        kernel.inner.borrow_mut().errors = vec![error];
+        assert_eq!(ep0.pull(&kernel), Err(Dead));
+    }
+}
+
+#[test]
+fn while_an_answer_is_under_way_events_wait() {
+    let (mut ep0, kernel) = enabled();
+    kernel.setup(OUT);
+    changes(&mut ep0, &kernel);
+    ep0.request = Request::Answering { read: true };
+    kernel.add(DISABLE);
+    assert_eq!(changes(&mut ep0, &kernel), []);
+    ep0.answered(Err(ControlError::Cancelled));
+    assert_eq!(ep0.request, Request::Answered(Err(ControlError::Cancelled)));
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Disable]);
+}
+
+#[test]
+fn a_refusal_reaches_the_request_and_no_other() {
+    let (mut ep0, kernel) = enabled();
+    kernel.setup(IN);
+    changes(&mut ep0, &kernel);
+    assert_eq!(ep0.refuse(&kernel, Setup::from_bytes(IN)), Ok(()));
+    assert_eq!(kernel.inner.borrow().refused, [Direction::In]);
+    assert_eq!(ep0.request, Request::None);
+
+    kernel.setup(OUT);
+    changes(&mut ep0, &kernel);
+    kernel.setup(IN);
+    assert_eq!(ep0.refuse(&kernel, Setup::from_bytes(OUT)), Err(ControlError::Cancelled));
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Setup(Setup::from_bytes(IN))]);
+}
+
+#[test]
+fn a_request_of_the_backends_own_keeps_what_the_function_has_to_hear() {
+    let (mut ep0, kernel) = enabled();
+    kernel.setup(OUT);
+    changes(&mut ep0, &kernel);
+    kernel.setup([0x81, 0, 0, 0, 0, 0, 2, 0]);
+    ep0.pull(&kernel).unwrap();
+    ep0.take_own();
+    assert_eq!(ep0.request, Request::Own { cancelled: true });
+    ep0.refuse_own(&kernel, Direction::In);
+    assert_eq!(ep0.request, Request::Cancelled);
+}
+
+#[test]
+fn a_device_that_was_configured_before_is_enabled_first() {
+    let (mut ep0, kernel) = (Ep0::enabled(), Kernel::default());
+    assert!(!ep0.is_settled(), "not before it was told");
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
+    assert!(ep0.is_settled());
+    kernel.add(DISABLE);
+    ep0.pull(&kernel).unwrap();
+    assert!(!ep0.is_settled());
+    assert_eq!(ep0.next(), Some(Change::Disable));
+}
+
+#[test]
+fn any_order_of_events_ends_in_the_state_the_last_of_them_says() {
+    use proptest::prelude::*;
+    let steps = prop::collection::vec((0_u8..8, any::<bool>()), 0..60);
+    proptest!(|(steps in steps)| {
+        let (mut ep0, kernel) = (Ep0::new(), Kernel::default());
+        let (mut up, mut told_up) = (false, false);
+        for (event, polled) in steps {
+            match event {
+                SETUP => kernel.setup(if polled { IN } else { OUT }),
+                7 => {
+                    if let Request::Held(setup) = ep0.request {
+                        let _ = ep0.refuse(&kernel, setup);
+                    }
+                }
+                event => kernel.add(event),
+            }
+            match event {
+                ENABLE => up = true,
+                BIND | DISABLE | UNBIND => up = false,
+                _ => {}
+            }
+            if polled {
+                for change in changes(&mut ep0, &kernel) {
+                    match change {
+                        Change::Enable => told_up = true,
+                        Change::Disable => {
+                            prop_assert!(told_up, "a Disable of what is not enabled");
+                            told_up = false;
+                        }
+                        _ => {}
+                    }
+                }
+                prop_assert_eq!(up, told_up);
+                let held = matches!(ep0.request, Request::Held(_));
+                prop_assert_eq!(held, kernel.state() == SetupState::Pending);
+            }
+        }
+    });
+}

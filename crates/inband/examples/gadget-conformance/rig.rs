@@ -5,7 +5,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     task::Poll,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use inband::usb::{Bus as _, KernelBus, Place};
@@ -120,8 +120,9 @@ pub(super) fn run() -> Result<bool, GadgetError> {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
         }
+        let start = Instant::now();
         match panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut rig))) {
-            Ok(()) => println!("ok {name}"),
+            Ok(()) => println!("ok {name} {} ms", start.elapsed().as_millis()),
             Err(reason) => {
                 passed = false;
                 let text = reason.downcast_ref::<String>().map(String::as_str);

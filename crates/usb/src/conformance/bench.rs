@@ -255,6 +255,13 @@ impl<'a, R: Rig> Bench<'a, R> {
         assert_eq!(self.end(id).result.as_ref(), Err(error));
     }
 
+    /// Waits for the end of a transfer that was in flight when the device left. A host controller may notice that nobody
+    /// answers before its hub says why.
+    pub(super) fn lost(&mut self, id: TransferId) {
+        let result = self.end(id).result;
+        assert!(matches!(result, Err(HostError::Gone | HostError::Other(_))), "{result:?}");
+    }
+
     /// Waits for the next transfer that comes home on the device's side.
     pub(super) fn home(&mut self) -> Completion {
         self.until("a transfer on the device's side", |bench| !bench.function.completions.is_empty());

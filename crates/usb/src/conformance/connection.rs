@@ -35,7 +35,7 @@ pub fn unplug_in_control<R: Rig>(rig: &mut R) {
         // Whether it is still known that there was a request depends on what the backend has told by now.
         let answer = bench.rig.device().control_stall();
         assert!(matches!(answer, Err(ControlError::Cancelled | ControlError::Misuse)));
-        bench.bad(id, &HostError::Gone);
+        bench.lost(id);
         gone(&mut bench);
         must(bench.rig.device().attach(&plain_set()), "attaching again");
         bench = bench.reopen(&plain_set());
@@ -62,7 +62,7 @@ pub fn unplug_in_bulk<R: Rig>(rig: &mut R) {
         bench.quiet();
         must(bench.rig.device().detach(), "detaching");
         for id in ids {
-            bench.bad(id, &HostError::Gone);
+            bench.lost(id);
         }
         for _ in 0..3 {
             let completion = bench.home();

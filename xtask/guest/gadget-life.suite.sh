@@ -1,0 +1,24 @@
+# A FunctionFS gadget over its life: processes that die, administrators, controllers in use, hand-over, figures.
+# timeout: 420
+# binaries: example:inband/gadget-life
+. /guest/lib.sh
+
+modprobe dummy_hcd || die "no dummy_hcd"
+modprobe usb_f_fs || die "no usb_f_fs"
+mount -t configfs none /sys/kernel/config || die "no configfs"
+
+run gadget-life
+program=$STATUS
+grep '^ok \|^failed ' "$OUT" >/tmp/scenarios
+while read -r result name reason; do
+    case $result in
+    ok) ok "$name" ;;
+    failed) fail "$name" "$reason" ;;
+    esac
+done </tmp/scenarios
+STATUS=$program
+expect_status gadget-life-ends 0
+
+run ls /sys/kernel/config/usb_gadget
+expect_no_text nothing-stays-in-configfs inband
+check_kernel_log kernel-log

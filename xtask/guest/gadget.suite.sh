@@ -40,6 +40,8 @@ expect_exit busy-controller 6 inbandd --config /tmp/bmc/inbandd.toml
 expect_text busy-controller-is-named "in use by the gadget $CONFIGFS/theirs"
 check their-gadget-is-left-alone grep -q dummy_udc.0 $CONFIGFS/theirs/UDC
 echo >$CONFIGFS/theirs/UDC
+# The kernel warns of a controller that is asked for and busy.
+dmesg -c >/dev/null
 sed 's/^boot_id/udc = "dummy_udc.7"\n&/' /tmp/bmc/inbandd.toml >/tmp/bmc/wrong.toml
 expect_exit wrong-controller 6 inbandd check --config /tmp/bmc/wrong.toml
 expect_text wrong-controller-says-what-there-is 'dummy_udc.0; set gadget.udc'
@@ -60,7 +62,6 @@ for signal in TERM KILL; do
     daemon_restart bmc $signal
     status_is "daemon-$signal-changes-nothing" result=ok state=staged running=a boots_next=b b=staged:2.0.0 boots_left=3
 done
-run ls $CONFIGFS
 bmc_restart bmc
 status_is machine-starts state=done result=ok running=b b=good:2.0.0 a=good:factory
 daemon_says answers-are-measured state=done running=b
@@ -91,7 +92,7 @@ takes update-after-that -D two.tar
 status_is update-after-that-status result=ok state=staged running=b boots_next=a a=staged:3.0.0
 
 # On trial: a daemon that dies neither counts a boot nor changes what runs.
-sed -i 's/^restart_command/&/; $a [trial]\nhealth = ["/usr/bin/test", "-e", "/tmp/bmc/healthy"]\nretry_s = 1' /tmp/bmc/inbandd.toml
+sed -i '$a [trial]\nhealth = ["/usr/bin/test", "-e", "/tmp/bmc/healthy"]\nretry_s = 1' /tmp/bmc/inbandd.toml
 bmc_restart bmc
 status_is trial state=pending-confirm on_trial=true running=a boots_left=2 a=trial:3.0.0 b=good:2.0.0
 for signal in KILL TERM KILL; do
@@ -100,7 +101,6 @@ done
 status_is trial-after-daemons-died state=pending-confirm on_trial=true running=a boots_left=2 a=trial:3.0.0 b=good:2.0.0
 enter_dfu
 refuses trial-takes-no-update -D one.tar
-mode runtime
 bmc_restart bmc
 status_is trial-goes-on state=pending-confirm running=a boots_left=1
 touch /tmp/bmc/healthy

@@ -34,15 +34,27 @@ const CONFIGURATION: [(&str, &str); 4] = [
     ("systemd/system.conf.d/guest.conf", "[Manager]\nDefaultTimeoutStopSec=10\n"),
 ];
 
-/// Units of Debian's that only take time in a guest: nobody logs in, and there is no network to refresh anything from.
-const MASKED: [&str; 9] = [
+/// Units of Debian's that only take time in a guest: nobody logs in, there is no network to refresh anything from, and nothing
+/// uses these file systems and modules.
+const MASKED: [&str; 20] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "fwupd-refresh.timer",
     "getty.target",
+    "modprobe@dm_mod.service",
+    "modprobe@drm.service",
+    "modprobe@efi_pstore.service",
+    "modprobe@fuse.service",
+    "modprobe@loop.service",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-logind.service",
     "systemd-random-seed.service",
     "systemd-update-utmp.service",
 ];

@@ -2,6 +2,7 @@
 //! none of the work of an update.
 //!
 //! ```text
+//! sink gadget
 //! sink usbip:127.0.0.1:3240
 //! ```
 
@@ -18,6 +19,7 @@ use inband_dfu::{
     table::Mode,
     wire::TRANSFER_SIZE,
 };
+use inband_gadget::{Gadget, Options};
 use inband_usb::{DeviceBackend, DeviceEvent, Setup};
 use inband_virtual::usbip::Server;
 
@@ -26,14 +28,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let usb = env::args().nth(1).unwrap_or_default();
-    match usb.split_once(':') {
-        Some(("usbip", address)) => {
-            let server = Server::bind(address.parse()?)?;
-            let port = server.port("1-1")?;
-            Ok(Sink::new(port).serve(|limit| server.wait(limit))?)
-        }
-        _ => Err("usage: sink usbip:ADDRESS".into()),
+    if let Some(address) = usb.strip_prefix("usbip:") {
+        let server = Server::bind(address.parse()?)?;
+        let port = server.port("1-1")?;
+        return Ok(Sink::new(port).serve(|limit| server.wait(limit))?);
     }
+    if usb != "gadget" {
+        return Err("usage: sink gadget|usbip:ADDRESS".into());
+    }
+    let mut gadget = Gadget::open(Options::default())?;
+    gadget.prepare(&descriptors::runtime(&identity()))?;
+    gadget.prepare(&descriptors::dfu_mode(&identity()))?;
+    let waiter = gadget.waiter();
+    Ok(Sink::new(gadget).serve(|limit| _ = waiter.wait(limit))?)
 }
 
 fn identity() -> Identity {

@@ -13,7 +13,8 @@ use inband_usb::{Direction, HostError, descriptor::parse_configuration};
 pub(crate) fn run(input: &[u8]) {
     let Some((&length, rest)) = input.split_first() else { return };
     let Some((configuration, rest)) = rest.split_at_checked(length.into()) else { return };
-    let found = parse_configuration(configuration).ok().and_then(|it| host::find_dfu_interface(&it).ok());
+    let found =
+        parse_configuration(configuration).ok().and_then(|it| host::find_dfu_interface(&it, None).ok());
     let interface = found.unwrap_or(DfuInterface {
         number: 0,
         mode: InterfaceMode::Dfu,

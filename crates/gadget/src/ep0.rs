@@ -237,6 +237,18 @@ impl Ep0 {
         refused(file.refuse(setup.direction()))
     }
 
+    /// Whether the function has a request, or had one and was not told of its end.
+    pub(crate) fn has_request(&self) -> bool {
+        match self.request {
+            Request::None | Request::Answering { read: false } | Request::Own { cancelled: false } => false,
+            Request::Held(_)
+            | Request::Answering { read: true }
+            | Request::Answered(_)
+            | Request::Cancelled
+            | Request::Own { cancelled: true } => true,
+        }
+    }
+
     /// Whether a state was told, or is about to be, in which endpoints may be used.
     pub(crate) fn is_settled(&self) -> bool {
         self.up && !self.queue.iter().any(|change| matches!(change, Change::Enable | Change::Disable))

@@ -53,6 +53,8 @@ pub struct Gadget {
     waiter: Waiter,
     /// Completions, and what detaching leaves to tell.
     due: VecDeque<DeviceEvent>,
+    /// The function had a request when the device was detached, and has not been told of the Disable.
+    cancelled: bool,
     /// The gadgets stay when this is dropped.
     leave: bool,
 }
@@ -91,6 +93,7 @@ impl Gadget {
             answerer,
             waiter,
             due: VecDeque::new(),
+            cancelled: false,
             leave: false,
         })
     }
@@ -232,19 +235,26 @@ impl Gadget {
         self.configfs
             .unbind(&instance.name)
             .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;
+        // Asked first, because the kernel logs a warning when it refuses.
+        if let Some(by) = self.user_of(udc) {
+            return Err(GadgetError::Busy { udc: udc.clone(), by });
+        }
         configfs::run(&self.configfs.identity(&instance.name, set))?;
         instance.drain();
         self.configfs.bind(&instance.name, udc).map_err(|error| match error.raw_os_error() {
-            Some(libc::EBUSY) => GadgetError::Busy { udc: udc.clone(), by: self.user_of(udc) },
+            Some(libc::EBUSY) => {
+                let by = self.user_of(udc).unwrap_or_else(|| "something unknown".into());
+                GadgetError::Busy { udc: udc.clone(), by }
+            }
             _ => GadgetError::system(format!("bind the gadget {} to {udc}", instance.name))(error),
         })
     }
 
     /// Who has a controller: a gadget of configfs, or a driver that needs none.
-    fn user_of(&self, udc: &str) -> String {
+    fn user_of(&self, udc: &str) -> Option<String> {
         match self.configfs.bound_to(udc) {
-            Some(name) => format!("the gadget {}", self.configfs.root().join(name).display()),
-            None => self.probe.controller.now().function.unwrap_or_else(|| "something unknown".into()),
+            Some(name) => Some(format!("the gadget {}", self.configfs.root().join(name).display())),
+            None => self.probe.controller.now().function,
         }
     }
 
@@ -266,6 +276,7 @@ impl Gadget {
         }
         if attached.enabled {
             self.due.push_back(DeviceEvent::Disable);
+            self.cancelled = attached.ep0.has_request();
         }
         self.attached = None;
         self.waiter.waker().wake();

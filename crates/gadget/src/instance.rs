@@ -52,8 +52,10 @@ pub(crate) struct Instance {
 
 /// What two sets have in common when one prepared gadget serves for both: everything but the identity.
 pub(crate) fn blueprint(set: &DescriptorSet) -> Vec<u8> {
+    // The number of endpoints, by which it is known whether files are missing.
+    let mut blueprint = (set.endpoints().count() as u32).to_le_bytes().to_vec();
     // Only the interfaces are in these.
-    let mut blueprint = codec::descriptors(set, ClassDescriptors::Written, 0);
+    blueprint.extend(codec::descriptors(set, ClassDescriptors::Written, 0));
     blueprint.extend(codec::strings(set));
     blueprint
 }
@@ -148,12 +150,14 @@ impl Instance {
             }
         }
         endpoints.sort_by_key(|(number, _)| *number);
-        let whole = endpoints
-            .iter()
-            .zip(1..)
-            .all(|((number, file), wanted)| *number == wanted && is_functionfs(file));
         let blueprint_file = set?;
         let blueprint = read_whole(&blueprint_file).ok()?;
+        let count = u32::from_le_bytes(*blueprint.first_chunk()?) as usize;
+        let whole = endpoints.len() == count
+            && endpoints
+                .iter()
+                .zip(1..)
+                .all(|((number, file), wanted)| *number == wanted && is_functionfs(file));
         let endpoints = endpoints.into_iter().map(|(_, file)| file).collect();
         let instance =
             Self { name, blueprint, blueprint_file, ep0: Arc::new(ep0?), events: events?, endpoints };

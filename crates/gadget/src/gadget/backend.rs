@@ -88,6 +88,9 @@ impl Gadget {
 
     /// The request the function may answer, as far as is known by now.
     fn held(&self) -> Result<Setup, ControlError> {
+        if self.cancelled {
+            return Err(ControlError::Cancelled);
+        }
         match self.attached.as_ref().map(|attached| &attached.ep0.request) {
             Some(Request::Held(setup)) => Ok(*setup),
             Some(Request::Cancelled | Request::Own { cancelled: true }) => Err(ControlError::Cancelled),
@@ -148,7 +151,12 @@ impl DeviceBackend for Gadget {
             }
         }
         match self.due.pop_front() {
-            Some(event) => Ok(Some(event)),
+            Some(event) => {
+                if event == DeviceEvent::Disable {
+                    self.cancelled = false;
+                }
+                Ok(Some(event))
+            }
             None => Ok(self.next_change()),
         }
     }

@@ -127,7 +127,7 @@ pub(super) fn latency() {
     );
 }
 
-/// Bulk OUT with several transfers queued on both sides.
+/// Bulk OUT with several transfers queued on both sides; and, to compare, read by a thread that waits in the kernel.
 pub(super) fn throughput() {
     against_a_thread(
         |gadget, function| {
@@ -143,25 +143,49 @@ pub(super) fn throughput() {
             }
         },
         |host| {
-            world::run(host, world::answered(Direction::In, 6), || {}).unwrap();
-            let (endpoint, _) = world::bulk_endpoints(host, || {});
-            let (mut sent, mut ended) = (0, 0);
-            let start = Instant::now();
-            while ended < TRANSFERS {
-                while sent < TRANSFERS && sent < ended + QUEUED {
-                    host.submit(HostTransfer::BulkOut { endpoint, data: vec![sent as u8; TRANSFER] })
-                        .unwrap();
-                    sent += 1;
-                }
-                host.wait(Duration::from_secs(1));
-                while let Some(completion) = host.poll() {
-                    assert_eq!(completion.result, Ok(()));
-                    ended += 1;
-                }
-                assert!(start.elapsed() < 6 * LIMIT);
-            }
-            let rate = (TRANSFER * TRANSFERS) as f64 / start.elapsed().as_secs_f64() / 1e6;
-            println!("figure bulk OUT, {QUEUED} transfers of {} KiB queued: {rate:.0} MB/s", TRANSFER >> 10);
+            println!(
+                "figure bulk OUT, {QUEUED} transfers of {} KiB queued: {:.0} MB/s",
+                TRANSFER >> 10,
+                send(host)
+            )
         },
     );
+    against_a_thread(
+        |gadget, function| {
+            if function.last.is_some() && function.held.is_none() {
+                function.held = function.last;
+                let files = gadget.files();
+                let (_, file) = files.iter().find(|(name, _)| name.ends_with(".ep1")).unwrap();
+                let file = file.try_clone_to_owned().unwrap();
+                thread::spawn(move || {
+                    let mut buffer = vec![0; TRANSFER];
+                    while rustix::io::read(&file, &mut *buffer).is_ok() {}
+                });
+            }
+        },
+        |host| {
+            println!("figure bulk OUT, one read of {} KiB at a time: {:.0} MB/s", TRANSFER >> 10, send(host))
+        },
+    );
+}
+
+/// Sends all transfers, several queued; megabytes per second.
+fn send(host: &mut dyn HostDevice) -> f64 {
+    world::run(host, world::answered(Direction::In, 6), || {}).unwrap();
+    let (endpoint, _) = world::bulk_endpoints(host, || {});
+    let (mut sent, mut ended) = (0, 0);
+    let start = Instant::now();
+    while ended < TRANSFERS {
+        while sent < TRANSFERS && sent < ended + QUEUED {
+            host.submit(HostTransfer::BulkOut { endpoint, data: vec![sent as u8; TRANSFER] }).unwrap();
+            sent += 1;
+        }
+        host.wait(Duration::from_secs(1));
+        while let Some(completion) = host.poll() {
+            assert_eq!(completion.result, Ok(()));
+            ended += 1;
+        }
+        assert!(start.elapsed() < 6 * LIMIT);
+    }
+    (TRANSFER * TRANSFERS) as f64 / start.elapsed().as_secs_f64() / 1e6
 }

@@ -179,6 +179,13 @@ impl ConfigFs {
         attributes(set).into_iter().map(|(file, text)| Step::Write(gadget.join(file), text + "\n")).collect()
     }
 
+    /// What is written to a gadget that is made: its identity, and the controller it is bound to.
+    pub(crate) fn changing(&self, name: &str, set: &DescriptorSet) -> Vec<PathBuf> {
+        let gadget = self.folder(name);
+        let files = attributes(set).into_iter().map(|(file, _)| gadget.join(file));
+        files.chain([self.udc_file(name)]).collect()
+    }
+
     /// Whether a gadget has the identity of a set.
     pub(crate) fn has_identity(&self, name: &str, set: &DescriptorSet) -> bool {
         let gadget = self.folder(name);

@@ -161,14 +161,6 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         Ok(())
     }
 
-    /// Leaves the bus.
-    ///
-    /// # Errors
-    /// The USB side is gone.
-    pub fn detach(&mut self) -> Result<(), Fault<B::Error>> {
-        self.backend.detach().map_err(Fault::Backend)
-    }
-
     /// The session, to look at.
     #[must_use]
     pub const fn session(&self) -> &Session {
@@ -183,6 +175,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// The worker.
     pub const fn worker(&mut self) -> &mut W {
         &mut self.worker
+    }
+
+    /// Gives the USB side back, as it is.
+    #[must_use]
+    pub fn into_backend(self) -> B {
+        self.backend
     }
 
     /// Gives the worker back, as a power cut leaves it.

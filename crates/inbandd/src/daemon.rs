@@ -29,6 +29,7 @@ use crate::{
 use crate::{
     command::Summary,
     control::{Control, Request},
+    handed::Named,
     notify::Notify,
     side::Udc,
 };
@@ -92,12 +93,30 @@ impl Daemon<Usbip> {
 
 #[cfg(target_os = "linux")]
 impl Daemon<Udc> {
-    /// Starts the BMC that this machine is, on its USB device controller.
+    /// Starts the BMC that this machine is, on its USB device controller. `handed` are files that an earlier process, or a helper,
+    /// left with `notify`, the service manager. Where they are of no use it forgets them, so that the next start begins
+    /// from nothing.
     ///
     /// # Errors
     /// Keys, store or controller cannot be had.
-    pub fn on_gadget(config: &Config) -> Result<Self, Error> {
-        Self::start(config, |identity| Udc::open(config, identity))
+    pub fn on_gadget(config: &Config, handed: Vec<Named>, notify: Option<&Notify>) -> Result<Self, Error> {
+        let names: Vec<_> = handed.iter().map(|(name, _)| name.clone()).collect();
+        let forget = |wanted: &dyn Fn(&String) -> bool| {
+            for name in names.iter().filter(|name| !wanted(name)) {
+                notify.inspect(|notify| notify.forget(name));
+            }
+        };
+        Self::start(config, |identity| match Udc::open(config, identity, handed) {
+            Ok((side, gadget)) => {
+                let used: Vec<_> = gadget.files().into_iter().map(|(name, _)| name).collect();
+                forget(&|name| used.contains(name));
+                Ok((side, gadget))
+            }
+            Err(error) => {
+                forget(&|_| false);
+                Err(error)
+            }
+        })
     }
 }
 
@@ -228,7 +247,7 @@ impl<S: Side> Daemon<S> {
             notify.stopping();
         }
         log::info!("event=stopped");
-        self.bmc.detach().map_err(fault)
+        self.side.end(self.bmc.into_backend()).map_err(|error| fault(Fault::Backend(error)))
     }
 
     /// Commands from the control socket.

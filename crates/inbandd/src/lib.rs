@@ -12,6 +12,8 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod error;
+#[cfg(target_os = "linux")]
+pub mod handed;
 pub mod logger;
 #[cfg(target_os = "linux")]
 pub mod notify;

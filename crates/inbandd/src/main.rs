@@ -25,6 +25,8 @@ Takes signed firmware from the host and puts it into the slot that does not run.
 Usage: inbandd [OPTIONS]          run until SIGTERM or SIGINT
        inbandd check [OPTIONS]    check configuration, keys and store; change nothing
        inbandd init [OPTIONS]     make the store: slot a good and running, slot b empty
+       inbandd prepare [OPTIONS]  as root, for a service manager that keeps files: make the gadget
+                                  ready for an inbandd that runs as the store's owner
 
 To a running inbandd, by the control socket of its configuration:
        inbandd status             how it stands
@@ -58,6 +60,7 @@ enum Task {
     Run,
     Check,
     Init,
+    Prepare,
     Ask(Ask),
 }
 
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
         }
     };
     let service = match arguments.task {
-        Task::Run => true,
+        Task::Run | Task::Prepare => true,
         Task::Check | Task::Init | Task::Ask(_) => false,
     };
     logger::init(arguments.level, service);
@@ -115,6 +118,7 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                 arguments.task = match task.to_str() {
                     Some("check") => Task::Check,
                     Some("init") => Task::Init,
+                    Some("prepare") => Task::Prepare,
                     Some("status") => Task::Ask(Ask::Status),
                     Some("arm") => Task::Ask(Ask::Arm(door(&mut parser)?)),
                     Some("disarm") => Task::Ask(Ask::Disarm(door(&mut parser)?)),
@@ -180,7 +184,7 @@ fn arguments() -> Result<Option<Arguments>, Error> {
     }
     let misplaced = match &mut arguments.task {
         Task::Run => of_init.or(of_ask).or(of_restart),
-        Task::Check => of_run.or(of_init).or(of_ask).or(of_restart),
+        Task::Check | Task::Prepare => of_run.or(of_init).or(of_ask).or(of_restart),
         Task::Init => of_run.or(of_ask).or(of_restart),
         Task::Ask(Ask::Restart(by)) => {
             *by = asked_by;
@@ -216,6 +220,7 @@ fn carry_out(arguments: &Arguments) -> Result<ExitCode, Error> {
     let done = match arguments.task {
         Task::Run => run(&config, arguments),
         Task::Check => check(&config),
+        Task::Prepare => prepare(&config),
         Task::Ask(question) => return ask(&config, question, arguments.json),
         Task::Init => {
             open::init(&config, &arguments.firmware)?;
@@ -279,13 +284,37 @@ fn run_usbip(config: &Config, _: &Arguments) -> Result<(), Error> {
 
 #[cfg(target_os = "linux")]
 fn run_gadget(config: &Config) -> Result<(), Error> {
+    let handed = inbandd::handed::files();
     let outside = Outside::new()?;
-    outside.serve(Daemon::on_gadget(config)?)
+    let daemon = Daemon::on_gadget(config, handed, outside.notify.as_ref())?;
+    outside.serve(daemon)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn run_gadget(config: &Config) -> Result<(), Error> {
     Err(Error::Usb { what: config.usb.to_string(), message: "gadgets are for Linux".into() })
+}
+
+#[cfg(target_os = "linux")]
+fn prepare(config: &Config) -> Result<(), Error> {
+    let no_use = |why: &str| Error::Usage(format!("prepare: {why}"));
+    if config.usb != Usb::Gadget {
+        return Err(no_use("the configuration has no usb = \"gadget\""));
+    }
+    let outside = Outside::new()?;
+    let Some(notify) = &outside.notify else {
+        return Err(no_use("NOTIFY_SOCKET names no service manager that could keep the gadget's files"));
+    };
+    match inbandd::side::prepare(config, notify)? {
+        Some(found) => log::info!("event=gadget-prepared {found}"),
+        None => log::info!("event=gadget-prepared before"),
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prepare(_: &Config) -> Result<(), Error> {
+    Err(Error::Usage("prepare: gadgets are for Linux".into()))
 }
 
 /// Those who started the daemon and will end it.

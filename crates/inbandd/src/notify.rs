@@ -3,8 +3,10 @@
 use std::{
     env,
     ffi::OsStr,
-    io,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
     os::{
+        fd::{AsFd as _, BorrowedFd},
         linux::net::SocketAddrExt as _,
         unix::{
             ffi::OsStrExt as _,
@@ -14,6 +16,13 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+};
+
+/// How long a service manager may take to come to what it was told.
+const BARRIER: Duration = Duration::from_secs(5);
 /// From words that there was no room for to the next try.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -85,6 +94,52 @@ impl Notify {
         [again, watchdog].into_iter().flatten().min()
     }
 
+    /// Has it keep an open file under this name, for the next process of the service. What it keeps under that name is forgotten.
+    ///
+    /// # Errors
+    /// It cannot be told. Whether it keeps files at all is its to say, and it does not.
+    pub fn keep(&self, name: &str, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.send_with(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None)?;
+        // FDPOLL: a file that is hung up, as those of an unbound gadget are, is kept all the same.
+        self.send_with(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(file))
+    }
+
+    /// Has it close what it keeps under this name.
+    pub fn forget(&self, name: &str) {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    }
+
+    /// Waits until it has heard all of this. Words of a process that has ended are nobody's.
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub fn barrier(&self) -> io::Result<()> {
+        let (ours, its) = io::pipe()?;
+        self.send_with("BARRIER=1", Some(its.as_fd()))?;
+        drop(its);
+        let limit = Timespec { tv_sec: BARRIER.as_secs().cast_signed(), tv_nsec: 0 };
+        // It closes its end when it has come to this word.
+        match poll(&mut [PollFd::new(&ours, PollFlags::empty())], Some(&limit))? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Words that must not be lost, with a file.
+    fn send_with(&self, words: &str, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let files = file.as_slice();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(files));
+        }
+        self.socket.set_nonblocking(false)?;
+        let sent =
+            sendmsg(&self.socket, &[IoSlice::new(words.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL);
+        self.socket.set_nonblocking(true)?;
+        sent.map(drop).map_err(io::Error::from)
+    }
+
     /// Returns whether it is done with: false asks for another try, where there was no room.
     fn send(&self, words: &str) -> bool {
         match self.socket.send(words.as_bytes()) {
@@ -105,6 +160,15 @@ fn watchdog(microseconds: &str, of: &str, own: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::File,
+        io::{IoSliceMut, Read as _, Write as _},
+        os::fd::OwnedFd,
+        thread,
+    };
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
     use super::*;
 
     fn heard(socket: &UnixDatagram) -> String {
@@ -135,6 +199,50 @@ mod tests {
                 assert_eq!(heard(&manager), words);
             }
         }
+    }
+
+    /// What was heard, and the file that came with it.
+    fn taken(socket: &UnixDatagram) -> (String, Option<OwnedFd>) {
+        let mut buffer = [0; 200];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [IoSliceMut::new(&mut buffer)];
+        let length = recvmsg(socket, parts, &mut ancillary, RecvFlags::empty()).unwrap().bytes;
+        let files: Vec<_> = ancillary
+            .drain()
+            .flat_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(files) => files.collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        assert!(files.len() <= 1);
+        (String::from_utf8(buffer[..length].to_vec()).unwrap(), files.into_iter().next())
+    }
+
+    #[test]
+    fn files_are_kept_by_name_and_a_barrier_waits_until_that_was_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let notify = Notify::new(path.as_os_str(), None).unwrap();
+        let (mut kept, ours) = io::pipe().unwrap();
+        notify.keep("inband-0.ep0", ours.as_fd()).unwrap();
+        drop(ours);
+        assert_eq!(heard(&manager), "FDSTOREREMOVE=1\nFDNAME=inband-0.ep0");
+        let (words, file) = taken(&manager);
+        assert_eq!(words, "FDSTORE=1\nFDNAME=inband-0.ep0\nFDPOLL=0");
+        let mut file = File::from(file.unwrap());
+        file.write_all(b"it is the one").unwrap();
+        drop(file);
+        let mut text = String::new();
+        kept.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "it is the one");
+
+        let waits = thread::spawn(move || notify.barrier());
+        let (words, file) = taken(&manager);
+        assert_eq!(words, "BARRIER=1");
+        drop(file);
+        waits.join().unwrap().unwrap();
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod udc;
 mod usbip;
 
 #[cfg(target_os = "linux")]
-pub use udc::{Udc, probe};
+pub use udc::{Udc, prepare, probe};
 #[cfg(feature = "virtual")]
 pub use usbip::Usbip;
 
@@ -27,4 +27,15 @@ pub trait Side: fmt::Display {
 
     /// What ends [`wait`](Self::wait).
     fn waker(&self) -> Waker;
+
+    /// The daemon ends: the device leaves the bus, unless somebody keeps it there for the next daemon.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    fn end(self, mut backend: Self::Backend) -> Result<(), <Self::Backend as DeviceBackend>::Error>
+    where
+        Self: Sized,
+    {
+        backend.detach()
+    }
 }

@@ -2,8 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::fs::chown,
+    },
 };
+
+use inband_usb::DescriptorSet;
 
 use super::{Gadget, Options};
 use crate::{GadgetError, instance::Instance};
@@ -57,6 +62,17 @@ impl Gadget {
         gadget.inherited = names.rev().find(bound).cloned();
         gadget.remove_leftovers()?;
         Ok(gadget)
+    }
+
+    /// Lets another user attach and detach sets like this one, which is prepared if need be: configfs lets the owner of an attribute
+    /// write it. Gadgets are still for root to make and to remove.
+    pub fn give_to(&mut self, user: u32, group: u32, set: &DescriptorSet) -> Result<(), GadgetError> {
+        let place = self.prepared(set)?;
+        for file in self.configfs.changing(&self.instances[place].name, set) {
+            let failed = GadgetError::system(format!("give {} to user {user}", file.display()));
+            chown(&file, Some(user), Some(group)).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Lets go of the gadgets and leaves them as they are, bound or not. The kernel takes a bound one off the bus when the last of its

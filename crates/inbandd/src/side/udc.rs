@@ -1,34 +1,82 @@
 //! A USB device controller of this machine, by configfs and FunctionFS.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
 use inband_dfu::descriptors::{self, Identity};
 use inband_gadget::{Gadget, GadgetError, Options, Probe, Waiter};
+use inband_store::SlotRecord;
+use inband_usb::{DescriptorSet, DeviceBackend as _};
 
 use super::{Side, Waker};
 use crate::{
     config::{Config, Usb},
     error::Error,
+    handed::Named,
+    notify::Notify,
+    open,
 };
 
 /// A controller, with a gadget for each descriptor set.
 pub struct Udc {
     waiter: Waiter,
     controller: String,
+    /// Somebody has the gadgets' files, and so the device on the bus, when this process ends.
+    kept: bool,
 }
 
 impl Udc {
-    /// Looks what the kernel offers, and makes the gadgets ready.
-    pub(crate) fn open(config: &Config, identity: &Identity) -> Result<(Self, Gadget), Error> {
+    /// Looks what the kernel offers, and makes the gadgets ready, or takes over those whose files were handed to this process.
+    pub(crate) fn open(
+        config: &Config,
+        identity: &Identity,
+        handed: Vec<Named>,
+    ) -> Result<(Self, Gadget), Error> {
         let failed = |error| unavailable(config, error);
-        let mut gadget = Gadget::open(options(config)).map_err(failed)?;
-        for set in [descriptors::runtime(identity), descriptors::dfu_mode(identity)] {
+        let kept = !handed.is_empty();
+        let mut gadget = Gadget::adopt(options(config), handed).map_err(failed)?;
+        for set in sets(identity) {
             gadget.prepare(&set).map_err(failed)?;
         }
-        log::info!("event=gadget-ready {}", gadget.probe());
+        log::info!("event=gadget-ready handed-over={kept} {}", gadget.probe());
         let controller = gadget.probe().controller.name.clone();
-        Ok((Self { waiter: gadget.waiter(), controller }, gadget))
+        Ok((Self { waiter: gadget.waiter(), controller, kept }, gadget))
     }
+}
+
+/// Makes the gadgets ready for a daemon that may not: they become those of the store's owner, and the service manager gets their files, to
+/// hand them to the daemon whenever it starts one. Returns what was made; nothing if it has them already.
+///
+/// # Errors
+/// They cannot be made, or given away.
+pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error> {
+    let failed = |error| unavailable(config, error);
+    let mut gadget = match Gadget::open(options(config)) {
+        // Somebody has their files: the service manager, from an earlier start.
+        Err(GadgetError::Held(_)) => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let path = &config.store.path;
+    let owner = fs::metadata(path)
+        .map_err(|error| Error::System { what: "cannot look whose the store is", error })?;
+    // What depends on the firmware is written whenever the device appears.
+    let identity = open::identity(config, &SlotRecord::EMPTY, &SlotRecord::EMPTY);
+    for set in sets(&identity) {
+        gadget.give_to(owner.uid(), owner.gid(), &set).map_err(failed)?;
+    }
+    let unheard =
+        |error| Error::System { what: "the service manager does not take the gadget's files", error };
+    for (name, file) in gadget.files() {
+        notify.keep(&name, file).map_err(unheard)?;
+    }
+    notify.barrier().map_err(unheard)?;
+    let probe = gadget.probe().clone();
+    gadget.hand_over();
+    Ok(Some(probe))
+}
+
+/// All descriptor sets there are.
+fn sets(identity: &Identity) -> [DescriptorSet; 2] {
+    [descriptors::runtime(identity), descriptors::dfu_mode(identity)]
 }
 
 /// What kernel and controller offer; nothing is changed.
@@ -53,6 +101,14 @@ impl Side for Udc {
     fn waker(&self) -> Waker {
         let waker = self.waiter.waker();
         Arc::new(move || waker.wake())
+    }
+
+    fn end(self, mut backend: Gadget) -> Result<(), GadgetError> {
+        if self.kept {
+            backend.hand_over();
+            return Ok(());
+        }
+        backend.detach()
     }
 }
 

@@ -15,6 +15,7 @@ fn help_names_every_command_and_option() {
         for word in [
             "inbandd check",
             "inbandd init",
+            "inbandd prepare",
             "-c, --config FILE",
             "/etc/inband/inbandd.toml",
             "--pcap FILE",
@@ -65,6 +66,8 @@ fn a_wrong_command_line_is_answered_with_what_is_wrong() {
         (&["init", "--security-version", "4294967296"], "4294967296"),
         (&["init", "--firmware-version", "a b"], "a b"),
         (&["init", "--pcap", "bus.pcap"], "--pcap"),
+        (&["prepare", "--pcap", "bus.pcap"], "--pcap"),
+        (&["prepare", "--json"], "--json"),
         (&["check", "--pcap", "bus.pcap"], "--pcap"),
         (&["check", "--security-version", "1"], "--security-version"),
         (&["--bcd-device", "1"], "--bcd-device"),

@@ -4,7 +4,9 @@
 
 use std::process::ExitCode;
 
+mod arm;
 mod bench;
+mod debian;
 mod fuzz;
 mod layout;
 mod packages;
@@ -20,9 +22,11 @@ type Outcome<T = ()> = Result<T, String>;
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  test                  everything that must pass: unit and virtual tests, doc tests, the kernel guest
+  test                  everything that must pass: unit and virtual tests, doc tests, the kernel guest,
+                        other processors
   vm [SUITE]...         only the kernel guest: all suites of xtask/guest, or those named
   vm --list             the suites
+  arm [TASK]...         the BMC's processors and other systems: all tasks, or those named (arm --list)
   fuzz TARGET           run one fuzz target under libFuzzer
        --runs N         inputs to try (default 1000000)
        --keep           add the inputs that reach new code to fuzz/corpus/TARGET
@@ -31,7 +35,8 @@ Usage: cargo xtask COMMAND
   bench [TASK]...       measurements: all tasks, or those named (bench --list)
   packages              install the Debian packages the tests need, or say which are missing
 
-The guests' kernels, the Debian root and the logs are kept in the target folder (CARGO_TARGET_DIR), under vm/.
+The guests' kernels, the Debian root and the logs are kept in the target folder (CARGO_TARGET_DIR), under vm/; the compiler for
+other processors, and what it built, under arm/.
 ";
 
 fn main() -> ExitCode {
@@ -61,6 +66,7 @@ fn run(mut args: lexopt::Parser) -> Outcome {
             test::run()
         }
         Some("vm") => vm::command(args),
+        Some("arm") => arm::command(args),
         Some("fuzz") => fuzz::command(args),
         Some("soak") => soak::command(args),
         Some("bench") => bench::command(args),

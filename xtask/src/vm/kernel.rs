@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::debian::{self, PARTIAL};
 use crate::{Outcome, packages, program};
 
 /// A series of kernels that a suite can ask for.
@@ -56,7 +57,8 @@ pub(super) fn fetch(cache: &Path, series: Series) -> Outcome<Kernel> {
     };
     let folder = cache.join(&package);
     if !folder.is_dir() {
-        unpack(&package, &folder).map_err(|e| format!("cannot get the guest's kernel: {e}"))?;
+        debian::unpack(&[&package], &folder, list_modules)
+            .map_err(|e| format!("cannot get the guest's kernel: {e}"))?;
     }
     open(&folder)
 }
@@ -103,42 +105,10 @@ fn newest_of(names: impl Iterator<Item = String>) -> Option<String> {
     })
 }
 
-/// The ending of a folder that is still being unpacked.
-const PARTIAL: &str = ".partial";
-
-/// Downloads and unpacks a package. The folder appears under its name only when it is whole.
-fn unpack(package: &str, folder: &Path) -> Outcome {
-    let partial = PathBuf::from(format!("{}{PARTIAL}", folder.display()));
-    let io = |e: std::io::Error| format!("{}: {e}", partial.display());
-    if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(io)?;
-    }
-    fs::create_dir_all(&partial).map_err(io)?;
-    // Lists older than the archive name files it no longer has: then one more try with new ones.
-    if download(package, &partial).is_err() {
-        packages::update_lists()?;
-        download(package, &partial)?;
-    }
-    let deb = fs::read_dir(&partial)
-        .map_err(io)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .ok_or("apt-get download left no package")?;
-    program::run(Command::new("dpkg").arg("--extract").arg(&deb).arg(&partial))?;
-    fs::remove_file(&deb).map_err(io)?;
-    // Debian's package leaves modules.dep to its installation scripts.
+/// Debian's package leaves modules.dep to its installation scripts.
+fn list_modules(folder: &Path) -> Outcome {
     let depmod = program::find("depmod").ok_or("depmod is missing: cargo xtask packages")?;
-    program::run(Command::new(depmod).arg("--basedir").arg(&partial).arg(&open(&partial)?.release))?;
-    fs::rename(&partial, folder).map_err(io)
-}
-
-fn download(package: &str, folder: &Path) -> Outcome {
-    // As root, apt drops its rights for the download and warns where it cannot: the folder may be private.
-    program::run(
-        Command::new("apt-get")
-            .args(["--quiet", "--option", "APT::Sandbox::User=root", "download", package])
-            .current_dir(folder),
-    )
+    program::run(Command::new(depmod).arg("--basedir").arg(folder).arg(&open(folder)?.release))
 }
 
 #[cfg(test)]

@@ -1,0 +1,11 @@
+//! `inband demo` where the daemon does not build.
+
+use crate::{cancel::Cancel, cli::args::Demo, error::Error, output::Output};
+
+/// The virtual BMC of the demo is inbandd, which needs a Unix.
+///
+/// # Errors
+/// [`Error::Usage`], always.
+pub fn run(_: &Demo, _: &mut Output, _: &Cancel) -> Result<(), Error> {
+    Err(Error::Usage("demo works on Unix only: the virtual BMC in it needs one".to_owned()))
+}

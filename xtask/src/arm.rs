@@ -1,0 +1,142 @@
+//! `cargo xtask arm`: what the machine's own compiler cannot build. The daemon for the BMC's processor, its size and
+//! its tests under emulation; and whether everything else is free of what other systems lack.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::task::{self, Task};
+use crate::{Outcome, packages, program};
+
+mod size;
+mod toolchain;
+
+use toolchain::{Target, Toolchain};
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "build",
+        about: "inbandd for ARMv7: it runs, and is small enough; its size by crate",
+        run: build,
+    },
+    Task {
+        name: "check",
+        about: "inbandd for ARMv6 and ARMv5, inband for Windows, the cores without std",
+        run: check,
+    },
+    Task {
+        name: "test",
+        about: "the unit tests of inbandd and of the cores on ARMv7, under qemu",
+        run: test,
+    },
+];
+
+/// Bytes that inbandd may have, stripped: it shares 32 MiB of flash with a whole BMC.
+const MOST: u64 = 1 << 20;
+
+/// A BMC's inbandd: the profile, and no virtual backend.
+const DAEMON: [&str; 5] = ["--profile", "bmc", "--package", "inbandd", "--no-default-features"];
+
+/// AST2600, NPCM7xx.
+const ARMV7: &str = "armv7-unknown-linux-gnueabihf";
+
+/// The cores. They have no std, so they build where there is none.
+const CORES: [&str; 5] = ["inband-usb", "inband-dfu", "inband-package", "inband-store", "inband-session"];
+
+/// What must build beside ARMv7, and for what.
+const CHECKED: &[(Target, &[&str])] = &[
+    (target("arm-unknown-linux-gnueabi", "std,panic_abort", "ARMv6, AST2500"), &["inbandd"]),
+    (target("armv5te-unknown-linux-gnueabi", "std,panic_abort", "ARMv5, AST2400"), &["inbandd"]),
+    (target("x86_64-pc-windows-gnu", "std,panic_abort", "a host with Windows"), &["inband"]),
+    (target("thumbv7em-none-eabi", "core,alloc", "no operating system, so no std"), &CORES),
+];
+
+const fn target(triple: &'static str, library: &'static str, about: &'static str) -> Target {
+    Target { triple, library, about }
+}
+
+/// `cargo xtask arm [--list] [TASK]...`
+pub(crate) fn command(args: lexopt::Parser) -> Outcome {
+    task::command(args, TASKS, |_, _| Ok(()))
+}
+
+/// All of it, as a stage of the tests.
+pub(crate) fn all() -> Outcome {
+    TASKS.iter().try_for_each(|task| (task.run)().map_err(|why| format!("{}: {why}", task.name)))
+}
+
+/// What is installed, and what is only unpacked.
+fn toolchain() -> Outcome<Toolchain> {
+    packages::ensure()?;
+    Toolchain::fetch()
+}
+
+fn build() -> Outcome {
+    let target = target(ARMV7, "std,panic_abort", "ARMv7, AST2600");
+    // The names are needed to tell the crates apart; what is shipped has none.
+    program::run(
+        toolchain()?.cargo("build", &target).args(DAEMON).args(["--config", "profile.bmc.strip=false"]),
+    )?;
+    let named = toolchain::built(&target, "bmc", "inbandd");
+    let stripped = named.with_extension("stripped");
+    program::run(Command::new("arm-linux-gnueabihf-strip").arg("-o").arg(&stripped).arg(&named))?;
+    let version = program::output(toolchain::armv7(&stripped).arg("--version"))?;
+    println!("{} runs on {}", version.trim(), target.about);
+    measure(&named, &stripped)
+}
+
+/// Tells a program's size by crate; fails if it is too large.
+fn measure(named: &Path, stripped: &Path) -> Outcome {
+    let symbols = program::output(
+        Command::new("arm-linux-gnueabihf-nm").args(["--print-size", "--demangle"]).arg(named),
+    )?;
+    let bytes = fs::metadata(stripped).map_err(|e| format!("cannot read {}: {e}", stripped.display()))?.len();
+    let crates = size::by_crate(&symbols);
+    let rest = bytes.saturating_sub(crates.iter().map(|(_, size)| size).sum());
+    println!("\n| crate | bytes |\n|---|---|");
+    for (name, size) in &crates {
+        println!("| {name} | {size} |");
+    }
+    println!("| (texts, tables and headers that have no name) | {rest} |\n| inbandd, stripped | {bytes} |\n");
+    if bytes > MOST {
+        return Err(format!("inbandd has {bytes} bytes for ARMv7, {} more than it may", bytes - MOST));
+    }
+    Ok(())
+}
+
+fn check() -> Outcome {
+    let toolchain = toolchain()?;
+    for (target, crates) in CHECKED {
+        println!("{}: {}", target.about, crates.join(" "));
+        let mut check = toolchain.cargo("check", target);
+        check.args(["--profile", "bmc", "--no-default-features"]);
+        program::run(check.args(crates.iter().flat_map(|name| ["--package", name])))?;
+    }
+    Ok(())
+}
+
+/// Tests that do not run under emulation of a processor, and why. By the start of their names.
+const LEFT_OUT: &[(&str, &str)] = &[
+    // qemu makes a copy of the process where Linux has the two share memory: what went wrong before exec is lost.
+    ("programs::linux::tests::a_program_that_is_missing", "posix_spawn cannot tell under qemu"),
+];
+
+fn test() -> Outcome {
+    let target = target(ARMV7, "std,panic_unwind,test", "ARMv7, AST2600");
+    for (name, why) in LEFT_OUT {
+        println!("left out: {name}*: {why}");
+    }
+    let mut test = toolchain()?.cargo("test", &target);
+    test.args([
+        "--profile",
+        "bmc-test",
+        "--no-fail-fast",
+        "--no-default-features",
+        "--lib",
+        "--bins",
+        "--tests",
+    ]);
+    test.args(CORES.iter().chain(&["inbandd"]).flat_map(|name| ["--package", name]));
+    test.arg("--").args(LEFT_OUT.iter().flat_map(|(name, _)| ["--skip", name]));
+    program::run(&mut test)
+}

@@ -4,8 +4,7 @@
 . /guest/lib.sh
 
 modprobe dummy_hcd || die "no dummy_hcd"
-modprobe usb_f_fs || die "no usb_f_fs"
-mount -t configfs none /sys/kernel/config || die "no configfs"
+modprobe libcomposite || die "no libcomposite"
 
 run gadget-conformance
 program=$STATUS

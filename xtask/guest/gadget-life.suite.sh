@@ -7,8 +7,7 @@
 HARMLESS="$HARMLESS\|UDC had already stopped"
 
 modprobe dummy_hcd || die "no dummy_hcd"
-modprobe usb_f_fs || die "no usb_f_fs"
-mount -t configfs none /sys/kernel/config || die "no configfs"
+modprobe libcomposite || die "no libcomposite"
 
 run gadget-life
 program=$STATUS

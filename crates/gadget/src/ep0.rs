@@ -95,9 +95,11 @@ impl Ep0 {
         Self { request: Request::None, queue: VecDeque::new(), counted: 0, up: false }
     }
 
-    /// A gadget that the host configured before this process had it.
-    pub(crate) fn enabled() -> Self {
-        Self { queue: VecDeque::from([Change::Enable]), up: true, ..Self::new() }
+    /// A gadget that was on the bus before this process had it, configured or not. Whoever had it may have read the count and died before it
+    /// read the events: they are looked for in any case.
+    pub(crate) fn inherited(configured: bool) -> Self {
+        let queue = configured.then_some(Change::Enable).into_iter().collect();
+        Self { queue, counted: 1, up: configured, ..Self::new() }
     }
 
     /// Reads the events there are. Returns whether the endpoints' transfers were ended by one of them.

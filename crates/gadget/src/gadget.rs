@@ -210,7 +210,7 @@ impl Gadget {
         // and is an answer without data if it is IN, which the host takes for an error. If there is none, nothing
         // happens. The thread does it: with a host that is silent it lasts until the next request.
         self.answerer.start(&self.instances[place].ep0, Answer::Data(Vec::new()));
-        let mut ep0 = if self.probe.controller.now().is_configured() { Ep0::enabled() } else { Ep0::new() };
+        let mut ep0 = Ep0::inherited(self.probe.controller.now().is_configured());
         ep0.request = Request::Own { cancelled: false };
         self.watch(place, set, ep0)?;
         self.waiter.waker().wake();
@@ -330,10 +330,14 @@ impl Drop for Gadget {
             self.answerer.let_go();
             return;
         }
-        if let Err(error) = self.do_detach() {
-            log::warn!("{error}");
+        match self.do_detach() {
+            Ok(()) => self.answerer.end(),
+            Err(error) => {
+                // Still bound: an answer may wait for the host, and is not to be waited for.
+                log::warn!("{error}");
+                self.answerer.let_go();
+            }
         }
-        self.answerer.end();
         // Before the files are closed: the kernel then has nothing to unbind.
         for instance in &self.instances {
             if let Err(error) = self.remove(&instance.name) {

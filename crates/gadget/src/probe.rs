@@ -114,9 +114,10 @@ impl Controller {
         Self::read(Path::new(UDC_CLASS), &self.name)
     }
 
-    /// Whether the host has configured the device.
+    /// Whether the host has configured the device. A state of its own hides that while the bus is idle; a host lets a device sleep that it
+    /// has configured.
     pub(crate) fn is_configured(&self) -> bool {
-        self.state == "configured"
+        matches!(self.state.as_str(), "configured" | "suspended")
     }
 }
 

@@ -32,6 +32,12 @@ pub trait Rig {
     /// that are queued.
     const CANCELS_ONE: bool = true;
 
+    /// Whether the host gets to see the class-specific descriptors of a set that was attached. FunctionFS takes those of DFU since
+    /// Linux 6.12.
+    fn shows_class_descriptors(&mut self) -> bool {
+        true
+    }
+
     /// The device's side, detached at first.
     fn device(&mut self) -> &mut Self::Device;
 

@@ -311,7 +311,7 @@ fn a_request_of_the_backends_own_keeps_what_the_function_has_to_hear() {
 
 #[test]
 fn a_device_that_was_configured_before_is_enabled_first() {
-    let (mut ep0, kernel) = (Ep0::enabled(), Kernel::default());
+    let (mut ep0, kernel) = (Ep0::inherited(true), Kernel::default());
     assert!(!ep0.is_settled(), "not before it was told");
     assert_eq!(changes(&mut ep0, &kernel), [Change::Enable]);
     assert!(ep0.is_settled());
@@ -319,6 +319,15 @@ fn a_device_that_was_configured_before_is_enabled_first() {
     ep0.pull(&kernel).unwrap();
     assert!(!ep0.is_settled());
     assert_eq!(ep0.next(), Some(Change::Disable));
+}
+
+#[test]
+fn events_that_a_dead_process_has_counted_are_read_by_the_next() {
+    let (mut ep0, kernel) = (Ep0::inherited(true), Kernel::default());
+    kernel.setup(IN);
+    kernel.count();
+    assert_eq!(changes(&mut ep0, &kernel), [Change::Enable, Change::Setup(Setup::from_bytes(IN))]);
+    assert_eq!(changes(&mut Ep0::inherited(false), &Kernel::default()), []);
 }
 
 #[test]

@@ -173,8 +173,11 @@ impl<T> Queue<T> {
 
     /// Fetches what has ended, in the order it did.
     pub(crate) fn reap(&mut self, mut each: impl FnMut(Ended<T>)) {
-        // First the count, then the events: what ends in between is told of again.
-        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+        // First the count, then the events: what ends in between is told of again. Every completion is counted after it is there to
+        // be fetched, so without a count there is nothing.
+        if rustix::io::read(&self.event, &mut [0; 8]).is_err() {
+            return;
+        }
         loop {
             let mut events = [IoEvent::default(); BATCH];
             // SAFETY: the kernel writes at most BATCH events to the array; with a minimum of 0 it does not wait, so that

@@ -89,6 +89,10 @@ impl Rig for Loop {
     // nusb cancels everything on an endpoint.
     const CANCELS_ONE: bool = false;
 
+    fn shows_class_descriptors(&mut self) -> bool {
+        self.device.gadget.probe().dfu_descriptor != Some(false)
+    }
+
     fn device(&mut self) -> &mut Device {
         &mut self.device
     }

@@ -35,7 +35,7 @@ const TASKS: &[Task] = &[
 const MOST: u64 = 1 << 20;
 
 /// A BMC's inbandd: the profile, and no virtual backend.
-const DAEMON: [&str; 5] = ["--profile", "bmc", "--package", "inbandd", "--no-default-features"];
+pub(crate) const DAEMON: [&str; 5] = ["--profile", "bmc", "--package", "inbandd", "--no-default-features"];
 
 /// AST2600, NPCM7xx.
 const ARMV7: &str = "armv7-unknown-linux-gnueabihf";

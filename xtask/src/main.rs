@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 mod arm;
 mod bench;
-mod debian;
+mod contrib;
+mod debs;
 mod fuzz;
 mod layout;
 mod packages;

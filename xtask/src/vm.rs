@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::program::{self, cargo};
-use crate::{Outcome, Selection, layout};
+use crate::{Outcome, Selection, contrib, layout};
 
 mod debian;
 mod kernel;
@@ -79,6 +79,9 @@ impl Guests {
         for suite in suites {
             if let Entry::Vacant(entry) = systems.entry((suite.kind, suite.kernel)) {
                 let kernel = kernel::fetch(&folder, suite.kernel)?;
+                let config = fs::read_to_string(&kernel.config)
+                    .map_err(|e| format!("cannot read {}: {e}", kernel.config.display()))?;
+                contrib::kernel_has_fragment(&config)?;
                 let initrd = root::build(&folder, suite.kind, &kernel, &binaries)?;
                 let disk = match suite.kind {
                     Kind::Bare => None,

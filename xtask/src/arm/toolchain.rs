@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::program::{self, cargo};
-use crate::{Outcome, debian, layout, packages};
+use crate::{Outcome, debs, layout, packages};
 
 /// A processor and system that a program is built for.
 pub(super) struct Target {
@@ -94,7 +94,7 @@ fn bring(root: &std::path::Path) -> Outcome {
         }
     };
     let llvm = dependency(&driver, "libllvm")?;
-    debian::unpack(&[&COMPILER[..], &[&driver, &llvm]].concat(), root, |_| Ok(()))
+    debs::unpack(&[&COMPILER[..], &[&driver, &llvm]].concat(), root, |_| Ok(()))
 }
 
 /// The package a package depends on whose name starts like this.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::debian::{self, PARTIAL};
+use crate::debs::{self, PARTIAL};
 use crate::{Outcome, packages, program};
 
 /// A series of kernels that a suite can ask for.
@@ -46,6 +46,8 @@ pub(super) struct Kernel {
     pub(super) release: String,
     /// `lib/modules/RELEASE` of the package, with the files depmod writes.
     pub(super) modules: PathBuf,
+    /// What it was built with.
+    pub(super) config: PathBuf,
 }
 
 /// Finds the newest kernel of a series in `cache`, or brings it there.
@@ -57,7 +59,7 @@ pub(super) fn fetch(cache: &Path, series: Series) -> Outcome<Kernel> {
     };
     let folder = cache.join(&package);
     if !folder.is_dir() {
-        debian::unpack(&[&package], &folder, list_modules)
+        debs::unpack(&[&package], &folder, list_modules)
             .map_err(|e| format!("cannot get the guest's kernel: {e}"))?;
     }
     open(&folder)
@@ -71,7 +73,8 @@ fn open(folder: &Path) -> Outcome<Kernel> {
         .ok_or_else(incomplete)?;
     let image = folder.join(format!("boot/vmlinuz-{release}"));
     let modules = folder.join("lib/modules").join(&release);
-    if image.is_file() { Ok(Kernel { image, release, modules }) } else { Err(incomplete()) }
+    let config = folder.join(format!("boot/config-{release}"));
+    if image.is_file() { Ok(Kernel { image, release, modules, config }) } else { Err(incomplete()) }
 }
 
 /// The name of the newest package there is; asks for new package lists if the machine has none.

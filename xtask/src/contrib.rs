@@ -1,0 +1,116 @@
+//! What `contrib/` says of the rest of the tree, and of the kernel, has to be so.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::{Outcome, layout};
+
+/// Options of the kernel fragment that no machine but a BMC has.
+const OF_BMCS: [&str; 1] = ["CONFIG_USB_ASPEED_VHUB"];
+
+/// Fails unless a kernel has all that the fragment for BMCs asks for, built in or as a module: what the tests run on must
+/// not have more than a BMC gets. `config` is the kernel's, as it was built.
+pub(crate) fn kernel_has_fragment(config: &str) -> Outcome {
+    let file = folder().join("openbmc/recipes-kernel/linux/files/inband.cfg");
+    let fragment = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let missing = missing(&fragment, config);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} asks for what the kernel does not know: {}", file.display(), missing.join(" ")))
+    }
+}
+
+/// The options of a fragment that a kernel does not have.
+fn missing<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
+    let set = |option: &str| {
+        let mut lines = config.lines().filter_map(|line| line.strip_prefix(option));
+        lines.any(|value| value == "=y" || value == "=m")
+    };
+    let wanted = fragment.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    // A line of another form is an option that no kernel has.
+    let options = wanted.map(|line| line.strip_suffix("=y").unwrap_or(line));
+    options.filter(|option| !OF_BMCS.contains(option) && !set(option)).collect()
+}
+
+fn folder() -> PathBuf {
+    layout::workspace().join("contrib")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::program;
+
+    const RECIPE: &str = "openbmc/recipes-inband/inbandd/inbandd_git.bb";
+
+    fn read(file: &str) -> String {
+        fs::read_to_string(folder().join(file)).unwrap()
+    }
+
+    #[test]
+    fn an_option_counts_built_in_or_as_a_module_and_not_by_half_its_name() {
+        let config = "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_DD=y\n";
+        let fragment = "# CONFIG_NO=y\nCONFIG_A=y\nCONFIG_B=y\n\nCONFIG_C=y\nCONFIG_D=y\nCONFIG_USB_ASPEED_VHUB=y\nCONFIG_A=7\n";
+        assert_eq!(missing(fragment, config), ["CONFIG_C", "CONFIG_D", "CONFIG_A=7"]);
+    }
+
+    #[test]
+    fn the_recipe_has_the_sums_of_our_licences() {
+        let recipe = read(RECIPE);
+        let mut licences = 0;
+        for word in recipe.split_whitespace() {
+            let Some((file, sum)) = word.strip_prefix("file://").and_then(|word| word.split_once(";md5="))
+            else {
+                continue;
+            };
+            let ours = program::output(Command::new("md5sum").arg(layout::workspace().join(file))).unwrap();
+            assert!(ours.starts_with(sum), "{file}: {ours}");
+            licences += 1;
+        }
+        assert_eq!(licences, 2);
+    }
+
+    #[test]
+    fn what_the_recipe_takes_from_the_tree_is_there() {
+        let recipe = read(RECIPE);
+        let files = folder().join(RECIPE).with_file_name("files");
+        for word in recipe.split(|c: char| c.is_whitespace() || c == '"') {
+            if let Some(path) = word.strip_prefix("${S}/") {
+                let path = layout::workspace().join(path.trim_end_matches(['/', '*', ';']));
+                assert!(path.exists(), "{}", path.display());
+            } else if let Some(file) = word.strip_prefix("file://").filter(|file| !file.contains(';')) {
+                assert!(files.join(file).is_file(), "{file}");
+            }
+        }
+        let units = recipe.lines().find_map(|line| line.strip_prefix("SYSTEMD_SERVICE:${PN} = ")).unwrap();
+        for unit in units.trim_matches('"').split(' ') {
+            assert!(folder().join("systemd").join(unit).is_file(), "{unit}");
+        }
+    }
+
+    #[test]
+    fn the_recipe_builds_what_the_size_is_measured_of() {
+        let recipe = read(RECIPE);
+        let flags = crate::arm::DAEMON.join(" ");
+        let (profile, package) = flags.split_at(flags.find(" --package").unwrap());
+        assert!(recipe.contains(&format!("BUILD_MODE = \"{profile}\"")));
+        assert!(recipe.contains(&format!("CARGO_BUILD_FLAGS:append = \"{package}\"")));
+    }
+
+    #[test]
+    fn no_rule_gives_a_device_to_everybody() {
+        let mut rules = 0;
+        for entry in fs::read_dir(folder().join("udev")).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            for rule in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+                assert!(rule.contains("MODE=\"0660\", GROUP=\""), "{rule}");
+                assert!(rule.contains("ATTR{idVendor}==") && rule.contains("ATTR{idProduct}=="), "{rule}");
+                rules += 1;
+            }
+        }
+        assert!(rules > 0);
+    }
+}

@@ -215,7 +215,8 @@ impl Server {
 pub(super) fn wait_for(descriptors: &mut [PollFd<'_>], limit: Duration) {
     // An hour stands for ever; it fits every platform's time.
     let limit = limit.min(Duration::from_secs(3600));
-    let timeout = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
+    // How wide the fields are depends on the system; less than 2^31 fits all.
+    let timeout = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
     if let Err(error) = poll(descriptors, Some(&timeout)) {
         log::debug!("poll: {error}");
     }

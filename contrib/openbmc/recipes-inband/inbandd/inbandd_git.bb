@@ -32,8 +32,9 @@ CARGO_BUILD_FLAGS:append = " --package inbandd --no-default-features"
 # OpenEmbedded splits off what it wants to keep before it strips.
 export CARGO_PROFILE_BMC_STRIP = "none"
 
-SYSTEMD_SERVICE:${PN} = "inbandd.service"
+SYSTEMD_SERVICE:${PN} = "inbandd.service inband-restart.path"
 
+# What contrib/systemd/inband.sysusers says, at the time of the build.
 USERADD_PACKAGES = "${PN}"
 USERADD_PARAM:${PN} = "--system --user-group --no-create-home --home-dir ${localstatedir}/lib/inband --shell /sbin/nologin inband"
 

@@ -73,11 +73,9 @@ fn toolchain() -> Outcome<Toolchain> {
 
 fn build() -> Outcome {
     let target = target(ARMV7, "std,panic_abort", "ARMv7, AST2600");
-    // The names are needed to tell the crates apart; what is shipped has none.
-    program::run(
-        toolchain()?.cargo("build", &target).args(DAEMON).args(["--config", "profile.bmc.strip=false"]),
-    )?;
+    program::run(toolchain()?.cargo("build", &target).args(DAEMON))?;
     let named = toolchain::built(&target, "bmc", "inbandd");
+    // What is shipped has no names.
     let stripped = named.with_extension("stripped");
     program::run(Command::new("arm-linux-gnueabihf-strip").arg("-o").arg(&stripped).arg(&named))?;
     let version = program::output(toolchain::armv7(&stripped).arg("--version"))?;
@@ -136,7 +134,7 @@ fn test() -> Outcome {
         "--bins",
         "--tests",
     ]);
-    test.args(CORES.iter().chain(&["inbandd"]).flat_map(|name| ["--package", name]));
+    test.args(CORES.iter().chain(&["inband-gadget", "inbandd"]).flat_map(|name| ["--package", name]));
     test.arg("--").args(LEFT_OUT.iter().flat_map(|(name, _)| ["--skip", name]));
     program::run(&mut test)
 }

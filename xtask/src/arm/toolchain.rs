@@ -49,6 +49,8 @@ impl Toolchain {
         command.arg(format!("-Zbuild-std={}", target.library)).env("CARGO_TARGET_DIR", folder());
         // -Z is for nightly compilers, and for those who ask for it by this name.
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", self.rustc());
+        // The names are needed to tell the crates apart, and everything is built once if it is built the same way.
+        command.env("CARGO_PROFILE_BMC_STRIP", "none");
         let armv7 = "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF";
         command.env(format!("{armv7}_LINKER"), "arm-linux-gnueabihf-gcc");
         command.env(format!("{armv7}_RUNNER"), format!("qemu-arm-static -L {ARMV7_LIBRARIES}"));

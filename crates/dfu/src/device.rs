@@ -460,7 +460,10 @@ impl Device {
                 self.state_until = now.saturating_add(timeout);
                 self.events.push_back(Event::Detach);
             }
-            State::DfuDnloadSync if request.stimulus == Stimulus::Download => {
+            // A block that is refused for coming early changes nothing, though the state is the same.
+            State::DfuDnloadSync
+                if request.stimulus == Stimulus::Download && cell.reaction == Reaction::Accept =>
+            {
                 if from == State::DfuIdle {
                     self.begin();
                 }

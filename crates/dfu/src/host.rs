@@ -4,11 +4,13 @@
 //!
 //! 1. [`find_dfu_interface`] tells what an opened device offers.
 //! 2. In run-time mode: [`detach()`] until [`Step::Detached`]; then follow the device by its port.
-//! 3. In DFU mode: [`open`] until [`Step::Ready`], [`Ready::download`], a [`Block`] at a time, until [`Step::Downloaded`].
+//! 3. In DFU mode: [`open`] until [`Step::Ready`], [`Ready::download`], a [`Block`] at a time, until [`Step::Downloaded`]; or, towards a
+//!    device that says it allows that, [`Ready::download_ahead`] and two blocks at a time, until [`Next::Over`].
 //!
 //! **The device is not trusted.** Replies have exactly the length the specification gives, unknown numbers are errors, every loop is
 //! bounded in rounds or by [`Limits`], and no bwPollTimeout is waited for longer than [`POLL_LIMIT`].
 
+mod ahead;
 mod detach;
 mod download;
 mod interface;
@@ -19,6 +21,7 @@ use core::time::Duration;
 
 use inband_usb::{Direction, HostError, HostTransfer, Setup};
 
+pub use ahead::{Ahead, Next};
 pub use detach::detach;
 pub use download::{Block, End};
 pub use interface::{DfuInterface, FindError, InterfaceMode, find_dfu_interface};
@@ -240,8 +243,12 @@ impl ExpectReason {
 }
 
 fn get_status(interface: u8, then: Expected) -> Step {
+    Step::Request(status_transfer(interface), Expect(then))
+}
+
+fn status_transfer(interface: u8) -> Transfer {
     let setup = Request::GetStatus.setup(interface, 0, StatusReply::LEN as u16);
-    Step::Request(Transfer { setup, data: Vec::new() }, Expect(then))
+    Transfer { setup, data: Vec::new() }
 }
 
 /// A request without a data stage.

@@ -7,6 +7,7 @@
 //! |---|---|---|---|---|
 //! | dfuIDLE | DETACH | error | leave DFU mode | dfu-util `-e` and `-R`, fwupd; U-Boot's device does the same |
 //! | dfuDNLOAD-SYNC, dfuMANIFEST-SYNC | ABORT | error | dfuIDLE, as figure A.1 has it | fwupd clears an interrupted session so |
+//! | dfuDNLOAD-SYNC, dfuDNBUSY | DNLOAD with data | error | stalled, nothing changes | a host that sends a block ahead of the status of the one before, and sends it again then |
 //! | dfuDNBUSY, dfuMANIFEST | GETSTATUS, GETSTATE | error | answered, as in the SYNC state | fwupd, which may poll on its own clock |
 //! | dfuMANIFEST-WAIT-RESET | GETSTATUS, GETSTATE | no reaction | answered, state kept | dfu-util, which resets the bus once it is told this state, and calls a device that does not tell failed |
 //! | any of 2 to 10 | bus reset | leave DFU mode | kept, a partial download dropped; left after an accepted image | Linux hosts reset more than once while they enumerate; fwupd resets to attach |
@@ -213,8 +214,8 @@ fn dnload_sync(stimulus: Stimulus, mode: Mode, conditions: &Conditions) -> Cell 
             Progress::Done => accept(State::DfuDnloadIdle),
             Progress::Failed(status) => fail(Reaction::Accept, status),
         },
+        Stimulus::Download => early_block(State::DfuDnloadSync, mode),
         Stimulus::Detach
-        | Stimulus::Download
         | Stimulus::DownloadEnd
         | Stimulus::Upload(_)
         | Stimulus::ClrStatus
@@ -242,8 +243,8 @@ fn dnbusy(stimulus: Stimulus, mode: Mode, conditions: &Conditions) -> Cell {
             Mode::Lenient => accept(State::DfuDnbusy),
             Mode::Strict => unexpected(),
         },
+        Stimulus::Download => early_block(State::DfuDnbusy, mode),
         Stimulus::Detach
-        | Stimulus::Download
         | Stimulus::DownloadEnd
         | Stimulus::Upload(_)
         | Stimulus::ClrStatus
@@ -418,6 +419,14 @@ fn fail(reaction: Reaction, status: Status) -> Cell {
 /// ABORT out of a transfer; it sets the status to OK as well (6.1.4).
 fn abort() -> Cell {
     Cell { status: Some(Status::Ok), ..accept(State::DfuIdle) }
+}
+
+/// A block before the one in hand was reported as taken.
+fn early_block(state: State, mode: Mode) -> Cell {
+    match mode {
+        Mode::Lenient => stall(state),
+        Mode::Strict => unexpected(),
+    }
 }
 
 /// SET_INTERFACE while data moves.

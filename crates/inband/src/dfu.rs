@@ -1,10 +1,10 @@
 //! Drives the DFU host sequence over an opened device.
 
-use std::{io, time::Duration};
+use std::{collections::VecDeque, io, time::Duration};
 
-use inband_dfu::host::{self, Block, DfuInterface, End, Error as DfuError, Limits, Step};
+use inband_dfu::host::{self, Ahead, Block, DfuInterface, End, Error as DfuError, Limits, Next, Step};
 use inband_dfu::wire::{DETACH_TIMEOUT_MS, Request};
-use inband_usb::{HostDevice, HostError, HostTransfer};
+use inband_usb::{HostCompletion, HostDevice, HostError, HostTransfer, TransferId};
 
 use crate::{cancel::Cancel, usb::CONTROL_TIMEOUT};
 
@@ -51,7 +51,16 @@ pub fn detach(device: &mut dyn HostDevice, interface: &DfuInterface, cancel: &Ca
     }
 }
 
-/// Brings a device in DFU mode to dfuIDLE and sends it `total` bytes, block by block. `fill` fills the buffer with the
+/// What is sent, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Download {
+    /// Bytes in all.
+    pub total: u64,
+    /// Send a block ahead of the status of the one before. Only for a device that says it allows that.
+    pub ahead: bool,
+}
+
+/// Brings a device in DFU mode to dfuIDLE and sends it a file, block by block. `fill` fills the buffer with the
 /// next bytes of the file; `sent` is told how many bytes the device has taken.
 ///
 /// # Errors
@@ -59,7 +68,7 @@ pub fn detach(device: &mut dyn HostDevice, interface: &DfuInterface, cancel: &Ca
 pub fn download(
     device: &mut dyn HostDevice,
     interface: &DfuInterface,
-    total: u64,
+    Download { total, ahead }: Download,
     cancel: &Cancel,
     mut fill: impl FnMut(&mut [u8]) -> io::Result<()>,
     mut sent: impl FnMut(u64),
@@ -69,6 +78,10 @@ pub fn download(
         let mut step = host::open(device.now(), interface, Limits::default());
         loop {
             step = match step {
+                Step::Ready(ready) if ahead => {
+                    let ahead = ready.download_ahead(device.now(), total)?;
+                    blocks_ahead(device, ahead, cancel, &mut fill, &mut sent, &mut handed_over)?
+                }
                 Step::Ready(ready) => ready.download(device.now(), total)?,
                 Step::Block(block) => {
                     sent(block.sent());
@@ -104,6 +117,83 @@ fn next_block(
     let mut data = vec![0; block.length()];
     fill(&mut data).map_err(Stop::Read)?;
     Ok(block.send(device.now(), data)?)
+}
+
+/// Sends all blocks, two at a time. Nothing is in flight when this returns.
+fn blocks_ahead(
+    device: &mut dyn HostDevice,
+    mut ahead: Ahead,
+    cancel: &Cancel,
+    fill: &mut impl FnMut(&mut [u8]) -> io::Result<()>,
+    sent: &mut impl FnMut(u64),
+    handed_over: &mut bool,
+) -> Result<Step, Stop> {
+    let mut flight = VecDeque::new();
+    let result = (|| {
+        sent(0);
+        loop {
+            *handed_over = ahead.is_given();
+            match ahead.next(device.now())? {
+                Next::Block(length) => {
+                    let mut data = vec![0; length];
+                    fill(&mut data).map_err(Stop::Read)?;
+                    let transfer = ahead.block(data)?;
+                    flight.push_back(submit(device, transfer)?);
+                }
+                Next::Submit(transfer) => flight.push_back(submit(device, transfer)?),
+                Next::Collect => {
+                    let Some(&id) = flight.front() else {
+                        return Err(DfuError::Misuse("nothing is in flight").into());
+                    };
+                    let completion = collect(device, id, cancel)?;
+                    flight.pop_front();
+                    let before = ahead.sent();
+                    ahead.handle(device.now(), completion.data, completion.result)?;
+                    if ahead.sent() > before {
+                        sent(ahead.sent());
+                    }
+                }
+                Next::Wait(time) => wait(device, time, cancel)?,
+                Next::Over(step) => return Ok(step),
+            }
+        }
+    })();
+    // What is on its way still ends by itself, and means nothing any more.
+    for id in flight {
+        let _: Result<HostCompletion, Stop> = collect(device, id, &Cancel::default());
+    }
+    result
+}
+
+fn submit(device: &mut dyn HostDevice, transfer: host::Transfer) -> Result<TransferId, Stop> {
+    device.submit(HostTransfer::from(transfer)).map_err(|error| {
+        Stop::Dfu(match error {
+            HostError::Gone => DfuError::Gone,
+            other => DfuError::Usb(other),
+        })
+    })
+}
+
+/// Waits for the end of a transfer; one that takes too long is cancelled, and its end is that.
+fn collect(device: &mut dyn HostDevice, id: TransferId, cancel: &Cancel) -> Result<HostCompletion, Stop> {
+    let deadline = device.now().saturating_add(CONTROL_TIMEOUT);
+    loop {
+        while let Some(completion) = device.poll() {
+            // Another one than the oldest is late from an earlier request.
+            if completion.id == id {
+                return Ok(completion);
+            }
+        }
+        if cancel.is_requested() {
+            return Err(Stop::Cancelled { handed_over: false });
+        }
+        let left = deadline.saturating_sub(device.now());
+        if left.is_zero() {
+            device.cancel(id);
+            return Ok(HostCompletion { id, data: Vec::new(), length: 0, result: Err(HostError::Cancelled) });
+        }
+        device.wait(left.min(SLICE));
+    }
 }
 
 /// Brings a device in DFU mode to dfuIDLE and asks it to leave; a device that takes no DETACH there leaves at a bus reset

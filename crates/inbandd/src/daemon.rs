@@ -158,6 +158,8 @@ impl<S: Side> Daemon<S> {
                     Door::Bulk | Door::Volume | Door::Ipmi => DoorPolicy::Off,
                 }),
                 limits: Limits { refusals: config.limits.refusals, ..Limits::default() },
+                // In the other mode such a block is an error, as in the letter of DFU 1.1.
+                takes_ahead: config.doors.dfu.conformance == Conformance::Lenient,
             },
             view,
         );

@@ -32,6 +32,8 @@ pub struct Config {
     pub doors: [DoorPolicy; 4],
     /// What a host may ask of the BMC.
     pub limits: Limits,
+    /// The host is told that it may send a DFU block ahead of the status of the one before.
+    pub takes_ahead: bool,
 }
 
 /// How long a session may take (docs/spec/session.md, 4), and how many packages may be refused (7). [`Rates`](crate::Rates) are
@@ -253,6 +255,7 @@ impl Session {
             on_trial: self.is_on_trial(),
             other_boots_next: record.choice != *running,
             locked_out: !self.lockout.wait(now).is_zero(),
+            takes_ahead: self.config.takes_ahead,
             session: if self.recorded { self.id } else { 0 },
             received: u32::try_from(self.received).unwrap_or(u32::MAX),
             announced: u32::try_from(self.announced).unwrap_or(u32::MAX),

@@ -34,6 +34,7 @@ const STATUS_LENGTH_WITHOUT_WAIT: usize = 56;
 const FLAG_ON_TRIAL: u8 = 1;
 const FLAG_OTHER_BOOTS_NEXT: u8 = 2;
 const FLAG_LOCKED_OUT: u8 = 4;
+const FLAG_TAKES_AHEAD: u8 = 8;
 
 /// Page 0: how the session, the doors and the slots stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct StatusPage {
     pub other_boots_next: bool,
     /// The host is locked out because of refused packages.
     pub locked_out: bool,
+    /// A DFU block may be sent ahead of the status of the one before (docs/spec/dfu.md, 1.4).
+    pub takes_ahead: bool,
     /// Session id; 0 is none.
     pub session: u32,
     /// Bytes received in this session.
@@ -106,7 +109,8 @@ impl StatusPage {
         page[6] = self.doors.iter().rev().fold(0, |bits, door| bits << 2 | door.number());
         page[7] = if self.on_trial { FLAG_ON_TRIAL } else { 0 }
             | if self.other_boots_next { FLAG_OTHER_BOOTS_NEXT } else { 0 }
-            | if self.locked_out { FLAG_LOCKED_OUT } else { 0 };
+            | if self.locked_out { FLAG_LOCKED_OUT } else { 0 }
+            | if self.takes_ahead { FLAG_TAKES_AHEAD } else { 0 };
         page[8..12].copy_from_slice(&self.session.to_le_bytes());
         page[12..16].copy_from_slice(&self.received.to_le_bytes());
         page[16..20].copy_from_slice(&self.announced.to_le_bytes());
@@ -149,6 +153,7 @@ impl StatusPage {
             on_trial: page.u8(7) & FLAG_ON_TRIAL != 0,
             other_boots_next: page.u8(7) & FLAG_OTHER_BOOTS_NEXT != 0,
             locked_out: page.u8(7) & FLAG_LOCKED_OUT != 0,
+            takes_ahead: page.u8(7) & FLAG_TAKES_AHEAD != 0,
             session: page.u32(8),
             received: page.u32(12),
             announced: page.u32(16),

@@ -60,6 +60,9 @@ fn boot(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
         .arg(format!("{KERNEL_ARGS} inband.suite={}", suite.name))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if suite.counts {
+        guest.args(["-icount", "shift=0,sleep=off"]);
+    }
     if let Some(disk) = &system.disk {
         let disk = disk.display();
         guest.arg("-drive").arg(format!("file={disk},format=raw,if=virtio,readonly=on"));

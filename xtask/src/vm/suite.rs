@@ -12,7 +12,9 @@
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
 //! has, 6.12 unless the head says another. Memory is in MiB. The root is the bare one unless it is said to be Debian's.
 //!
-//! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does.
+//! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does. With
+//! `# clock: instructions` the guest's clock goes on by a nanosecond with each instruction, and over what nothing happens in at once:
+//! then no time passes in which the machine that runs the guest is busy otherwise.
 
 use std::fs;
 use std::path::PathBuf;
@@ -71,6 +73,8 @@ pub(super) struct Suite {
     pub(super) memory: u32,
     /// The guest it runs in.
     pub(super) kind: Kind,
+    /// Its clock counts instructions.
+    pub(super) counts: bool,
 }
 
 /// The scripts that run in the guest.
@@ -114,6 +118,7 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
         kernel: Series::V6_12,
         memory: MEMORY,
         kind: Kind::Bare,
+        counts: false,
     };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
         if let Some(seconds) = line.strip_prefix("timeout: ") {
@@ -121,6 +126,8 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
             suite.timeout = Duration::from_secs(seconds);
         } else if let Some(mebibytes) = line.strip_prefix("memory: ") {
             suite.memory = mebibytes.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
+        } else if line == "clock: instructions" {
+            suite.counts = true;
         } else if let Some(names) = line.strip_prefix("binaries: ") {
             suite.binaries = names.split_whitespace().map(String::from).collect();
         } else if let Some(series) = line.strip_prefix("kernel: ") {

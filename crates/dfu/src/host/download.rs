@@ -31,30 +31,27 @@ pub struct Block {
 
 /// What the download knows between requests.
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+pub(super) struct Progress {
     link: Link,
-    total: u64,
-    sent: u64,
+    pub(super) total: u64,
+    pub(super) sent: u64,
     /// wBlockNum of the next block; wraps.
-    number: u16,
+    pub(super) number: u16,
     /// When all blocks have to be there.
-    deadline: Duration,
+    pub(super) deadline: Duration,
     /// When the present request was given out.
-    since: Duration,
+    pub(super) since: Duration,
 }
 
 impl Block {
-    pub(super) fn first(link: Link, now: Duration, total: u64) -> Self {
-        let deadline = now.saturating_add(link.limits.download);
-        Self { transfer: Progress { link, total, sent: 0, number: 0, deadline, since: now } }
+    pub(super) const fn first(transfer: Progress) -> Self {
+        Self { transfer }
     }
 
     /// Bytes the block has: wTransferSize, or what is left.
     #[must_use]
     pub fn length(&self) -> usize {
-        let left = self.transfer.total.saturating_sub(self.transfer.sent);
-        let size = self.transfer.link.interface.block_size();
-        u16::try_from(left).map_or(usize::from(size), |left| usize::from(left.min(size)))
+        self.transfer.block_length(self.transfer.sent)
     }
 
     /// Bytes the device has taken so far.
@@ -82,10 +79,35 @@ impl Block {
 }
 
 impl Progress {
-    fn dnload(&self, data: Vec<u8>, then: Expected) -> Step {
+    pub(super) fn new(link: Link, now: Duration, total: u64) -> Self {
+        let deadline = now.saturating_add(link.limits.download);
+        Self { link, total, sent: 0, number: 0, deadline, since: now }
+    }
+
+    /// Bytes of the block at this place of the file.
+    pub(super) fn block_length(&self, at: u64) -> usize {
+        let left = self.total.saturating_sub(at);
+        let size = self.link.interface.block_size();
+        u16::try_from(left).map_or(usize::from(size), |left| usize::from(left.min(size)))
+    }
+
+    /// When the block in hand has to be taken.
+    pub(super) const fn block_deadline(&self) -> Duration {
+        self.since.saturating_add(self.link.limits.block)
+    }
+
+    pub(super) fn dnload_transfer(&self, number: u16, data: Vec<u8>) -> Transfer {
         let length = u16::try_from(data.len()).unwrap_or(u16::MAX);
-        let setup = Request::Dnload.setup(self.link.interface.number, self.number, length);
-        Step::Request(Transfer { setup, data }, Expect(then))
+        Transfer { setup: Request::Dnload.setup(self.link.interface.number, number, length), data }
+    }
+
+    fn dnload(&self, data: Vec<u8>, then: Expected) -> Step {
+        Step::Request(self.dnload_transfer(self.number, data), Expect(then))
+    }
+
+    /// The empty block.
+    pub(super) fn end(&self) -> Step {
+        self.dnload(Vec::new(), Expected::EndTaken(ExpectEndTaken { progress: *self }))
     }
 
     fn get_status(&self, then: Expected) -> Step {
@@ -130,11 +152,11 @@ impl ExpectBlockStatus {
                 if next.sent < next.total {
                     Ok(Step::Block(Block { transfer: next }))
                 } else {
-                    Ok(next.dnload(Vec::new(), Expected::EndTaken(ExpectEndTaken { progress: next })))
+                    Ok(next.end())
                 }
             }
             State::DfuDnloadSync | State::DfuDnbusy => {
-                let deadline = progress.since.saturating_add(progress.link.limits.block);
+                let deadline = progress.block_deadline();
                 poll_again(progress.link.interface.number, now, deadline, reply, Expected::BlockStatus(self))
             }
             state @ (State::AppIdle
@@ -195,8 +217,13 @@ impl ExpectEndStatus {
     }
 }
 
+/// GETSTATUS of a download.
+pub(super) fn status_transfer(progress: &Progress) -> Transfer {
+    super::status_transfer(progress.link.interface.number)
+}
+
 /// A status reply that reports no error.
-fn checked(reply: Result<&[u8], HostError>) -> Result<StatusReply, Error> {
+pub(super) fn checked(reply: Result<&[u8], HostError>) -> Result<StatusReply, Error> {
     let reply = reply.map_err(|error| transfer_failed(Request::GetStatus, error))?;
     let reply = parse_status(reply)?;
     if reply.status != Status::Ok || reply.state == State::DfuError {

@@ -5,8 +5,11 @@ use core::time::Duration;
 use inband_usb::HostError;
 
 use super::{
-    DfuInterface, Error, Expected, Limits, Misbehaviour, Step, command, download::Block, get_status,
-    parse_status, poll_again, transfer_failed,
+    DfuInterface, Error, Expected, Limits, Misbehaviour, Step,
+    ahead::Ahead,
+    command,
+    download::{Block, Progress},
+    get_status, parse_status, poll_again, transfer_failed,
 };
 use crate::wire::{Request, State, Status};
 
@@ -47,10 +50,22 @@ impl Ready {
     /// # Errors
     /// [`Error::Misuse`] if there is nothing to send: DFU has no empty download.
     pub fn download(self, now: Duration, total: u64) -> Result<Step, Error> {
+        Ok(Step::Block(Block::first(self.begin(now, total)?)))
+    }
+
+    /// Begins a download of `total` bytes towards a device that has said that it takes blocks ahead.
+    ///
+    /// # Errors
+    /// As [`download`](Self::download).
+    pub fn download_ahead(self, now: Duration, total: u64) -> Result<Ahead, Error> {
+        Ok(Ahead::new(self.begin(now, total)?))
+    }
+
+    fn begin(self, now: Duration, total: u64) -> Result<Progress, Error> {
         if total == 0 {
             return Err(Error::Misuse("an empty file cannot be downloaded"));
         }
-        Ok(Step::Block(Block::first(self.link, now, total)))
+        Ok(Progress::new(self.link, now, total))
     }
 }
 

@@ -223,6 +223,8 @@ fn a_2_4_dnload_sync() {
             (&[SetInterface, PollTimeElapsed, DetachTimeElapsed], stay),
         ],
         &[
+            // Sent ahead of the status; it will be sent again.
+            (Download, Is::Stall(State::DfuDnloadSync)),
             // Figure A.1; fwupd.
             (Abort, Is::Clear(State::DfuIdle)),
             (BusReset, Is::To(State::DfuIdle)),
@@ -274,6 +276,8 @@ fn a_2_5_dnbusy() {
             (&[SetInterface, DetachTimeElapsed], stay),
         ],
         &[
+            // Sent ahead of the status; it will be sent again.
+            (Download, Is::Stall(State::DfuDnbusy)),
             // fwupd polls on its own clock: the answer is that of dfuDNLOAD-SYNC.
             (GetStatus, Is::To(State::DfuDnloadIdle)),
             (GetState, stay),

@@ -195,8 +195,8 @@ impl Target {
             rest = behind;
             Ok(())
         };
-        let total = self.package.len() as u64;
-        let end = dfu::download(bmc.device(), &interface, total, &Cancel::default(), fill, |_| {});
+        let plain = dfu::Download { total: self.package.len() as u64, ahead: false };
+        let end = dfu::download(bmc.device(), &interface, plain, &Cancel::default(), fill, |_| {});
         ensure(matches!(end, Ok(End::Idle)), || format!("the package is not taken: {end:?}"))?;
         let page = bmc.status().map_err(|e| e.to_string())?;
         ensure((page.state, page.result()) == (SessionState::Staged, Some(ResultCode::Ok)), || {

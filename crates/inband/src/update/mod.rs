@@ -27,7 +27,7 @@ use crate::{
     bmc::Bmc,
     cancel::Cancel,
     commands::facts::{mode_name, version_in},
-    dfu::{self, Stop},
+    dfu::{self, Download, Stop},
     error::{DeviceError, Error},
     follow::{Expected, follow},
     package::{
@@ -242,12 +242,13 @@ pub fn transfer(
     let start = Instant::now();
     let interface = *bmc.interface();
     // A session of ours will have another number: what the BMC reports of this one is about somebody else.
-    let earlier = bmc.status().map_err(|source| bmc.failure("read the status", source))?.session;
+    let before = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
+    let earlier = before.session;
     listener.event(&Event::Start { total });
     let sent = dfu::download(
         bmc.device(),
         &interface,
-        total,
+        Download { total, ahead: before.takes_ahead },
         cancel,
         |block| read.read_exact(block),
         |sent| listener.event(&Event::Progress { sent, total }),

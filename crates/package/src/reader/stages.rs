@@ -6,6 +6,8 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use sha2::{Digest as _, Sha256};
+
 use super::archive::{Gather, Input, Zeros, check_header};
 use super::{Error, Sink};
 use crate::digest::{Digest, sha256};
@@ -266,8 +268,7 @@ pub(super) struct Authentic {
 #[derive(Debug)]
 pub(super) struct MemberStage {
     package: Authentic,
-    /// The chunk that is coming in portions.
-    chunk: Vec<u8>,
+    chunk: Portions,
     decoder: Decoder,
     at: At,
 }
@@ -296,7 +297,8 @@ impl MemberStage {
         let chunks = package.index.members.iter().flat_map(|member| &member.chunks);
         let longest = chunks.map(|chunk| chunk.sent().length).max().unwrap_or(0);
         let at = At::start(0, &package.index);
-        Self { package, chunk: Vec::with_capacity(longest as usize), decoder: Decoder::default(), at }
+        let chunk = Portions { bytes: Vec::with_capacity(longest as usize), hash: Sha256::new() };
+        Self { package, chunk, decoder: Decoder::default(), at }
     }
 
     pub(super) const fn package(&self) -> &Authentic {
@@ -325,12 +327,12 @@ impl MemberStage {
                         continue;
                     };
                     let sent = expected.sent();
-                    let Some(data) = whole(&mut self.chunk, input, sent.length as usize) else {
+                    let Some((data, digest)) = self.chunk.whole(input, sent.length as usize) else {
                         return Ok(Step::Wait(self));
                     };
                     let bad = || Refusal::BadChunk { member: found.name.clone(), offset: *offset };
                     // Only what is authentic is decoded.
-                    if sha256(data) != sent.digest {
+                    if digest != sent.digest {
                         return Err(bad().into());
                     }
                     match expected.encoding {
@@ -344,7 +346,7 @@ impl MemberStage {
                         }
                     }
                     .map_err(Error::Sink)?;
-                    self.chunk.clear();
+                    self.chunk.bytes.clear();
                     *chunk += 1;
                     *offset = offset.saturating_add(expected.length.into());
                 }
@@ -366,11 +368,24 @@ impl MemberStage {
     }
 }
 
-/// The next `length` bytes, once all are there: from the input if it has them all, else gathered in `buffer`.
-fn whole<'a, 'i: 'a>(buffer: &'a mut Vec<u8>, input: &mut Input<'i>, length: usize) -> Option<&'a [u8]> {
-    if buffer.is_empty() && input.len() >= length {
-        return Some(input.take(length));
+/// A chunk that is coming in portions. Each is hashed as it comes: to hash a chunk whole would keep the one processor of a small BMC
+/// from answering the host for as long as a dozen blocks take.
+#[derive(Debug)]
+struct Portions {
+    bytes: Vec<u8>,
+    hash: Sha256,
+}
+
+impl Portions {
+    /// The next `length` bytes and their digest, once all are there: from the input if it has them all, else gathered here.
+    fn whole<'a, 'i: 'a>(&'a mut self, input: &mut Input<'i>, length: usize) -> Option<(&'a [u8], Digest)> {
+        if self.bytes.is_empty() && input.len() >= length {
+            let data = input.take(length);
+            return Some((data, sha256(data)));
+        }
+        let portion = input.take(length - self.bytes.len());
+        self.hash.update(portion);
+        self.bytes.extend_from_slice(portion);
+        (self.bytes.len() == length).then(|| (&self.bytes[..], self.hash.finalize_reset().into()))
     }
-    buffer.extend_from_slice(input.take(length - buffer.len()));
-    (buffer.len() == length).then_some(buffer)
 }

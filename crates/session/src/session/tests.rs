@@ -39,7 +39,7 @@ fn budget(levels: Levels) -> Budget {
 
 fn config(dfu: DoorPolicy) -> Config {
     let doors = [dfu, DoorPolicy::Always, DoorPolicy::Off, DoorPolicy::Off];
-    Config { machine: Text::cut("board"), doors, limits: Limits::default() }
+    Config { machine: Text::cut("board"), doors, limits: Limits::default(), takes_ahead: false }
 }
 
 fn session() -> Session {

@@ -14,6 +14,7 @@ fn status() -> StatusPage {
         on_trial: true,
         other_boots_next: true,
         locked_out: true,
+        takes_ahead: true,
         session: 0x0403_0201,
         received: 0x1234,
         announced: 0x5678,
@@ -38,7 +39,7 @@ fn status() -> StatusPage {
 const STATUS: [u8; 58] = [
     1, 58,                      // format version, length
     9, 1, 23, 0,                // state, door, result
-    0b10_00_01_10, 0b111,       // doors, flags
+    0b10_00_01_10, 0b1111,      // doors, flags
     1, 2, 3, 4,                 // session id
     0x34, 0x12, 0, 0,           // received
     0x78, 0x56, 0, 0,           // announced

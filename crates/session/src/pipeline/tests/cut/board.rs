@@ -214,8 +214,12 @@ pub(super) fn check(board: &Board, disk: &Disk, versions: &Versions, found: &Rec
 
 /// What the status page tells a host.
 fn says(board: &Board) -> (SessionState, ResultCode) {
-    let config =
-        Config { machine: Text::cut("board"), doors: [DoorPolicy::Always; 4], limits: Limits::default() };
+    let config = Config {
+        machine: Text::cut("board"),
+        doors: [DoorPolicy::Always; 4],
+        limits: Limits::default(),
+        takes_ahead: false,
+    };
     let status = Session::new(config, board.view()).status(NOW);
     (status.state, ResultCode::from_code(status.result_code).unwrap_or(ResultCode::Internal))
 }

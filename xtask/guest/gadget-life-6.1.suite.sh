@@ -1,0 +1,5 @@
+# The same on Debian bookworm's own kernel.
+# timeout: 420
+# kernel: 6.1
+# binaries: example:inband/gadget-life
+. /guest/gadget-life.suite.sh

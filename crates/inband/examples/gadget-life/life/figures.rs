@@ -143,11 +143,8 @@ pub(super) fn throughput() {
             }
         },
         |host| {
-            println!(
-                "figure bulk OUT, {QUEUED} transfers of {} KiB queued: {:.0} MB/s",
-                TRANSFER >> 10,
-                send(host)
-            )
+            let rate = send(host);
+            println!("figure bulk OUT, {QUEUED} transfers of {} KiB queued: {rate:.0} MB/s", TRANSFER >> 10);
         },
     );
     against_a_thread(
@@ -164,7 +161,8 @@ pub(super) fn throughput() {
             }
         },
         |host| {
-            println!("figure bulk OUT, one read of {} KiB at a time: {:.0} MB/s", TRANSFER >> 10, send(host))
+            let rate = send(host);
+            println!("figure bulk OUT, one read of {} KiB at a time: {rate:.0} MB/s", TRANSFER >> 10);
         },
     );
 }

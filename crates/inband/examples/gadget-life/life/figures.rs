@@ -71,7 +71,7 @@ pub(super) fn swapped() {
 fn spread(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |place: usize| times[place].as_secs_f64() * 1e3;
-    format!("{:.1} ms (median; least {:.1}, most {:.1})", at(times.len() / 2), at(0), at(times.len() - 1))
+    format!("{:.2} ms (median; least {:.2}, most {:.2})", at(times.len() / 2), at(0), at(times.len() - 1))
 }
 
 /// Runs a host against a device that a thread serves as a daemon does.

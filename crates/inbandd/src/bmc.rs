@@ -153,7 +153,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// # Errors
     /// The USB side or the worker is gone.
     pub fn attach(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        self.show_runtime(now)?;
+        // Without leaving the bus before: a backend that took the device over from another process has it there, where it may stay.
+        self.appear(now)?;
         self.restart = Restart::No;
         self.plan_keeping(now);
         self.started = now;
@@ -579,8 +580,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     // Descriptor sets.
 
     fn show_runtime(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let identity = (self.options.identity)(self.session.store());
         self.leave_bus()?;
+        self.appear(now)
+    }
+
+    fn appear(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let identity = (self.options.identity)(self.session.store());
         self.dfu.enter_runtime(now);
         self.backend.attach(&descriptors::runtime(&identity)).map_err(Fault::Backend)
     }

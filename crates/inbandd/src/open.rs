@@ -143,3 +143,63 @@ pub fn identity(config: &Config, running: &SlotRecord, shown: &SlotRecord) -> Id
         interface_name: TARGET.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use inband_store::text::Text;
+
+    use super::*;
+
+    const CONFIG: &str = r#"
+        machine = "board"
+        usb = "gadget"
+        gadget.boot_id = "boot_id"
+        activation.restart_command = ["/sbin/reboot"]
+        signatures.keys = "keys"
+        store.path = "store"
+        store.slot_size = 65536
+        [identity]
+        vendor_id = 1
+        product_id = 1
+        dfu_product_id = 2
+        serial = "1"
+        [[region]]
+        member = "image"
+        offset = 0
+        size = 65536
+    "#;
+
+    #[test]
+    fn a_machine_has_started_when_the_file_that_names_its_starts_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inbandd.toml");
+        fs::write(&path, CONFIG).unwrap();
+        let mut config = Config::load(&path).unwrap();
+        let factory = Firmware { version: Text::cut("1"), bcd_device: 0x0100, security_version: 0 };
+        init(&config, &factory).unwrap();
+        // Each time as a daemon that has just started finds it.
+        let start = |config: &Config, id: &str| {
+            fs::write(folder.path().join("boot_id"), id).unwrap();
+            let mut store = store(config).unwrap();
+            boot(config, &mut store).map(|()| (store.record().start, store.record().sequence))
+        };
+        let first = start(&config, "one\n").unwrap();
+        assert_eq!(first.0, Some(StartId::of(b"one")));
+        assert_eq!(start(&config, "one").unwrap(), first, "nothing is written");
+        let second = start(&config, "two").unwrap();
+        assert_eq!(second, (Some(StartId::of(b"two")), first.1 + 1));
+        for unknown in ["", " \n"] {
+            let error = start(&config, unknown).unwrap_err();
+            assert!(matches!(error, Error::BootId { .. }) && error.exit_code() == 3, "{error}");
+        }
+        fs::remove_file(folder.path().join("boot_id")).unwrap();
+        let error = boot(&config, &mut store(&config).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("gadget.boot_id"), "{error}");
+        assert_eq!(store(&config).unwrap().record().start, second.0, "a start that fails is none");
+        // A virtual BMC starts with its daemon.
+        config.usb = Usb::Usbip(([127, 0, 0, 1], 0).into());
+        assert_eq!(start(&config, "two").unwrap(), (None, second.1 + 1));
+    }
+}

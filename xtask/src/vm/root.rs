@@ -20,8 +20,17 @@ const PROGRAMS: &[&str] =
 /// udevd passes events on only with rules to hand them to.
 const FILES: &[&str] = &["/usr/lib/udev/rules.d/50-udev-default.rules"];
 
-/// Files of the tree besides the scripts, for /guest: the udev rules we ship, and what makes a tar as OpenBMC does.
-const SHARED: [&str; 2] = ["contrib/udev/70-inband.rules", "crates/package/tests/openbmc/make-tar.sh"];
+/// Files of the tree besides the scripts, for /guest: the udev rules and the units we ship, and what makes a tar as OpenBMC does.
+const SHARED: [&str; 8] = [
+    "contrib/systemd/inband-restart.path",
+    "contrib/systemd/inband-restart.service",
+    "contrib/systemd/inband.sysusers",
+    "contrib/systemd/inbandd-release.service",
+    "contrib/systemd/inbandd-release.timer",
+    "contrib/systemd/inbandd.service",
+    "contrib/udev/70-inband.rules",
+    "crates/package/tests/openbmc/make-tar.sh",
+];
 
 /// What the Debian guest's systemd finds in /etc besides Debian's own.
 const CONFIGURATION: [(&str, &str); 4] = [

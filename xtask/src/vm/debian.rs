@@ -7,11 +7,19 @@ use std::process::Command;
 
 use crate::{Outcome, packages, program};
 
+/// The guest's release. fwupd is the same version in bookworm, where it sees no USB device: built with libusb before 1.0.27, it finds
+/// the netlink address that it wants taken by its own libusb (fwupd pull request 10422).
+const RELEASE: &str = "trixie";
+
+/// The release that this machine has, whose archives have the guest's too.
+const OWN_RELEASE: &str = "bookworm";
+
 /// What the guest has beyond Debian's essential packages.
 const PACKAGES: &[&str] = &[
     "dbus",
     "dfu-util",
     "fwupd",
+    "jcat",
     "kmod",
     "openssl",
     "polkitd",
@@ -33,7 +41,7 @@ const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/locale/*", "/usr/sh
 pub(super) fn disk(cache: &Path) -> Outcome<PathBuf> {
     let disk = cache.join("debian.squashfs");
     let recipe = cache.join("debian.recipe");
-    let wanted = format!("{PACKAGES:?} {HOOK} {LEFT_OUT:?}\n");
+    let wanted = format!("{RELEASE} {PACKAGES:?} {HOOK} {LEFT_OUT:?}\n");
     let made_of = fs::read_to_string(&recipe).unwrap_or_default();
     if disk.is_file() && made_of == wanted {
         return Ok(disk);
@@ -61,12 +69,13 @@ fn make(disk: &Path) -> Outcome {
     command.arg("--variant=essential").arg(format!("--include={}", PACKAGES.join(",")));
     command.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
     command.arg("--dpkgopt=force-unsafe-io").arg(format!("--customize-hook={HOOK}"));
-    command.args(["bookworm", "-"]).args(sources()?);
+    command.args([RELEASE, "-"]).args(sources()?);
     program::run(&mut command)?;
     fs::rename(&partial, disk).map_err(|e| format!("cannot rename {}: {e}", partial.display()))
 }
 
-/// Debian's archives of this machine, each as a line of a sources.list; of what else it has configured nothing.
+/// Debian's archives of this machine with the guest's release in them, each as a line of a sources.list; of what else is configured
+/// nothing.
 fn sources() -> Outcome<Vec<String>> {
     let find = || -> Outcome<Vec<String>> {
         let format = "$(ORIGIN) $(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)";
@@ -83,14 +92,15 @@ fn sources() -> Outcome<Vec<String>> {
         packages::update_lists()?;
         lines = find()?;
     }
-    if lines.is_empty() { Err("apt knows no archive of Debian bookworm".into()) } else { Ok(lines) }
+    if lines.is_empty() { Err(format!("apt knows no archive of Debian {OWN_RELEASE}")) } else { Ok(lines) }
 }
 
-/// The lines of the targets that are Debian bookworm's.
+/// The lines of the targets that are Debian's, for the guest's release.
 fn parse(targets: &str) -> Vec<String> {
-    let lines = targets.lines().filter_map(|line| line.strip_prefix("Debian bookworm"));
+    let lines = targets.lines().filter_map(|line| line.strip_prefix("Debian ")?.strip_prefix(OWN_RELEASE));
     // What is left of the code name: bookworm-security, bookworm-updates.
-    let mut lines: Vec<String> = lines.filter_map(|line| Some(line.split_once(' ')?.1.to_string())).collect();
+    let mut lines: Vec<String> =
+        lines.filter_map(|line| Some(line.split_once(' ')?.1.replace(OWN_RELEASE, RELEASE))).collect();
     lines.sort();
     lines.dedup();
     lines
@@ -101,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_archives_of_debian_are_taken() {
+    fn archives_of_debian_alone_are_taken_for_the_guests_release() {
         let targets = "\
 Debian bookworm deb http://deb.example/debian/ bookworm main
 Debian bookworm-security deb http://deb.example/debian-security/ bookworm-security main
@@ -111,8 +121,8 @@ Somebody stable deb http://somebody.example/apt/ stable main
         assert_eq!(
             parse(targets),
             [
-                "deb http://deb.example/debian-security/ bookworm-security main",
-                "deb http://deb.example/debian/ bookworm main",
+                "deb http://deb.example/debian-security/ trixie-security main",
+                "deb http://deb.example/debian/ trixie main",
             ]
         );
     }

@@ -33,19 +33,24 @@ const SHARED: [&str; 8] = [
 ];
 
 /// What the Debian guest's systemd finds in /etc besides Debian's own.
-const CONFIGURATION: [(&str, &str); 4] = [
+const CONFIGURATION: [(&str, &str); 5] = [
     // Without an id it would take each boot for the first, and ask for a time zone and the like.
     ("machine-id", "0123456789abcdef0123456789abcdef\n"),
     ("hostname", "guest\n"),
     // Gadgets are made in configfs; their controller, dummy_hcd, is for a suite to load.
     ("modules-load.d/guest.conf", "configfs\nvhci-hcd\n"),
+    // Of all that is there at boot, udevd is to see what a suite asks about: to see everything takes it longer than all the rest.
+    (
+        "systemd/system/systemd-udev-trigger.service.d/guest.conf",
+        "[Service]\nExecStart=\nExecStart=udevadm trigger --action=add \\\n  --subsystem-match=block --subsystem-match=misc --subsystem-match=net --subsystem-match=udc --subsystem-match=usb\n",
+    ),
     // What a suite starts is its own to end: nothing of it is to wait for a minute and a half.
     ("systemd/system.conf.d/guest.conf", "[Manager]\nDefaultTimeoutStopSec=10\n"),
 ];
 
 /// Units of Debian's that only take time in a guest: nobody logs in, there is no network to refresh anything from, and nothing
 /// uses these file systems and modules.
-const MASKED: [&str; 20] = [
+const MASKED: [&str; 26] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dev-hugepages.mount",
@@ -55,17 +60,23 @@ const MASKED: [&str; 20] = [
     "e2scrub_reap.service",
     "fwupd-refresh.timer",
     "getty.target",
+    "ldconfig.service",
     "modprobe@dm_mod.service",
     "modprobe@drm.service",
     "modprobe@efi_pstore.service",
     "modprobe@fuse.service",
     "modprobe@loop.service",
+    "run-lock.mount",
     "sys-fs-fuse-connections.mount",
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
+    "systemd-journal-catalog-update.service",
     "systemd-logind.service",
     "systemd-random-seed.service",
+    "systemd-sysusers.service",
+    "systemd-update-done.service",
     "systemd-update-utmp.service",
+    "tmp.mount",
 ];
 
 /// Builds the RAM disk of a kind of guest in `folder` and returns its file.
@@ -82,7 +93,9 @@ pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[Path
                 root.add(Path::new(file), Path::new(file))?;
             }
             root.add_modules(modules::WANTED, kernel)?;
-            root.add_binaries(binaries)?;
+            for binary in binaries {
+                root.add_program(binary, &path_of_ours(binary)?)?;
+            }
             root.add_scripts()?;
             root.add(&suite::scripts().join("init"), Path::new("/init"))?;
         }
@@ -93,7 +106,10 @@ pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[Path
             let upper = Root { top: top.join("upper") };
             upper.merge_lib().map_err(|e| format!("cannot make {}: {e}", upper.top.display()))?;
             upper.add_modules(modules::WANTED, kernel)?;
-            upper.add_binaries(binaries)?;
+            // Without this machine's libraries: Debian has its own, and newer ones.
+            for binary in binaries {
+                upper.add(binary, &path_of_ours(binary)?)?;
+            }
             upper.add_scripts()?;
             upper.configure().map_err(|e| format!("cannot make {}: {e}", upper.top.display()))?;
         }
@@ -101,6 +117,11 @@ pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[Path
     let initrd = folder.join(format!("initrd-{}-{}", kind.name(), kernel.release));
     root.pack(&initrd)?;
     Ok(initrd)
+}
+
+/// Where the guest has one of our own programs.
+fn path_of_ours(binary: &Path) -> Outcome<PathBuf> {
+    Ok(Path::new("/usr/bin").join(binary.file_name().ok_or("a binary has no name")?))
 }
 
 /// The folder that becomes the guest's root.
@@ -153,15 +174,6 @@ impl Root {
     fn add_host_program(&self, name: &str) -> Outcome {
         let file = program::find(name).ok_or_else(|| format!("{name} is missing: cargo xtask packages"))?;
         self.add_program(&file, &file)
-    }
-
-    /// Copies our own programs.
-    fn add_binaries(&self, binaries: &[PathBuf]) -> Outcome {
-        for binary in binaries {
-            let name = binary.file_name().ok_or("a binary has no name")?;
-            self.add_program(binary, &Path::new("/usr/bin").join(name))?;
-        }
-        Ok(())
     }
 
     /// Copies a program and the shared libraries it needs.

@@ -34,6 +34,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Control transfers given to the kernel at once.
 const IN_FLIGHT: usize = 4;
 
+/// Where the cable is pulled, transfers fail as on a bad line (EPROTO) until the hub has noticed, which takes no longer than this.
+const LEAVING: Duration = Duration::from_millis(500);
+
 /// The USB of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelBus;
@@ -227,6 +230,7 @@ impl Pipe {
 /// * [`claim`](HostDevice::claim), [`clear_halt`](HostDevice::clear_halt), [`reset`](HostDevice::reset), and cancelling wait in the
 ///   kernel for its host controller. With a device behind `vhci_hcd` that is the USB/IP server, which another thread or
 ///   process has to serve meanwhile.
+/// * A transfer that fails as on a bad line is told half a second later, unless the device is gone then.
 /// * What a control transfer had moved when it failed is not told: its completion has length 0.
 /// * Bulk transfers that were in flight when the device left come back without their buffers.
 /// * After a reset nusb wants the device to be opened again.
@@ -393,12 +397,35 @@ impl KernelDevice {
 
     /// Starts what can start and collects what has ended; with a device that is gone, that is everything.
     fn pump(&mut self) {
+        let before = self.ended.len();
         self.collect();
+        self.explain(before);
         if self.is_waited_for() && self.seen.elapsed() >= LOOK_AGAIN {
             self.look();
         }
         if self.gone {
             self.end_all();
+        }
+    }
+
+    /// Where transfers behind `first` have failed for no reason that the device gave: waits for whether it leaves, which is one.
+    fn explain(&mut self, first: usize) {
+        let fails = |ended: &HostCompletion| matches!(ended.result, Err(HostError::Other(_)));
+        if !self.ended.iter().skip(first).any(fails) {
+            return;
+        }
+        let deadline = Instant::now() + LEAVING;
+        self.look();
+        while !self.gone && Instant::now() < deadline {
+            thread::sleep(LEAVING / 20);
+            self.look();
+        }
+        if self.gone {
+            self.ended
+                .iter_mut()
+                .skip(first)
+                .filter(|it| fails(it))
+                .for_each(|it| it.result = Err(HostError::Gone));
         }
     }
 

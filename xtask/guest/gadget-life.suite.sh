@@ -10,17 +10,7 @@ HARMLESS="$HARMLESS\|UDC had already stopped"
 modprobe dummy_hcd || die "no dummy_hcd"
 modprobe libcomposite || die "no libcomposite"
 
-run gadget-life
-program=$STATUS
-grep '^ok \|^failed ' "$OUT" >/tmp/scenarios
-while read -r result name reason; do
-    case $result in
-    ok) ok "$name" ;;
-    failed) fail "$name" "$reason" ;;
-    esac
-done </tmp/scenarios
-STATUS=$program
-expect_status gadget-life-ends 0
+scenarios gadget-life-ends gadget-life
 
 run ls /sys/kernel/config/usb_gadget
 expect_no_text nothing-stays-in-configfs inband

@@ -103,8 +103,8 @@ impl Instance {
                 if has_class && source.raw_os_error() == Some(libc::EINVAL) =>
             {
                 log::warn!(
-                    "the kernel does not take a DFU functional descriptor (Linux 6.12 does): dfu-util will show ver=0000 \
-                     and works"
+                    "the kernel does not take a DFU functional descriptor (Linux 6.12 does): dfu-util has to be told the transfer \
+                     size, see docs/kernels.md"
                 );
                 (written(ClassDescriptors::LeftOut)?, ClassDescriptors::LeftOut)
             }

@@ -12,6 +12,9 @@
 #   bmc_attach NAME                         attaches a virtual one, and keeps it attached; waits until it is there
 #   bmc_mark NAME                           remembers how much memory and how many descriptors its inbandd has
 #   bmc_has_not_grown TEST NAME             one test: it has as many descriptors now, and hardly more memory
+#   unlimited NAME                          no budgets and no lock-out, for hosts that need as many tries as they want
+#   gadget_option NAME 'KEY = VALUE'        for a gadget's configuration, [gadget]
+#   place_of SERIAL                         prints where on USB the device with this serial number is, as in 1-1
 #   mode runtime|dfu|none [SERIAL]          waits until the device is there in that mode, or is not there
 #   enter_dfu                               brings the only device there into DFU mode, anew if it is in it
 #   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that, or does so
@@ -19,6 +22,10 @@
 #   image FILE BYTES                        an image that no two runs share
 #   pack FILE VERSION IMAGE [OPTION...]     a signed package; options of `inband pack`
 #   spoil FILE OFFSET                       overwrites 16 bytes of it
+
+# What the kernel has to say where a cable is pulled: in the middle of an enumeration, and from a controller that was stopped by soft_connect
+# before its gadget is unbound (docs/kernels.md). For suites that pull one to add to HARMLESS.
+UNPLUGGED='device descriptor read/[a-z0-9]*, error -[0-9]*\|device not accepting address [0-9]*, error -[0-9]*\|unable to enumerate USB device\|UDC had already stopped'
 
 MACHINE=test-board
 KEY=/tmp/release
@@ -124,6 +131,27 @@ bmc_attach() {
         wait_for_log "$1-attach" 'on port'
     fi
     mode runtime
+}
+
+unlimited() {
+    cat >>"/tmp/$1/inbandd.toml" <<END
+
+[limits]
+slot_rewrites_per_day = 0
+sessions_per_day = 0
+refusals = 0
+END
+}
+
+gadget_option() {
+    sed -i "s/^\[gadget\]/&\n$2/" "/tmp/$1/inbandd.toml"
+}
+
+place_of() {
+    local file
+    file=$(grep -lx -- "$1" /sys/bus/usb/devices/*/serial) || return
+    file=${file%/serial}
+    echo "${file##*/}"
 }
 
 bmc_mark() {

@@ -88,6 +88,7 @@ waits_for_it() {
     # With -w, before there is a device; then from run-time.
     stop bmc-inbandd
     mode none
+    new_boot bmc
     start waiting dfu-util -w -S BMC-1 -D next.tar
     wait_for_log waiting 'Waiting for device'
     bmc_start bmc

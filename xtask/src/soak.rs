@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::program::cargo;
 use crate::task::{self, Task};
-use crate::{Outcome, fuzz, layout, program};
+use crate::{Outcome, fuzz, layout, program, vm};
 
 const TASKS: &[Task] = &[
     Task {
@@ -16,6 +16,11 @@ const TASKS: &[Task] = &[
         run: cut,
     },
     Task { name: "fuzz", about: "a million inputs to each fuzz target", run: fuzz::every_target },
+    Task {
+        name: "gadget",
+        about: "in the kernel guest, 1,000 mode switches and 1,000 cables pulled in updates over FunctionFS",
+        run: gadget,
+    },
     Task { name: "kill", about: "the daemon killed at 1,000 moments of updates", run: kill },
 ];
 
@@ -29,6 +34,11 @@ fn cut() -> Outcome {
     let mut test = cargo(&["test", "--release", "--package", "inband-session", "--lib"]);
     test.args(["cut::", "--", "--nocapture"]).env("INBAND_CUT", "full");
     program::run(&mut test)
+}
+
+/// `xtask/guest/gadget.soak.sh`.
+fn gadget() -> Outcome {
+    vm::soak("gadget")
 }
 
 /// The test of inbandd that kills it, with more rounds. `INBAND_KILL_SEED` passes through.

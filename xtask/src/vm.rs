@@ -40,6 +40,11 @@ pub(crate) fn all() -> Outcome {
     run(&suite::all()?.iter().collect::<Vec<_>>())
 }
 
+/// Runs a suite that takes long.
+pub(crate) fn soak(name: &str) -> Outcome {
+    run(&[&suite::soak(name)?])
+}
+
 /// Runs a measurement of `xtask/guest`, and returns what it measured, line by line.
 pub(crate) fn measure(name: &str) -> Outcome<Vec<String>> {
     let bench = suite::bench(name)?;

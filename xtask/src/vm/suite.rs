@@ -15,6 +15,7 @@
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does. With
 //! `# clock: instructions` the guest's clock goes on by a nanosecond with each instruction, and over what nothing happens in at once:
 //! then no time passes in which the machine that runs the guest is busy otherwise.
+//! Likewise `xtask/guest/*.soak.sh` and `cargo xtask soak`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ const MEMORY: u32 = 1024;
 const ENDING: &str = ".suite.sh";
 /// The ending by which it is a measurement.
 const BENCH_ENDING: &str = ".bench.sh";
+/// The ending by which it takes longer than a test run may.
+const SOAK_ENDING: &str = ".soak.sh";
 
 /// A kind of guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,8 +92,17 @@ pub(super) fn all() -> Outcome<Vec<Suite>> {
 
 /// A measurement.
 pub(super) fn bench(name: &str) -> Outcome<Suite> {
-    let found = with_ending(BENCH_ENDING)?.into_iter().find(|bench| bench.name == name);
-    found.ok_or_else(|| format!("there is no {name}{BENCH_ENDING}"))
+    named(name, BENCH_ENDING)
+}
+
+/// One that takes long.
+pub(super) fn soak(name: &str) -> Outcome<Suite> {
+    named(name, SOAK_ENDING)
+}
+
+fn named(name: &str, ending: &str) -> Outcome<Suite> {
+    let found = with_ending(ending)?.into_iter().find(|suite| suite.name == name);
+    found.ok_or_else(|| format!("there is no {name}{ending}"))
 }
 
 fn with_ending(ending: &str) -> Outcome<Vec<Suite>> {
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn every_script_of_the_tree_says_what_it_is_about_and_has_a_name_of_its_own() {
         let mut names = Vec::new();
-        for ending in [ENDING, BENCH_ENDING] {
+        for ending in [ENDING, BENCH_ENDING, SOAK_ENDING] {
             let scripts = with_ending(ending).unwrap();
             assert!(!scripts.is_empty());
             for script in scripts {

@@ -4,9 +4,11 @@
 //!
 //! ```text
 //! hostile --package FILE [--no-bus-reset] [SCENARIO]...
+//! hostile --package FILE --rounds N --udc CONTROLLER [--seed N]
 //! ```
 //!
-//! FILE is a package that the device takes. `--no-bus-reset`: the connection has no message for it (USB/IP). Prints `ok NAME TIME` or
+//! FILE is a package that the device takes. `--no-bus-reset`: the connection has no message for it (USB/IP). `--rounds`: the loops instead,
+//! of a device that is a gadget of this machine's own on that controller. Prints `ok NAME TIME` or
 //! `failed NAME REASON` for each scenario; exits with 1 if one failed.
 
 use std::process::ExitCode;
@@ -15,6 +17,8 @@ use std::process::ExitCode;
 mod chapter9;
 #[cfg(target_os = "linux")]
 mod dfu;
+#[cfg(target_os = "linux")]
+mod loops;
 #[cfg(target_os = "linux")]
 mod own;
 #[cfg(target_os = "linux")]

@@ -219,7 +219,7 @@ fn answers_cut_short(target: &mut Target) -> Outcome {
             Ok(_) | Err(TransferError::Cancelled) => {}
             Err(error) => return Err(format!("{cut:x?} cut short: {error}")),
         }
-        let state = opened.state()?;
+        let state = opened.state_behind_a_cut()?;
         ensure(state == State::DfuIdle, || format!("GETSTATE answers {state}"))?;
     }
     opened.page().map(drop)
@@ -227,7 +227,7 @@ fn answers_cut_short(target: &mut Target) -> Outcome {
 
 /// Requests that may be anything, but are most often near something the device knows; some cut short, some not waited for.
 fn random_storm(target: &mut Target) -> Outcome {
-    let mut random = Random(0x1b);
+    let mut random = Random::new(0x1b);
     let package = target.package.clone();
     let mut left_bus = 0;
     for round in 0..900 {
@@ -270,10 +270,14 @@ fn random_storm(target: &mut Target) -> Outcome {
 }
 
 /// Splitmix64, so that every run is the same.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> usize {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -3,7 +3,7 @@
 use std::{env, fs, time::Instant};
 
 use crate::{
-    chapter9, dfu, own,
+    chapter9, dfu, loops, own,
     target::{Outcome, Target},
 };
 
@@ -13,27 +13,47 @@ pub(crate) type Scenario = fn(&mut Target) -> Outcome;
 struct Arguments {
     package: Vec<u8>,
     bus_reset: bool,
+    loops: Option<(u64, String)>,
+    seed: u64,
     names: Vec<String>,
 }
 
 fn arguments() -> Outcome<Arguments> {
     let (mut package, mut bus_reset, mut names) = (None, true, Vec::new());
+    let (mut rounds, mut udc, mut seed) = (None, None, None);
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--package" => package = words.next(),
+            "--rounds" => rounds = words.next(),
+            "--udc" => udc = words.next(),
+            "--seed" => seed = words.next(),
             "--no-bus-reset" => bus_reset = false,
             _ => names.push(word),
         }
     }
     let file = package.ok_or("--package FILE: which package does the device take?")?;
     let package = fs::read(&file).map_err(|e| format!("{file}: {e}"))?;
-    Ok(Arguments { package, bus_reset, names })
+    let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is no number"));
+    let seed = seed.map_or(Ok(0), number)?;
+    let loops = match (rounds, udc) {
+        (Some(rounds), Some(udc)) => Some((number(rounds)?, udc)),
+        (None, None) => None,
+        _ => return Err("--rounds and --udc go together".into()),
+    };
+    Ok(Arguments { package, bus_reset, loops, seed, names })
 }
 
-/// Runs every scenario, or those that the command line names; whether all passed.
+/// Runs every scenario, or those that the command line names; or the loops. Whether all passed.
 pub(crate) fn run() -> Outcome<bool> {
-    let Arguments { package, bus_reset, names } = arguments()?;
+    let Arguments { package, bus_reset, loops, seed, names } = arguments()?;
+    let mut target = Target::new(package, bus_reset)?;
+    if let Some((rounds, udc)) = loops {
+        let detached = one(&mut target, "detach-attach-loops", |target| loops::detach_attach(target, rounds));
+        return Ok(
+            one(&mut target, "unplug-loops", |target| loops::unplug(target, rounds, seed, udc)) && detached
+        );
+    }
     let mut scenarios = [dfu::SCENARIOS, chapter9::SCENARIOS, own::SCENARIOS].concat();
     if bus_reset {
         scenarios.extend(own::BUS_RESETS);
@@ -42,24 +62,27 @@ pub(crate) fn run() -> Outcome<bool> {
     if let Some(name) = names.iter().find(unknown) {
         return Err(format!("there is no scenario {name}"));
     }
-    let mut target = Target::new(package, bus_reset)?;
     let mut passed = true;
     for (name, scenario) in scenarios {
-        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
-            continue;
-        }
-        let start = Instant::now();
-        let result = scenario(&mut target)
-            .and_then(|()| target.works().map_err(|why| format!("the next session: {why}")));
-        match result {
-            Ok(()) => println!("ok {name} {} ms", start.elapsed().as_millis()),
-            Err(why) => {
-                passed = false;
-                println!("failed {name} {}", why.replace('\n', " "));
-                // Whatever it was, the others are to find a device as the first one did.
-                target.close();
-            }
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            passed &= one(&mut target, name, scenario);
         }
     }
     Ok(passed)
+}
+
+/// Runs one, and looks whether the next session works; whether both passed.
+fn one(target: &mut Target, name: &str, scenario: impl FnOnce(&mut Target) -> Outcome) -> bool {
+    let start = Instant::now();
+    let works = |target: &mut Target| target.works().map_err(|why| format!("the next session: {why}"));
+    let result = scenario(target).and_then(|()| works(target));
+    match &result {
+        Ok(()) => println!("ok {name} {} ms", start.elapsed().as_millis()),
+        Err(why) => {
+            println!("failed {name} {}", why.replace('\n', " "));
+            // Whatever it was, the others are to find a device as the first one did.
+            target.close();
+        }
+    }
+    result.is_ok()
 }

@@ -237,6 +237,11 @@ impl Opened {
         }
     }
 
+    /// The same right behind a request that was taken back, whose stall or answer may meet the next one (docs/kernels.md, 2).
+    pub(crate) fn state_behind_a_cut(&self) -> Outcome<State> {
+        self.state().or_else(|_| self.state())
+    }
+
     /// GETSTATUS says exactly this.
     pub(crate) fn expect(&self, state: State, status: Status) -> Outcome {
         let found = self.status()?;

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, IntoFuture},
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -74,6 +75,7 @@ pub(crate) struct Opened {
     pub(crate) device: Device,
     interface: Interface,
     id: nusb::DeviceId,
+    path: PathBuf,
 }
 
 impl Opened {
@@ -99,7 +101,7 @@ impl Opened {
                 // It may be about to leave, or has just come.
                 let opened = info.open().wait().and_then(|device| {
                     let interface = device.claim_interface(0).wait()?;
-                    Ok(Self { mode, device, interface, id: info.id() })
+                    Ok(Self { mode, device, interface, id: info.id(), path: info.sysfs_path().to_owned() })
                 });
                 match opened {
                     Ok(opened) => return Ok(opened),
@@ -165,6 +167,11 @@ impl Opened {
     /// SET_INTERFACE with alternate setting 0.
     pub(crate) fn set_interface(&self) -> Outcome {
         self.interface.set_alt_setting(0).wait().map_err(|e| format!("SET_INTERFACE: {e}"))
+    }
+
+    /// The port of the hub that it is on, in sysfs.
+    pub(crate) fn port(&self) -> Outcome<PathBuf> {
+        self.path.join("port").canonicalize().map_err(|e| format!("the port of the device: {e}"))
     }
 
     /// Lets go of the interface.

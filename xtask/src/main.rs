@@ -23,8 +23,7 @@ type Outcome<T = ()> = Result<T, String>;
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  test                  everything that must pass: unit and virtual tests, doc tests, the kernel guest,
-                        other processors
+  test                  everything that must pass: unit and virtual tests, doc tests, the kernel guest
   vm [SUITE]...         only the kernel guest: all suites of xtask/guest, or those named
   vm --list             the suites
   arm [TASK]...         the BMC's processors and other systems: all tasks, or those named (arm --list)

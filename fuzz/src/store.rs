@@ -48,7 +48,7 @@ fn start(record: Vec<u8>) {
 
     start::recover(&mut store).expect("a medium without faults");
     let doors = [DoorPolicy::Always; 4];
-    let config = Config { machine: Text::cut("board"), doors, limits: Limits::default() };
+    let config = Config { machine: Text::cut("board"), doors, limits: Limits::default(), takes_ahead: true };
     let budget = Budget::new(Rates::default(), store.levels(), Duration::ZERO);
     let session = Session::new(config, StoreView::of(&store, budget));
     assert!(!session.state().is_at_work());

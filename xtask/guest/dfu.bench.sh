@@ -1,12 +1,11 @@
 # Plain DFU: stock dfu-util and inband against inbandd, and dfu-util against a device that throws the data away.
-# timeout: 3600
+# timeout: 7200
 # memory: 2048
-# clock: instructions
 # binaries: inband inbandd example:inband/stopwatch example:inbandd/sink
 . /guest/lib.sh
 . /guest/bmc.sh
 
-ROUNDS=1
+ROUNDS=$(sed -n 's/.*inband\.rounds=\([0-9]*\).*/\1/p' /proc/cmdline)
 SIZES='8'
 
 modprobe dummy_hcd || die "no dummy_hcd"

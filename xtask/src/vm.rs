@@ -20,6 +20,7 @@ mod suite;
 
 use kernel::{Kernel, Series};
 use report::Report;
+pub(crate) use suite::Measure;
 use suite::{Kind, Suite};
 
 /// `cargo xtask vm [--list] [SUITE]...`
@@ -46,8 +47,8 @@ pub(crate) fn soak(name: &str) -> Outcome {
 }
 
 /// Runs a measurement of `xtask/guest`, and returns what it measured, line by line.
-pub(crate) fn measure(name: &str) -> Outcome<Vec<String>> {
-    let bench = suite::bench(name)?;
+pub(crate) fn measure(name: &str, measure: Measure) -> Outcome<Vec<String>> {
+    let bench = Suite { measure, ..suite::bench(name)? };
     let guests = Guests::prepare(&[&bench])?;
     let report = guests.boot(&bench)?;
     match report.verdict() {

@@ -57,10 +57,10 @@ fn boot(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
         .arg("-initrd")
         .arg(&system.initrd)
         .arg("-append")
-        .arg(format!("{KERNEL_ARGS} inband.suite={}", suite.name))
+        .arg(format!("{KERNEL_ARGS} inband.suite={} inband.rounds={}", suite.name, suite.measure.rounds))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    if suite.counts {
+    if suite.measure.counted {
         guest.args(["-icount", "shift=0,sleep=off"]);
     }
     if let Some(disk) = &system.disk {

@@ -12,10 +12,8 @@
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
 //! has, 6.12 unless the head says another. Memory is in MiB. The root is the bare one unless it is said to be Debian's.
 //!
-//! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does. With
-//! `# clock: instructions` the guest's clock goes on by a nanosecond with each instruction, and over what nothing happens in at once:
-//! then no time passes in which the machine that runs the guest is busy otherwise.
-//! Likewise `xtask/guest/*.soak.sh` and `cargo xtask soak`.
+//! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does. Likewise
+//! `xtask/guest/*.soak.sh` and `cargo xtask soak`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -60,6 +58,16 @@ impl Kind {
     }
 }
 
+/// How to measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Measure {
+    /// How often everything is measured.
+    pub(crate) rounds: usize,
+    /// The guest's clock goes on by a nanosecond with each instruction, and at once over a time in which nothing happens: no time then
+    /// passes in which the machine that runs the guest is busy otherwise, and figures are the same again and again.
+    pub(crate) counted: bool,
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) struct Suite {
     /// The file's name without the ending.
@@ -76,8 +84,8 @@ pub(super) struct Suite {
     pub(super) memory: u32,
     /// The guest it runs in.
     pub(super) kind: Kind,
-    /// Its clock counts instructions.
-    pub(super) counts: bool,
+    /// How it is measured; of no meaning to a suite.
+    pub(super) measure: Measure,
 }
 
 /// The scripts that run in the guest.
@@ -130,7 +138,7 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
         kernel: Series::V6_12,
         memory: MEMORY,
         kind: Kind::Bare,
-        counts: false,
+        measure: Measure::default(),
     };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
         if let Some(seconds) = line.strip_prefix("timeout: ") {
@@ -138,8 +146,6 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
             suite.timeout = Duration::from_secs(seconds);
         } else if let Some(mebibytes) = line.strip_prefix("memory: ") {
             suite.memory = mebibytes.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
-        } else if line == "clock: instructions" {
-            suite.counts = true;
         } else if let Some(names) = line.strip_prefix("binaries: ") {
             suite.binaries = names.split_whitespace().map(String::from).collect();
         } else if let Some(series) = line.strip_prefix("kernel: ") {

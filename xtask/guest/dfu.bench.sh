@@ -6,7 +6,7 @@
 . /guest/bmc.sh
 
 ROUNDS=$(sed -n 's/.*inband\.rounds=\([0-9]*\).*/\1/p' /proc/cmdline)
-SIZES='8'
+SIZES='8 32 128'
 
 modprobe dummy_hcd || die "no dummy_hcd"
 modprobe libcomposite || die "no gadgets"

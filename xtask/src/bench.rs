@@ -29,6 +29,11 @@ const TASKS: &[Task] = &[
         about: "plain DFU by stock dfu-util and by our host, on a gadget controller in the guest",
         run: dfu::run,
     },
+    Task {
+        name: "dfu-counted",
+        about: "the same, by a clock that counts instructions: the same on every machine",
+        run: dfu::run_counted,
+    },
     Task { name: "speed", about: "plain DFU over USB/IP on loopback, by our host", run: speed },
 ];
 

@@ -25,6 +25,8 @@ const NEEDS: &[Need] = &[
     need("xz", "xz-utils"),
     need("ldd", "libc-bin"),
     need("mmdebstrap", "mmdebstrap"),
+    // which needs it unless it is root
+    need("newuidmap", "uidmap"),
     need("mksquashfs", "squashfs-tools"),
     // what runs in it
     need("dfu-util", "dfu-util"),

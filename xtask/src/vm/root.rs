@@ -20,8 +20,11 @@ const PROGRAMS: &[&str] =
 /// udevd passes events on only with rules to hand them to.
 const FILES: &[&str] = &["/usr/lib/udev/rules.d/50-udev-default.rules"];
 
-/// Files of the tree besides the scripts, for /guest: the udev rules and the units we ship, and what makes a tar as OpenBMC does.
-const SHARED: [&str; 8] = [
+/// Files of the tree besides the scripts, for /guest: the rules, the units and the files for fwupd that we ship, and what makes a tar as
+/// OpenBMC does.
+const SHARED: [&str; 10] = [
+    "contrib/fwupd/bmc.metainfo.xml",
+    "contrib/fwupd/inband.quirk",
     "contrib/systemd/inband-restart.path",
     "contrib/systemd/inband-restart.service",
     "contrib/systemd/inband.sysusers",

@@ -36,9 +36,9 @@ fn cut() -> Outcome {
     program::run(&mut test)
 }
 
-/// `xtask/guest/gadget.soak.sh`.
+/// `xtask/guest/gadget-loops.soak.sh`.
 fn gadget() -> Outcome {
-    vm::soak("gadget")
+    vm::soak("gadget-loops")
 }
 
 /// The test of inbandd that kills it, with more rounds. `INBAND_KILL_SEED` passes through.

@@ -165,8 +165,8 @@ stop() {
 }
 
 # Errors in the kernel's log that are none. vhci_hcd has a moment between the end of a connection and the disconnect of its
-# device in which it takes no transfers, or cannot send them; they fail, as they do when a cable is pulled. And the clock of an
-# emulated processor runs on while a busy machine lets it wait: it then wonders how long an interrupt took.
+# device in which it takes no transfers, or cannot send them; they fail, as they do when a cable is pulled. And on a busy machine an
+# emulated processor waits in the middle of an interrupt. (docs/kernels.md has all of them, with their sources.)
 HARMLESS='enqueue for inactive port\|vhci_hcd: sendmsg failed!\|hrtimer: interrupt took'
 
 check_kernel_log() {

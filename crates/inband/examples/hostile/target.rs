@@ -237,7 +237,8 @@ impl Opened {
         }
     }
 
-    /// The same right behind a request that was taken back, whose stall or answer may meet the next one (docs/kernels.md, 2).
+    /// The same right behind a request that was taken back: the gadget may have to refuse the one that follows (docs/kernels.md,
+    /// Habits of FunctionFS).
     pub(crate) fn state_behind_a_cut(&self) -> Outcome<State> {
         self.state().or_else(|_| self.state())
     }

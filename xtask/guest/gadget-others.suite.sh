@@ -1,5 +1,4 @@
-# The gadget among others: gadgets of somebody else, a controller in use, an administrator, a second program, a crash; then the mode switch and the
-# pulled cable many times.
+# The gadget among others: gadgets of somebody else, an administrator, a second program, a crash; mode switch and pulled cable many times.
 # timeout: 600
 # binaries: inband inbandd example:inband/hostile
 . /guest/lib.sh

@@ -12,7 +12,10 @@
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
 //! has, 6.12 unless the head says another. Memory is in MiB. The root is the bare one unless it is said to be Debian's.
 //!
-//! A measurement, `xtask/guest/*.bench.sh`, has the same head. It is no suite: `cargo xtask bench` runs it, nothing else does. Likewise
+//! With `# clock: instructions` the guest's clock goes on by a nanosecond with each instruction, and at once over a time in which nothing
+//! happens: then no time passes in which the machine that runs the guest is busy otherwise, and figures are the same again and again.
+//!
+//! A measurement, `xtask/guest/*.bench.sh`, has the same head, but `cargo xtask bench`, which alone runs it, chooses the clock. Likewise
 //! `xtask/guest/*.soak.sh` and `cargo xtask soak`.
 
 use std::fs;
@@ -63,8 +66,7 @@ impl Kind {
 pub(crate) struct Measure {
     /// How often everything is measured.
     pub(crate) rounds: usize,
-    /// The guest's clock goes on by a nanosecond with each instruction, and at once over a time in which nothing happens: no time then
-    /// passes in which the machine that runs the guest is busy otherwise, and figures are the same again and again.
+    /// By a clock that counts the guest's instructions.
     pub(crate) counted: bool,
 }
 
@@ -84,7 +86,7 @@ pub(super) struct Suite {
     pub(super) memory: u32,
     /// The guest it runs in.
     pub(super) kind: Kind,
-    /// How it is measured; of no meaning to a suite.
+    /// Its clock, and for a measurement its rounds.
     pub(super) measure: Measure,
 }
 
@@ -146,6 +148,8 @@ fn parse(name: &str, text: &str) -> Outcome<Suite> {
             suite.timeout = Duration::from_secs(seconds);
         } else if let Some(mebibytes) = line.strip_prefix("memory: ") {
             suite.memory = mebibytes.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
+        } else if line == "clock: instructions" {
+            suite.measure.counted = true;
         } else if let Some(names) = line.strip_prefix("binaries: ") {
             suite.binaries = names.split_whitespace().map(String::from).collect();
         } else if let Some(series) = line.strip_prefix("kernel: ") {
@@ -167,7 +171,7 @@ mod tests {
     fn the_head_says_what_a_suite_needs() {
         let suite = parse(
             "x",
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -175,6 +179,7 @@ mod tests {
         assert_eq!(suite.binaries, ["one", "two"]);
         assert_eq!(suite.kernel, Series::V6_1);
         assert_eq!(suite.memory, 99);
+        assert!(suite.measure.counted);
         assert_eq!(suite.kind, Kind::Debian);
     }
 

@@ -57,7 +57,7 @@ fn boot(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
         .arg("-initrd")
         .arg(&system.initrd)
         .arg("-append")
-        .arg(format!("{KERNEL_ARGS} inband.suite={} inband.rounds={}", suite.name, suite.measure.rounds))
+        .arg(format!("{KERNEL_ARGS} inband.script={} inband.rounds={}", suite.script, suite.measure.rounds))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     if suite.measure.counted {

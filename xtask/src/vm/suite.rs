@@ -72,7 +72,9 @@ pub(crate) struct Measure {
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Suite {
-    /// The file's name without the ending.
+    /// The file's name.
+    pub(super) script: String,
+    /// The same without the ending.
     pub(super) name: String,
     /// What it is about.
     pub(super) about: String,
@@ -121,9 +123,9 @@ fn with_ending(ending: &str) -> Outcome<Vec<Suite>> {
     let mut suites = Vec::new();
     for entry in fs::read_dir(&folder).map_err(cannot_read)? {
         let entry = entry.map_err(cannot_read)?;
-        if let Some(name) = entry.file_name().to_str().and_then(|file| file.strip_suffix(ending)) {
+        if let Some(script) = entry.file_name().to_str().filter(|file| file.ends_with(ending)) {
             let text = fs::read_to_string(entry.path()).map_err(cannot_read)?;
-            suites.push(parse(name, &text)?);
+            suites.push(parse(script, ending, &text)?);
         }
     }
     suites.sort_by(|a, b| a.name.cmp(&b.name));
@@ -131,8 +133,10 @@ fn with_ending(ending: &str) -> Outcome<Vec<Suite>> {
 }
 
 /// Reads a suite's head: the comment lines it begins with.
-fn parse(name: &str, text: &str) -> Outcome<Suite> {
+fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
+    let name = script.strip_suffix(ending).unwrap_or(script);
     let mut suite = Suite {
+        script: script.into(),
         name: name.into(),
         about: String::new(),
         timeout: TIMEOUT,
@@ -169,8 +173,7 @@ mod tests {
 
     #[test]
     fn the_head_says_what_a_suite_needs() {
-        let suite = parse(
-            "x",
+        let suite = parse("x.suite.sh", ENDING,
             "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
@@ -185,25 +188,29 @@ mod tests {
 
     #[test]
     fn a_kernel_or_a_root_that_there_is_none_of_is_refused() {
-        assert!(parse("x", "# About x.\n# root: none\n").unwrap_err().contains("root: none"));
-        assert!(parse("x", "# About x.\n# kernel: 7\n").unwrap_err().contains("kernel: 7"));
+        assert!(
+            parse("x.suite.sh", ENDING, "# About x.\n# root: none\n").unwrap_err().contains("root: none")
+        );
+        assert!(parse("x.suite.sh", ENDING, "# About x.\n# kernel: 7\n").unwrap_err().contains("kernel: 7"));
     }
 
     #[test]
     fn a_timeout_that_is_no_number_is_refused() {
-        assert!(parse("x", "# About x.\n# timeout: soon\n").unwrap_err().contains("timeout: soon"));
+        assert!(
+            parse("x.suite.sh", ENDING, "# About x.\n# timeout: soon\n")
+                .unwrap_err()
+                .contains("timeout: soon")
+        );
     }
 
     #[test]
-    fn every_script_of_the_tree_says_what_it_is_about_and_has_a_name_of_its_own() {
-        let mut names = Vec::new();
+    fn every_script_of_the_tree_says_what_it_is_about() {
         for ending in [ENDING, BENCH_ENDING, SOAK_ENDING] {
             let scripts = with_ending(ending).unwrap();
             assert!(!scripts.is_empty());
             for script in scripts {
-                assert!(!script.about.is_empty(), "{} has no first line", script.name);
-                assert!(!names.contains(&script.name), "init could not tell the two {} apart", script.name);
-                names.push(script.name);
+                assert!(!script.about.is_empty(), "{} has no first line", script.script);
+                assert_eq!(format!("{}{ending}", script.name), script.script);
             }
         }
     }

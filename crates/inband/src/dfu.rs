@@ -119,7 +119,7 @@ fn next_block(
     Ok(block.send(device.now(), data)?)
 }
 
-/// Sends all blocks, two at a time. Nothing is in flight when this returns.
+/// Sends all blocks, two at a time. When this returns nothing is in flight but what a silent device was given up with.
 fn blocks_ahead(
     device: &mut dyn HostDevice,
     mut ahead: Ahead,
@@ -145,7 +145,8 @@ fn blocks_ahead(
                     let Some(&id) = flight.front() else {
                         return Err(DfuError::Misuse("nothing is in flight").into());
                     };
-                    let completion = collect(device, id, cancel)?;
+                    let deadline = device.now().saturating_add(CONTROL_TIMEOUT);
+                    let completion = collect(device, id, deadline, cancel)?;
                     flight.pop_front();
                     let before = ahead.sent();
                     ahead.handle(device.now(), completion.data, completion.result)?;
@@ -158,9 +159,10 @@ fn blocks_ahead(
             }
         }
     })();
-    // What is on its way still ends by itself, and means nothing any more.
+    // What is on its way still ends by itself, and means nothing any more. A device that is silent is not waited for once for each.
+    let deadline = device.now().saturating_add(CONTROL_TIMEOUT);
     for id in flight {
-        let _: Result<HostCompletion, Stop> = collect(device, id, &Cancel::default());
+        let _: Result<HostCompletion, Stop> = collect(device, id, deadline, &Cancel::default());
     }
     result
 }
@@ -174,9 +176,13 @@ fn submit(device: &mut dyn HostDevice, transfer: host::Transfer) -> Result<Trans
     })
 }
 
-/// Waits for the end of a transfer; one that takes too long is cancelled, and its end is that.
-fn collect(device: &mut dyn HostDevice, id: TransferId, cancel: &Cancel) -> Result<HostCompletion, Stop> {
-    let deadline = device.now().saturating_add(CONTROL_TIMEOUT);
+/// Waits for the end of a transfer; one that has not ended at the deadline is cancelled, and its end is that.
+fn collect(
+    device: &mut dyn HostDevice,
+    id: TransferId,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<HostCompletion, Stop> {
     loop {
         while let Some(completion) = device.poll() {
             // Another one than the oldest is late from an earlier request.
@@ -255,4 +261,95 @@ fn wait(device: &mut dyn HostDevice, time: Duration, cancel: &Cancel) -> Result<
 fn abort(device: &mut dyn HostDevice, interface: &DfuInterface) {
     let setup = Request::Abort.setup(interface.number, 0, 0);
     let _: Result<(), HostError> = device.control_out(setup, Vec::new(), CONTROL_TIMEOUT);
+}
+
+#[cfg(test)]
+mod tests {
+    use inband_dfu::{
+        host::InterfaceMode,
+        wire::{FunctionalDescriptor, State, Status, StatusReply},
+    };
+    use inband_usb::{Direction, EndpointAddress};
+
+    use super::*;
+
+    /// Takes blocks, and from one of its requests on answers nothing any more. Its clock goes on while somebody waits.
+    #[derive(Default)]
+    struct Silent {
+        answers: usize,
+        made: u64,
+        now: Duration,
+        state: u8,
+        ended: VecDeque<HostCompletion>,
+    }
+
+    impl HostDevice for Silent {
+        fn submit(&mut self, transfer: HostTransfer) -> Result<TransferId, HostError> {
+            self.made += 1;
+            let id = TransferId(self.made);
+            if self.made > self.answers as u64 {
+                return Ok(id);
+            }
+            let data = match transfer {
+                HostTransfer::ControlIn { setup } => {
+                    assert_eq!(setup.direction(), Direction::In);
+                    let state = State::from_number(self.state).unwrap();
+                    StatusReply { status: Status::Ok, poll_timeout_ms: 1, state, string: 0 }
+                        .to_bytes()
+                        .to_vec()
+                }
+                HostTransfer::ControlOut { data, .. } => {
+                    self.state = State::DfuDnloadIdle as u8;
+                    data
+                }
+                _ => panic!(),
+            };
+            self.ended.push_back(HostCompletion { id, length: data.len(), data, result: Ok(()) });
+            Ok(id)
+        }
+
+        fn poll(&mut self) -> Option<HostCompletion> {
+            self.ended.pop_front()
+        }
+
+        fn cancel(&mut self, _: TransferId) {}
+
+        fn claim(&mut self, _: u8) -> Result<(), HostError> {
+            Ok(())
+        }
+
+        fn clear_halt(&mut self, _: EndpointAddress) -> Result<(), HostError> {
+            Ok(())
+        }
+
+        fn reset(&mut self) -> Result<(), HostError> {
+            Ok(())
+        }
+
+        fn wait(&mut self, limit: Duration) {
+            self.now += limit;
+        }
+
+        fn now(&self) -> Duration {
+            self.now
+        }
+    }
+
+    /// A device that falls silent with two blocks in flight is not waited for once for each of their transfers.
+    #[test]
+    fn a_silent_device_is_given_up_in_the_time_of_two_transfers() {
+        let interface = DfuInterface {
+            number: 0,
+            mode: InterfaceMode::Dfu,
+            name: 0,
+            functional: FunctionalDescriptor::OURS,
+        };
+        // GETSTATUS, the first block and its status; then silence with two blocks and two GETSTATUS in flight.
+        let mut device = Silent { answers: 3, state: State::DfuIdle as u8, ..Silent::default() };
+        let sent = Download { total: 8 * 4096, ahead: true };
+        let end = download(&mut device, &interface, sent, &Cancel::default(), |_| Ok(()), |_| {});
+        assert!(matches!(end, Err(Stop::Dfu(DfuError::NoAnswer(Request::Dnload)))), "{end:?}");
+        assert_eq!(device.made, 7);
+        assert!(device.now <= 2 * CONTROL_TIMEOUT, "{:?}", device.now);
+    }
 }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use inband_dfu::{
-    host::{self, Ahead, End, Error, Limits, Misbehaviour, Next, Step, Transfer},
+    host::{self, Ahead, End, Error, Limits, Misbehaviour, Next, POLL_LIMIT, Step, Transfer},
     table::Mode,
     wire::{Request, State, Status, StatusReply},
 };
@@ -55,6 +55,7 @@ impl<'a> Host<'a> {
                 Next::Collect => {
                     let (data, result) = transfer(self.queue.pop_front().unwrap());
                     self.ahead.handle(*now, data, result)?;
+                    assert!(self.ahead.sent() <= self.at as u64);
                 }
                 Next::Wait(time) => {
                     assert!(self.queue.is_empty());
@@ -62,6 +63,7 @@ impl<'a> Host<'a> {
                 }
                 Next::Over(step) => {
                     assert!(self.queue.is_empty());
+                    assert_eq!(self.ahead.sent(), self.file.len() as u64);
                     return Ok(step);
                 }
             }
@@ -104,11 +106,16 @@ fn send(bench: &mut Bench, file: &[u8]) -> (Result<End, Error>, usize, usize) {
         },
     );
     let bench = bench.into_inner();
+    let longest = host.longest;
+    // What is in flight behind an error is made all the same.
+    for transfer in host.queue {
+        let _ = make(bench, transfer, &mut stalls);
+    }
     let end = over.and_then(|step| match bench.drive(step, &[])? {
         Step::Downloaded(end) => Ok(end),
         other => panic!("{other:?}"),
     });
-    (end, stalls, host.longest)
+    (end, stalls, longest)
 }
 
 #[test]
@@ -135,20 +142,24 @@ fn a_block_that_comes_while_the_device_is_busy_is_sent_again() {
     }
 }
 
-/// What failed is told once, with its own reason: the block behind it is stalled and changes nothing.
+/// What failed is told once, with its own reason: the block behind it, which is in flight by then, is stalled and changes nothing.
 #[test]
 fn the_first_error_is_the_one_that_is_told() {
-    let mut bench = Bench::lenient();
-    let mut file = bench.image.clone();
-    // The owner refuses at the length of its image, which this file goes on behind.
-    file[0] ^= 1;
-    file.extend_from_slice(&[0; 8192]);
-    let (end, stalls, _) = send(&mut bench, &file);
-    let (status, state) = (Some(Status::ErrAddress), Some(State::DfuError));
-    assert_eq!(end, Err(Error::Refused { request: Request::Dnload, status, state }));
-    assert_eq!(stalls, 0, "what is in flight then is the caller's to collect");
-    assert_eq!(bench.device.status(), Status::ErrAddress);
-    bench.assert_next_session();
+    for busy in 0..4 {
+        let mut bench = Bench::lenient();
+        bench.busy_polls = busy;
+        let mut file = bench.image.clone();
+        // The owner refuses at the length of its image, which this file goes on behind.
+        file[0] ^= 1;
+        file.extend_from_slice(&[0; 8192]);
+        let (end, stalls, _) = send(&mut bench, &file);
+        let (status, state) = (Some(Status::ErrAddress), Some(State::DfuError));
+        assert_eq!(end, Err(Error::Refused { request: Request::Dnload, status, state }));
+        // The fifth; before it the second, third and fourth, where each comes too early.
+        assert_eq!(stalls, if busy == 0 { 1 } else { 3 }, "busy for {busy} polls");
+        assert_eq!(bench.device.status(), Status::ErrAddress);
+        bench.assert_next_session();
+    }
 }
 
 #[test]
@@ -163,8 +174,14 @@ enum Says {
     Taken,
     Stall,
     State(State),
+    /// dfuDNBUSY for so many milliseconds.
+    Busy(u32),
     Bytes(&'static [u8]),
     Fails(HostError),
+}
+
+fn status(state: State, poll_timeout_ms: u32) -> Vec<u8> {
+    StatusReply { status: Status::Ok, poll_timeout_ms, state, string: 0 }.to_bytes().to_vec()
 }
 
 /// A download of three blocks towards a device that follows a script, and behind its end is busy for ever.
@@ -191,10 +208,8 @@ fn scripted(script: Vec<Says>) -> Result<Step, Error> {
                 Says::Stall => (transfer.data, Err(HostError::Stall)),
                 Says::Fails(error) => (transfer.data, Err(error)),
                 Says::Bytes(bytes) => (bytes.to_vec(), Ok(())),
-                Says::State(state) => {
-                    let reply = StatusReply { status: Status::Ok, poll_timeout_ms: 0, state, string: 0 };
-                    (reply.to_bytes().to_vec(), Ok(()))
-                }
+                Says::State(state) => (status(state, 0), Ok(())),
+                Says::Busy(time) => (status(State::DfuDnbusy, time), Ok(())),
             }
         },
         |time| {
@@ -208,6 +223,41 @@ fn scripted(script: Vec<Says>) -> Result<Step, Error> {
 #[test]
 fn a_device_that_is_busy_for_ever_is_given_up() {
     assert_eq!(scripted(vec![Says::Taken]).unwrap_err(), Error::TooSlow(State::DfuDnbusy));
+}
+
+/// The limit of a block is that of each by itself.
+#[test]
+fn a_device_that_is_slow_with_every_block_is_waited_for() {
+    let (idle, busy) = (|| Says::State(State::DfuDnloadIdle), || Says::Busy(1500));
+    let mut script = vec![Says::Taken, busy(), idle()];
+    script.extend([Says::Taken, busy(), Says::Stall, busy(), idle()]);
+    script.extend([Says::Taken, busy(), idle()]);
+    assert!(matches!(scripted(script), Ok(Step::Request(..))));
+}
+
+/// The first block, taken with this status.
+fn first_block(limits: Limits, reply: Vec<u8>) -> (Ahead, Duration) {
+    let mut bench = Bench::lenient();
+    let (mut ahead, now) = (begin(&mut bench, 3 * 4096, limits), bench.now);
+    let Ok(Next::Block(length)) = ahead.next(now) else { panic!() };
+    let short = ahead.block(vec![7; length - 1]).unwrap_err();
+    assert!(matches!(short, Error::Misuse(_)));
+    let block = ahead.block(vec![7; length]).unwrap();
+    assert!(matches!(ahead.next(now), Ok(Next::Submit(_))));
+    ahead.handle(now, block.data, Ok(())).unwrap();
+    ahead.handle(now, reply, Ok(())).unwrap();
+    (ahead, now)
+}
+
+#[test]
+fn nothing_is_waited_for_longer_than_the_limits() {
+    let (mut ahead, now) = first_block(Limits::default(), status(State::DfuDnbusy, 60_000));
+    assert!(matches!(ahead.next(now), Ok(Next::Wait(POLL_LIMIT))));
+
+    let (mut ahead, now) = first_block(LIMITS, status(State::DfuDnloadIdle, 0));
+    assert!(matches!(ahead.next(now + LIMITS.download), Ok(Next::Block(4096))));
+    let late = ahead.next(now + LIMITS.download + Duration::from_millis(1)).unwrap_err();
+    assert_eq!(late, Error::TooSlow(State::DfuDnloadIdle));
 }
 
 #[test]

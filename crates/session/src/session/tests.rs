@@ -50,6 +50,14 @@ fn session() -> Session {
     session
 }
 
+#[test]
+fn the_host_is_told_whether_a_block_may_come_ahead() {
+    for takes_ahead in [false, true] {
+        let session = Session::new(Config { takes_ahead, ..config(DoorPolicy::Always) }, view());
+        assert_eq!(session.status(NOW).takes_ahead, takes_ahead);
+    }
+}
+
 /// A session that receives, with id 5, begun at [`NOW`].
 fn receiving() -> Session {
     let mut session = session();

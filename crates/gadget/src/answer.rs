@@ -14,7 +14,10 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{sys::signals, wait::Waker};
+use crate::{
+    sys::signals::{self, Interrupt},
+    wait::Waker,
+};
 
 /// It calls read and write, no more.
 const STACK_SIZE: usize = 64 << 10;
@@ -22,6 +25,10 @@ const STACK_SIZE: usize = 64 << 10;
 const TRIES: u32 = 100;
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long an answer may still take when the device is about to leave the bus: the host is likely to be taking it.
+const GRACE: Duration = Duration::from_millis(20);
+/// How often the thread is interrupted then, [`PAUSE`] apart. Once is enough if it is in the kernel already.
+const INTERRUPTS: u32 = 1000;
 
 /// What to do with the request that waits in the kernel.
 #[derive(Debug)]
@@ -43,6 +50,10 @@ struct State {
     job: Option<Job>,
     done: Option<(u64, Result<Vec<u8>, Errno>)>,
     last_id: u64,
+    /// The thread is with an answer.
+    busy: bool,
+    /// It is to give that up.
+    stop: bool,
     end: bool,
 }
 
@@ -62,6 +73,7 @@ impl Shared {
 pub(crate) struct Answerer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    interrupt: Interrupt,
 }
 
 impl Answerer {
@@ -69,9 +81,10 @@ impl Answerer {
     pub(crate) fn new(waker: Waker) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let its = Arc::clone(&shared);
+        let interrupt = Interrupt::new()?;
         let builder = thread::Builder::new().name("ep0".into()).stack_size(STACK_SIZE);
-        let thread = builder.spawn(move || serve(&its, &waker))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = builder.spawn(move || serve(&its, &waker, interrupt))?;
+        Ok(Self { shared, thread: Some(thread), interrupt })
     }
 
     /// Gives an answer. What is still under way is forgotten: it is of a request that is gone.
@@ -80,7 +93,7 @@ impl Answerer {
         state.last_id += 1;
         state.done = None;
         state.job = Some(Job { id: state.last_id, file: Arc::clone(file), answer });
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_all();
     }
 
     /// The end of the answer started last, once it is there; with the data taken.
@@ -88,6 +101,35 @@ impl Answerer {
         let mut state = self.shared.lock();
         let last = state.last_id;
         state.done.take_if(|(id, _)| *id == last).map(|(_, result)| result)
+    }
+
+    /// Has the thread out of the kernel: before the gadget is unbound. Who unbinds takes the request back and then waits for a lock
+    /// that the thread holds while it answers. A thread that hands its request over between the two, to a controller
+    /// that takes requests also without a connection, would never come out, and neither would who unbinds. Kernels that take
+    /// nothing back first free the request under the thread.
+    pub(crate) fn still(&self) {
+        let Some(thread) = &self.thread else { return };
+        let state = self.shared.lock();
+        let has_one = |state: &mut State| state.busy || state.job.is_some();
+        let waited = self.shared.changed.wait_timeout_while(state, GRACE, has_one);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.stop = true;
+        if let Some(job) = state.job.take() {
+            state.done = Some((job.id, Err(Errno::INTR)));
+        }
+        for _ in 0..INTERRUPTS {
+            if !state.busy {
+                break;
+            }
+            // It may have come a moment before the thread was in the kernel: then once more.
+            self.interrupt.send(thread);
+            let waited = self.shared.changed.wait_timeout_while(state, PAUSE, |state| state.busy);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.busy {
+            log::warn!("an answer to the host does not end");
+        }
+        state.stop = false;
     }
 
     /// Forgets the answer that is under way.
@@ -109,30 +151,36 @@ impl Answerer {
     /// Ends the thread, once the host lets it.
     pub(crate) fn let_go(&self) {
         self.shared.lock().end = true;
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_all();
     }
 }
 
-fn serve(shared: &Shared, waker: &Waker) {
-    // A signal would end the wait in the kernel, and with it the request.
-    signals::block_all();
+fn serve(shared: &Shared, waker: &Waker, interrupt: Interrupt) {
+    // Any other signal would end the wait in the kernel, and with it the request.
+    signals::block_all_but(interrupt);
     let mut state = shared.lock();
     while !state.end {
         let Some(Job { id, file, answer }) = state.job.take() else {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
+        state.busy = true;
         drop(state);
-        let result = give(&file, &answer);
+        let result = give(shared, &file, &answer);
         drop(file);
         state = shared.lock();
+        state.busy = false;
         state.done = Some((id, result));
+        shared.changed.notify_all();
         waker.wake();
     }
 }
 
-fn give(file: &Arc<OwnedFd>, answer: &Answer) -> Result<Vec<u8>, Errno> {
+fn give(shared: &Shared, file: &Arc<OwnedFd>, answer: &Answer) -> Result<Vec<u8>, Errno> {
     for _ in 0..TRIES {
+        if shared.lock().stop {
+            return Err(Errno::INTR);
+        }
         let mut data = Vec::new();
         let moved = match answer {
             Answer::Data(data) => rustix::io::write(file.as_fd(), data),
@@ -153,4 +201,45 @@ fn give(file: &Arc<OwnedFd>, answer: &Answer) -> Result<Vec<u8>, Errno> {
         }
     }
     Err(Errno::AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::PipeReader;
+
+    use super::*;
+    use crate::Waiter;
+
+    /// An answerer that waits in a read which nothing ends.
+    fn waiting() -> (Answerer, Arc<OwnedFd>, io::PipeWriter) {
+        let (reader, writer): (PipeReader, _) = io::pipe().unwrap();
+        let file = Arc::new(OwnedFd::from(reader));
+        let answerer = Answerer::new(Waiter::new().unwrap().waker()).unwrap();
+        answerer.start(&file, Answer::Take(4));
+        (answerer, file, writer)
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_the_host_comes_out_when_it_is_asked_to() {
+        let (mut answerer, file, _writer) = waiting();
+        while !answerer.shared.lock().busy {
+            thread::yield_now();
+        }
+        answerer.still();
+        assert_eq!(answerer.take(), Some(Err(Errno::INTR)));
+        assert_eq!(Arc::strong_count(&file), 1, "the thread has let go of it");
+        answerer.end();
+    }
+
+    #[test]
+    fn an_answer_that_the_host_is_taking_is_let_through() {
+        let (mut answerer, _file, writer) = waiting();
+        while !answerer.shared.lock().busy {
+            thread::yield_now();
+        }
+        rustix::io::write(&writer, b"data").unwrap();
+        answerer.still();
+        assert_eq!(answerer.take(), Some(Ok(b"data".to_vec())));
+        answerer.end();
+    }
 }

@@ -264,8 +264,8 @@ impl Gadget {
         }
         let Some(attached) = &self.attached else { return Ok(()) };
         let instance = &self.instances[attached.instance];
-        // Nobody waits for events in the control file, which the kernel would wait for in turn, for ever. An answer under way ends with
-        // the connection.
+        // Nobody is in the control file then: unbinding may wait for who is, for ever.
+        self.answerer.still();
         self.configfs
             .unbind(&instance.name)
             .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;

@@ -11,7 +11,7 @@ use crate::{Outcome, packages, program};
 mod size;
 mod toolchain;
 
-use toolchain::{Target, Toolchain};
+use toolchain::{Library, Target, Toolchain};
 
 const TASKS: &[Task] = &[
     Task {
@@ -45,13 +45,21 @@ const CORES: [&str; 5] = ["inband-usb", "inband-dfu", "inband-package", "inband-
 
 /// What must build beside ARMv7, and for what.
 const CHECKED: &[(Target, &[&str])] = &[
-    (target("arm-unknown-linux-gnueabi", "std,panic_abort", "ARMv6, AST2500"), &["inbandd"]),
-    (target("armv5te-unknown-linux-gnueabi", "std,panic_abort", "ARMv5, AST2400"), &["inbandd"]),
-    (target("x86_64-pc-windows-gnu", "std,panic_abort", "a host with Windows"), &["inband"]),
-    (target("thumbv7em-none-eabi", "core,alloc", "no operating system, so no std"), &CORES),
+    (target("arm-unknown-linux-gnueabi", STD, "ARMv6, AST2500"), &["inbandd"]),
+    (target("armv5te-unknown-linux-gnueabi", STD, "ARMv5, AST2400"), &["inbandd"]),
+    (target("x86_64-pc-windows-gnu", STD, "a host with Windows"), &["inband"]),
+    (target("thumbv7em-none-eabi", CORE, "no operating system, so no std"), &CORES),
 ];
 
-const fn target(triple: &'static str, library: &'static str, about: &'static str) -> Target {
+/// The standard library for a BMC. Without std's feature `backtrace`, which is 100 KB that read debug information no BMC has;
+/// contrib/openbmc says how an image gets such a library.
+const STD: Library = Library { crates: "std,panic_abort", features: "optimize_for_size" };
+/// The same for tests, which go on after one has failed.
+const STD_OF_TESTS: Library =
+    Library { crates: "std,panic_unwind,test", features: "panic-unwind,optimize_for_size" };
+const CORE: Library = Library { crates: "core,alloc", features: "" };
+
+const fn target(triple: &'static str, library: Library, about: &'static str) -> Target {
     Target { triple, library, about }
 }
 
@@ -67,7 +75,7 @@ fn toolchain() -> Outcome<Toolchain> {
 }
 
 fn build() -> Outcome {
-    let target = target(ARMV7, "std,panic_abort", "ARMv7, AST2600");
+    let target = target(ARMV7, STD, "ARMv7, AST2600");
     program::run(toolchain()?.cargo("build", &target).args(DAEMON))?;
     let named = toolchain::built(&target, "bmc", "inbandd");
     // What is shipped has no names.
@@ -129,7 +137,7 @@ const NO_VFORK: &str = "qemu has no vfork";
 const SLOW: &str = "the same once for each byte or call, for minutes";
 
 fn test() -> Outcome {
-    let target = target(ARMV7, "std,panic_unwind,test", "ARMv7, AST2600");
+    let target = target(ARMV7, STD_OF_TESTS, "ARMv7, AST2600");
     for (name, why) in LEFT_OUT {
         println!("left out: {name}*: {why}");
     }

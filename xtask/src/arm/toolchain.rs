@@ -14,10 +14,19 @@ use crate::{Outcome, debs, layout, packages};
 pub(super) struct Target {
     /// The compiler's name for it.
     pub(super) triple: &'static str,
-    /// The parts of the standard library it is built with.
-    pub(super) library: &'static str,
+    /// The standard library it is built with.
+    pub(super) library: Library,
     /// What it stands for.
     pub(super) about: &'static str,
+}
+
+/// What is built of the standard library.
+#[derive(Clone, Copy)]
+pub(super) struct Library {
+    /// Its crates, with commas between them.
+    pub(super) crates: &'static str,
+    /// Its features, in the same way. Those it has by default are not among them.
+    pub(super) features: &'static str,
 }
 
 /// Where the libraries of ARMv7 are, for qemu.
@@ -46,12 +55,17 @@ impl Toolchain {
     /// A cargo command for a target. Its output is in [`built`].
     pub(super) fn cargo(&self, subcommand: &str, target: &Target) -> Command {
         let mut command = cargo(&[subcommand, "--target", target.triple]);
-        command.arg(format!("-Zbuild-std={}", target.library)).env("CARGO_TARGET_DIR", folder());
+        let Library { crates, features } = target.library;
+        command.arg(format!("-Zbuild-std={crates}")).arg(format!("-Zbuild-std-features={features}"));
+        command.env("CARGO_TARGET_DIR", folder());
         // -Z is for nightly compilers, and for those who ask for it by this name.
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", self.rustc());
         // The names are needed to tell the crates apart, and everything is built once if it is built the same way.
         command.env("CARGO_PROFILE_BMC_STRIP", "none");
         let armv7 = "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF";
+        // Thumb-2: every ARMv7 with Linux has it, and code is a quarter smaller than with ARM's own instructions. What is in
+        // RUSTFLAGS, for the machine, would take its place.
+        command.env(format!("{armv7}_RUSTFLAGS"), "-Ctarget-feature=+thumb-mode").env_remove("RUSTFLAGS");
         command.env(format!("{armv7}_LINKER"), "arm-linux-gnueabihf-gcc");
         command.env(format!("{armv7}_RUNNER"), format!("qemu-arm-static -L {ARMV7_LIBRARIES}"));
         self.with_compiler(&mut command);

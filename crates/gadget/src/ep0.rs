@@ -8,6 +8,12 @@
 //! the queue was read to its end, so a count above 0 while a request is held says that it is cancelled, and then reading is
 //! safe: it says EIDRM once and brings the events after that.
 //!
+//! # Controllers that cannot stall
+//! Reading or writing the wrong way makes the kernel halt ep0, which some controllers' drivers have no function for: the kernel calls none and
+//! oopses, and with it any host could bring the machine down by one request that is refused. With those a request is refused by silence: it
+//! stays in the kernel, the host gives it up, and the next event cancels it. It is as one that is held: nothing is read before
+//! something was counted.
+//!
 //! # Events that are lost
 //! The kernel keeps the last change of state only: of a DISABLE and the ENABLE after it, as a bus reset makes them, nothing but the ENABLE is left
 //! if nobody read in between, which is how a SET_INTERFACE looks as well. The count tells them apart: one event was counted or two.
@@ -31,8 +37,10 @@ pub(crate) trait ControlFile {
     fn count(&self) -> u64;
     /// Reads events; never waits.
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno>;
-    /// Refuses a request of this direction by reading or writing the wrong way; never waits.
+    /// Refuses a request of this direction by reading or writing the wrong way; never waits. Only where the controller can stall.
     fn refuse(&self, direction: Direction) -> Result<(), Errno>;
+    /// Whether there are events to read and no request, waiting or cancelled, is in the way. `false` also if that cannot be said.
+    fn has_events_only(&self) -> bool;
 }
 
 /// The control file is of no use any more: the instance was taken out of configfs.
@@ -42,7 +50,7 @@ pub(crate) struct Dead;
 /// What the function knows of its request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// There is none.
+    /// There is none; or one waits in the kernel that was refused by silence.
     None,
     /// It has this one.
     Held(Setup),
@@ -87,19 +95,29 @@ pub(crate) struct Ep0 {
     counted: u64,
     /// The last change of state that was read is an Enable.
     up: bool,
+    /// The controller can stall.
+    stalls: bool,
 }
 
 impl Ep0 {
-    /// A gadget that is not enabled.
-    pub(crate) fn new() -> Self {
-        Self { request: Request::None, queue: VecDeque::new(), counted: 0, up: false }
+    /// A gadget that is not enabled, on a controller that can stall or cannot.
+    pub(crate) fn new(stalls: bool) -> Self {
+        Self { request: Request::None, queue: VecDeque::new(), counted: 0, up: false, stalls }
     }
 
     /// A gadget that was on the bus before this process had it, configured or not. Whoever had it may have read the count and died before it
     /// read the events: they are looked for in any case.
     pub(crate) fn inherited(configured: bool) -> Self {
         let queue = configured.then_some(Change::Enable).into_iter().collect();
-        Self { queue, counted: 1, up: configured, ..Self::new() }
+        Self { queue, counted: 1, up: configured, ..Self::new(true) }
+    }
+
+    /// As [`inherited`](Self::inherited), on a controller that cannot stall. Whether a request that was read waits still cannot be known, nor
+    /// can it be refused: then nothing is read before the next event. What was counted up to now may have come before that request.
+    pub(crate) fn inherited_without_stalls(configured: bool, file: &impl ControlFile) -> Self {
+        let counted = file.count();
+        let counted = if file.has_events_only() { counted.max(1) } else { 0 };
+        Self { counted, stalls: false, ..Self::inherited(configured) }
     }
 
     /// Reads the events there are. Returns whether the endpoints' transfers were ended by one of them.
@@ -180,6 +198,11 @@ impl Ep0 {
             if let Some(at) = batch.iter().position(|event| matches!(event, Event::Setup(_)))
                 && let Event::Setup(setup) = batch.remove(at)
             {
+                if !self.stalls {
+                    // Neither may it be read over: the next event says that it is cancelled.
+                    log::debug!("a request came within one read, and maybe went: left alone");
+                    break;
+                }
                 let refused = file.refuse(setup.direction());
                 log::debug!("a request came and went within one read: {refused:?}");
             }
@@ -228,15 +251,17 @@ impl Ep0 {
 
     /// Refuses the request taken by [`take_own`](Self::take_own).
     pub(crate) fn refuse_own(&mut self, file: &impl ControlFile, direction: Direction) {
-        // Too late is all the same.
-        let _ = refused(file.refuse(direction));
+        if self.stalls {
+            // Too late is all the same.
+            let _ = refused(file.refuse(direction));
+        }
         self.answered(Ok(Vec::new()));
     }
 
     /// Refuses the request the function holds.
     pub(crate) fn refuse(&mut self, file: &impl ControlFile, setup: Setup) -> Result<(), ControlError> {
         self.request = Request::None;
-        refused(file.refuse(setup.direction()))
+        if self.stalls { refused(file.refuse(setup.direction())) } else { Ok(()) }
     }
 
     /// Whether the function has a request, or had one and was not told of its end.

@@ -27,11 +27,14 @@ pub struct Options {
     pub name: String,
     /// The controller; without a name, the only one there is.
     pub udc: Option<String>,
+    /// Whether the controller can stall its control endpoint; without a word, as its driver is known
+    /// ([`Probe::stalls`]). `true` for one that cannot makes the kernel oops at the first request that is refused.
+    pub stalls: Option<bool>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "inband".into(), udc: None }
+        Self { name: "inband".into(), udc: None, stalls: None }
     }
 }
 
@@ -80,7 +83,7 @@ impl Gadget {
             return Err(GadgetError::Name(prefix.clone()));
         }
         let configfs = ConfigFs::of_system(prefix)?;
-        let probe = Probe::new(configfs.root(), options.udc.as_deref())?;
+        let probe = Probe::new(configfs.root(), options)?;
         let waiter = Waiter::new().map_err(GadgetError::system("make an epoll"))?;
         let answerer = Answerer::new(waiter.waker()).map_err(GadgetError::system("start a thread"))?;
         Ok(Self {
@@ -201,17 +204,24 @@ impl Gadget {
             }
             bound => bound.map(|()| place)?,
         };
-        self.watch(instance, set, Ep0::new())
+        self.watch(instance, set, Ep0::new(self.probe.stalls))
     }
 
     /// Takes a bound gadget for attached.
     fn attach_bound(&mut self, place: usize, set: &DescriptorSet) -> Result<(), GadgetError> {
         // A process that died may have left a request it had read. What it was is not known; an empty write refuses it if it is OUT,
         // and is an answer without data if it is IN, which the host takes for an error. If there is none, nothing
-        // happens. The thread does it: with a host that is silent it lasts until the next request.
-        self.answerer.start(&self.instances[place].ep0, Answer::Data(Vec::new()));
-        let mut ep0 = Ep0::inherited(self.probe.controller.now().is_configured());
-        ep0.request = Request::Own { cancelled: false };
+        // happens. The thread does it: with a host that is silent it lasts until the next request. A controller that cannot stall leaves
+        // it to the host to give the request up.
+        let configured = self.probe.controller.now().is_configured();
+        let ep0 = if self.probe.stalls {
+            self.answerer.start(&self.instances[place].ep0, Answer::Data(Vec::new()));
+            let mut ep0 = Ep0::inherited(configured);
+            ep0.request = Request::Own { cancelled: false };
+            ep0
+        } else {
+            Ep0::inherited_without_stalls(configured, &self.instances[place])
+        };
         self.watch(place, set, ep0)?;
         self.waiter.waker().wake();
         Ok(())

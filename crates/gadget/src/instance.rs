@@ -11,7 +11,7 @@ use std::{
 
 use inband_usb::{DescriptorSet, Direction};
 use rustix::{
-    event::{EventfdFlags, eventfd},
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fs::{MemfdFlags, Mode, OFlags, SeekFrom, memfd_create, openat, seek},
     io::Errno,
     mount::{
@@ -205,6 +205,13 @@ impl ControlFile for Instance {
             Direction::Out => rustix::io::write(&*self.ep0, &[0]).map(drop),
             Direction::In => rustix::io::read(&*self.ep0, &mut [0; 1]).map(drop),
         }
+    }
+
+    fn has_events_only(&self) -> bool {
+        let mut files = [PollFd::new(&*self.ep0, PollFlags::IN | PollFlags::OUT)];
+        // A request that waits or was cancelled can be written to, says FunctionFS.
+        poll(&mut files, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok()
+            && files[0].revents() == PollFlags::IN
     }
 }
 

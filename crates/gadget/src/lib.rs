@@ -10,6 +10,7 @@
 //!   direction where both have the same number.
 //! * A request for or with more than 4096 bytes never arrives: the kernel stalls it, or cuts wLength to 4096.
 //! * Interface names of more than 126 bytes of UTF-8 are cut by the kernel; longer strings of the device are refused.
+//! * On a controller that cannot stall ([`Probe::stalls`]) a request that is refused gets no answer.
 //! * The device is one of high speed, also on a controller that can do more.
 //!
 //! What kernels are known to do wrong is in docs/kernels.md.

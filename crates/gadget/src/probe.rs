@@ -42,6 +42,9 @@ pub struct Probe {
     /// Whether the kernel takes the DFU functional descriptor, as it does since 6.12: known once a set that has one was
     /// prepared.
     pub dfu_descriptor: Option<bool>,
+    /// Whether requests are refused by STALL: unless the controller's driver is known not to be able to, or the options say otherwise. Where
+    /// it cannot, a request that is refused gets no answer, and the host gives it up after its time.
+    pub stalls: bool,
     /// The controller in use.
     pub controller: Controller,
 }
@@ -53,11 +56,13 @@ impl Probe {
     /// There are no gadgets in configfs, or there is no controller, or more than one to choose from.
     pub fn look(options: &Options) -> Result<Self, GadgetError> {
         let configfs = ConfigFs::of_system(&options.name)?;
-        Self::new(configfs.root(), options.udc.as_deref())
+        Self::new(configfs.root(), options)
     }
 
     /// Looks around, and chooses the controller.
-    pub(crate) fn new(configfs: &Path, udc: Option<&str>) -> Result<Self, GadgetError> {
+    pub(crate) fn new(configfs: &Path, options: &Options) -> Result<Self, GadgetError> {
+        let class = Path::new(UDC_CLASS);
+        let controller = Controller::choose(class, options.udc.as_deref())?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
         Ok(Self {
@@ -66,7 +71,8 @@ impl Probe {
             functionfs: filesystems.lines().any(|line| line.split_whitespace().last() == Some("functionfs")),
             aio: aio::is_there(),
             dfu_descriptor: None,
-            controller: Controller::choose(Path::new(UDC_CLASS), udc)?,
+            stalls: options.stalls.unwrap_or_else(|| controller.can_stall(class)),
+            controller,
         })
     }
 
@@ -109,6 +115,20 @@ impl Controller {
         }
     }
 
+    /// Whether its driver can halt ep0, as far as is known. The one of ASPEED's virtual hub cannot, and the kernel does not look whether there
+    /// is a function to call.
+    fn can_stall(&self, class: &Path) -> bool {
+        if self.name.contains("usb-vhub:p") {
+            return false;
+        }
+        // A port of the hub has no driver, the hub above it has.
+        let Ok(device) = class.join(&self.name).join("device").canonicalize() else { return true };
+        !device.ancestors().take(2).any(|device| {
+            let driver = fs::read_link(device.join("driver")).unwrap_or_default();
+            driver.file_name().is_some_and(|name| name == "aspeed_vhub" || name == "aspeed-vhub")
+        })
+    }
+
     /// What sysfs says now.
     pub(crate) fn now(&self) -> Self {
         Self::read(Path::new(UDC_CLASS), &self.name)
@@ -140,9 +160,11 @@ impl fmt::Display for Probe {
             Some(true) => "taken",
             Some(false) => "refused, left out",
         };
+        let refusals = if self.stalls { "STALL" } else { "none, the host waits its time (ep0 cannot stall)" };
         write!(
             f,
-            "Linux {}, controller {}, FunctionFS {loaded}, AIO {aio}, DFU functional descriptor {dfu}, gadgets in {}",
+            "Linux {}, controller {}, FunctionFS {loaded}, AIO {aio}, DFU functional descriptor {dfu}, answer to refused requests {refusals}, \
+             gadgets in {}",
             self.kernel,
             self.controller,
             self.configfs.display()
@@ -152,6 +174,8 @@ impl fmt::Display for Probe {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn class(names: &[&str]) -> tempfile::TempDir {
@@ -175,6 +199,23 @@ mod tests {
         assert!(error.to_string().contains("no USB device controller"), "{error}");
         let error = Controller::choose(class(&["b.usb", "a.usb"]).path(), None).unwrap_err();
         assert!(error.to_string().ends_with("name one of them: a.usb, b.usb"), "{error}");
+    }
+
+    #[test]
+    fn a_port_of_aspeeds_hub_cannot_stall_and_others_can() {
+        let folder = class(&["1e6a0000.usb-vhub:p1", "a.usb", "port", "alone"]);
+        let devices = folder.path().join("devices");
+        for (udc, device, driven, driver) in
+            [("a.usb", "soc/a.usb", "soc/a.usb", "dwc2"), ("port", "soc/hub/port", "soc/hub", "aspeed_vhub")]
+        {
+            fs::create_dir_all(devices.join(device)).unwrap();
+            symlink(devices.join(device), folder.path().join(udc).join("device")).unwrap();
+            symlink(format!("../../bus/platform/drivers/{driver}"), devices.join(driven).join("driver"))
+                .unwrap();
+        }
+        let stalling = ["1e6a0000.usb-vhub:p1", "a.usb", "port", "alone"]
+            .map(|name| Controller::read(folder.path(), name).can_stall(folder.path()));
+        assert_eq!(stalling, [false, true, false, true]);
     }
 
     #[test]

@@ -107,6 +107,8 @@ fn is_loopback(address: IpAddr) -> bool {
 pub struct Gadget {
     /// Name of the controller, as in /sys/class/udc; without one, the only one there is.
     pub udc: Option<String>,
+    /// Whether the controller can stall its control endpoint; without a word, as its driver is known.
+    pub stalls: Option<bool>,
     /// What the names of our gadgets in configfs begin with.
     pub name: String,
     /// A file that holds something else after each start of the machine, and never while it runs.
@@ -115,7 +117,12 @@ pub struct Gadget {
 
 impl Default for Gadget {
     fn default() -> Self {
-        Self { udc: None, name: "inband".into(), boot_id: "/proc/sys/kernel/random/boot_id".into() }
+        Self {
+            udc: None,
+            stalls: None,
+            name: "inband".into(),
+            boot_id: "/proc/sys/kernel/random/boot_id".into(),
+        }
     }
 }
 

@@ -28,6 +28,8 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("handed-over-with-another-version", handed_over_with_another_version),
     ("handed-over-in-part", handed_over_in_part),
     ("a-request-for-the-device", request_for_the_device),
+    ("a-controller-that-cannot-stall", without_stalls),
+    ("handed-over-without-stalls", handed_over_without_stalls),
     ("swapped", figures::swapped),
     ("latency", figures::latency),
     ("throughput", figures::throughput),
@@ -225,4 +227,50 @@ fn handed_over_in_part() {
 fn request_for_the_device() {
     let mut world = World::new(open(), &set(1));
     world.asks_the_device();
+}
+
+fn open_without_stalls() -> Options {
+    Options { stalls: Some(false), ..Options::default() }
+}
+
+/// As on a controller that cannot stall: a request that is refused times out at the host, and the next one is answered.
+fn without_stalls() {
+    let mut world = World::new(Gadget::open(open_without_stalls()).unwrap(), &set(1));
+    assert!(!world.gadget.probe().stalls);
+    for refused in [world::REFUSE_IN, world::REFUSE_OUT, world::REFUSE_NO_DATA, world::STANDARD] {
+        world.is_silent(refused);
+        world.works();
+    }
+    // And a device that leaves with such a request comes back.
+    world.is_silent(world::REFUSE_IN);
+    world.attach(&set(1));
+    world.works();
+    world.bulk_works();
+}
+
+/// A request that a dead process had read is left to the host, which gives it up; the next one is answered.
+fn handed_over_without_stalls() {
+    for request in [world::HOLD_IN, world::HOLD_OUT, world::HOLD_NO_DATA] {
+        let mut child = Child::new();
+        let mut host = world::open_host(&set(1));
+        let held = host.submit(world::request(request)).unwrap();
+        child.wait_for("held");
+        let files = child.files();
+        child.kill();
+
+        let mut gadget = Gadget::adopt(open_without_stalls(), files).unwrap();
+        gadget.attach(&set(1)).unwrap();
+        let mut function = Function::default();
+        world::until("Enable", || {
+            function.step(&mut gadget);
+            function.enabled
+        });
+        assert!(host.poll().is_none(), "nobody answers");
+        host.cancel(held);
+        world::until("the host to give the request up", || {
+            function.step(&mut gadget);
+            host.poll().is_some()
+        });
+        world::host_works(&mut *host, || function.step(&mut gadget));
+    }
 }

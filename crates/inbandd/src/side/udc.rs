@@ -88,7 +88,8 @@ pub fn probe(config: &Config) -> Result<Probe, Error> {
 }
 
 fn options(config: &Config) -> Options {
-    Options { name: config.gadget.name.clone(), udc: config.gadget.udc.clone() }
+    let gadget = &config.gadget;
+    Options { name: gadget.name.clone(), udc: gadget.udc.clone(), stalls: gadget.stalls }
 }
 
 impl Side for Udc {

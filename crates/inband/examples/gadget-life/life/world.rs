@@ -19,6 +19,8 @@ use inband_usb::{
 pub(crate) const CONFIGFS: &str = "/sys/kernel/config/usb_gadget";
 /// Much longer than anything here takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+/// How long the host of this machine waits for an answer that does not come.
+const PATIENCE: Duration = Duration::from_millis(200);
 pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 const BULK_OUT: EndpointAddress = EndpointAddress(0x01);
@@ -28,6 +30,8 @@ const BULK_IN: EndpointAddress = EndpointAddress(0x81);
 const ANSWER: u8 = 1;
 /// bRequest: never answered.
 const HOLD: u8 = 5;
+/// bRequest: refused.
+const REFUSE: u8 = 6;
 
 /// A vendor request to interface 0.
 const fn vendor(request: u8, direction: Direction, length: u16) -> Setup {
@@ -41,6 +45,12 @@ const fn vendor(request: u8, direction: Direction, length: u16) -> Setup {
 pub(crate) const HOLD_IN: Setup = vendor(HOLD, Direction::In, 6);
 pub(crate) const HOLD_OUT: Setup = vendor(HOLD, Direction::Out, 300);
 pub(crate) const HOLD_NO_DATA: Setup = vendor(HOLD, Direction::Out, 0);
+pub(crate) const REFUSE_IN: Setup = vendor(REFUSE, Direction::In, 6);
+pub(crate) const REFUSE_OUT: Setup = vendor(REFUSE, Direction::Out, 300);
+pub(crate) const REFUSE_NO_DATA: Setup = vendor(REFUSE, Direction::Out, 0);
+/// GET_DESCRIPTOR of the interface, type 21h: nobody's, and refused by the backend.
+pub(crate) const STANDARD: Setup =
+    Setup { request_type: 0x81, request: 6, value: 0x2100, index: 0, length: 9 };
 
 /// A request with data of zeros if it is OUT.
 pub(crate) fn request(setup: Setup) -> HostTransfer {
@@ -175,6 +185,8 @@ impl Function {
         self.last = Some(setup);
         if setup.request == HOLD {
             self.held = Some(setup);
+        } else if setup.request == REFUSE {
+            assert_eq!(gadget.control_stall(), Ok(()));
         } else if setup.direction() == Direction::In && setup.length > 0 {
             let answer = gadget.control_write(&vec![setup.value as u8; setup.length.into()]);
             assert_ne!(answer, Err(ControlError::Misuse));
@@ -247,12 +259,30 @@ impl World {
         let data = run(&mut *self.host, request(vendor), || self.function.step(&mut self.gadget));
         assert_eq!(data, Ok(vec![7; 5]));
         assert_eq!(self.function.last, Some(vendor));
-        // GET_DESCRIPTOR of the interface, type 21h: nobody's.
-        let standard = Setup { request_type: 0x81, request: 6, value: 0x2100, index: 0, length: 9 };
-        let data = run(&mut *self.host, request(standard), || self.function.step(&mut self.gadget));
+        let data = run(&mut *self.host, request(STANDARD), || self.function.step(&mut self.gadget));
         assert_eq!(data, Err(HostError::Stall));
         assert_eq!(self.function.last, Some(vendor), "the function has not seen it");
         self.works();
+    }
+
+    /// A request gets no answer, and the host gives it up.
+    pub(crate) fn is_silent(&mut self, setup: Setup) {
+        let id = self.host.submit(request(setup)).unwrap();
+        let deadline = self.host.now() + PATIENCE;
+        while self.host.now() < deadline {
+            self.function.step(&mut self.gadget);
+            self.host.wait(STEP);
+            assert!(self.host.poll().is_none(), "an answer to {setup:?}");
+        }
+        self.host.cancel(id);
+        let mut ended = None;
+        until("the host to give a request up", || {
+            self.function.step(&mut self.gadget);
+            ended = self.host.poll();
+            ended.is_some()
+        });
+        let result = ended.unwrap().result;
+        assert!(matches!(result, Err(HostError::Cancelled)), "{result:?}");
     }
 
     /// Data travels both ways.

@@ -196,8 +196,10 @@ impl Gadget {
             Err(GadgetError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 log::warn!("the gadget {name} is gone; making it anew");
                 drop(self.instances.remove(place));
-                // What somebody left of it.
-                self.remove(&name)?;
+                // What somebody left of it, unless they made it theirs.
+                if self.configfs.is_ours(&name) {
+                    self.remove(&name)?;
+                }
                 let place = self.prepared(set)?;
                 self.bind(place, set)?;
                 place

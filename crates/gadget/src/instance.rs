@@ -5,6 +5,7 @@
 //! files is closed.
 
 use std::{
+    io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -237,9 +238,17 @@ fn mount(name: &str) -> Result<OwnedFd, GadgetError> {
     })
 }
 
-/// Whether somebody has the instance of a gadget open.
+/// Whether somebody has the instance of a gadget open, or may have: only one that is not there, or can be mounted here, is nobody's.
 pub(crate) fn is_held(name: &str) -> bool {
-    matches!(mount(name), Err(GadgetError::Held(_)))
+    mount(name).is_err_and(|error| says_held(&error))
+}
+
+fn says_held(error: &GadgetError) -> bool {
+    match error {
+        GadgetError::NoFunctionFs => false,
+        GadgetError::System { source, .. } => source.kind() != io::ErrorKind::NotFound,
+        _ => true,
+    }
 }
 
 /// FUNCTIONFS_MAGIC: what statfs(2) says of a file of FunctionFS.
@@ -263,4 +272,20 @@ fn read_whole(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let length = rustix::io::read(file, &mut *bytes)?;
     bytes.truncate(length);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_instance_that_is_not_there_is_nobodys() {
+        let failed = |error: Errno| GadgetError::system("mount FunctionFS")(error);
+        assert!(!says_held(&failed(Errno::NOENT)));
+        assert!(!says_held(&GadgetError::NoFunctionFs));
+        assert!(says_held(&GadgetError::Held("inband-0".into())));
+        for error in [Errno::PERM, Errno::MFILE, Errno::NOMEM, Errno::INVAL] {
+            assert!(says_held(&failed(error)), "{error}");
+        }
+    }
 }

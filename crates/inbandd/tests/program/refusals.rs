@@ -94,7 +94,7 @@ fn a_configuration_with_a_mistake_in_it() {
         (format!("{good}\n[gadget]\nname = \"a/b\"\n"), &["gadget.name", "\"a/b\""]),
         (format!("{good}\n[gadget]\nname = \"\"\n"), &["gadget.name", "1 to 24"]),
         (format!("{good}\n[gadget]\nudc = \"../udc\"\n"), &["gadget.udc", "/sys/class/udc"]),
-        (format!("{good}\n[gadget]\nstalls = \"no\"\n"), &["stalls", "expected a boolean"]),
+        (format!("{good}\n[gadget]\nstalls = \"no\"\n"), &["line 23", "expected a boolean"]),
         (format!("{good}\n[gadget]\nboot = \"id\"\n"), &["unknown field `boot`"]),
         (replaced("machine = \"test-board\"", "machine = \"\""), &["machine", "1 to 48"]),
         (replaced("machine = \"test-board\"", "machine = \"my board\""), &["my board", "1 to 48"]),

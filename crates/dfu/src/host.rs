@@ -285,7 +285,10 @@ fn poll_again(
     if left.is_zero() {
         return Err(Error::TooSlow(reply.state));
     }
-    let wait =
-        Duration::from_millis(u64::from(reply.poll_timeout_ms)).clamp(POLL_LEAST, POLL_LIMIT).min(left);
-    Ok(Step::Wait(wait, Pause { interface, then }))
+    Ok(Step::Wait(asked_wait(reply).min(left), Pause { interface, then }))
+}
+
+/// The wait that a busy device asks for, within bounds.
+fn asked_wait(reply: StatusReply) -> Duration {
+    Duration::from_millis(u64::from(reply.poll_timeout_ms)).clamp(POLL_LEAST, POLL_LIMIT)
 }

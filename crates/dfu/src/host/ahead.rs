@@ -7,8 +7,8 @@ use core::time::Duration;
 use inband_usb::HostError;
 
 use super::{
-    Error, Misbehaviour, POLL_LEAST, POLL_LIMIT, Step, Transfer,
-    download::{Progress, checked, status_transfer},
+    Error, Step, Transfer, asked_wait,
+    download::{BlockState, Progress, block_state, checked, status_transfer},
     transfer_failed,
 };
 use crate::wire::{Request, State, Status};
@@ -203,30 +203,16 @@ impl Ahead {
             }
             None => {}
         }
-        match reply.state {
-            State::DfuDnloadIdle => {
+        match block_state(reply.state)? {
+            BlockState::Taken => {
                 self.progress.sent = self.progress.sent.saturating_add(self.unsure);
                 self.progress.since = now;
                 self.unsure = 0;
                 self.pace = Pace::Ready;
-                Ok(())
             }
-            State::DfuDnloadSync | State::DfuDnbusy => {
-                let wait = Duration::from_millis(u64::from(reply.poll_timeout_ms));
-                self.pace = Pace::Busy(wait.clamp(POLL_LEAST, POLL_LIMIT));
-                Ok(())
-            }
-            state @ (State::AppIdle
-            | State::AppDetach
-            | State::DfuIdle
-            | State::DfuManifestSync
-            | State::DfuManifest
-            | State::DfuManifestWaitReset
-            | State::DfuUploadIdle
-            | State::DfuError) => {
-                Err(Error::PeerMisbehaved(Misbehaviour::State { state, after: Request::Dnload }))
-            }
+            BlockState::Busy => self.pace = Pace::Busy(asked_wait(reply)),
         }
+        Ok(())
     }
 
     fn dnload(&mut self, number: u16, data: Vec<u8>) -> Transfer {

@@ -146,8 +146,8 @@ impl ExpectBlockStatus {
     pub(super) fn handle(self, now: Duration, reply: Result<&[u8], HostError>) -> Result<Step, Error> {
         let progress = self.progress;
         let reply = checked(reply)?;
-        match reply.state {
-            State::DfuDnloadIdle => {
+        match block_state(reply.state)? {
+            BlockState::Taken => {
                 let next = Progress { number: progress.number.wrapping_add(1), since: now, ..progress };
                 if next.sent < next.total {
                     Ok(Step::Block(Block { transfer: next }))
@@ -155,19 +155,35 @@ impl ExpectBlockStatus {
                     Ok(next.end())
                 }
             }
-            State::DfuDnloadSync | State::DfuDnbusy => {
+            BlockState::Busy => {
                 let deadline = progress.block_deadline();
                 poll_again(progress.link.interface.number, now, deadline, reply, Expected::BlockStatus(self))
             }
-            state @ (State::AppIdle
-            | State::AppDetach
-            | State::DfuIdle
-            | State::DfuManifestSync
-            | State::DfuManifest
-            | State::DfuManifestWaitReset
-            | State::DfuUploadIdle
-            | State::DfuError) => Err(unexpected(state)),
         }
+    }
+}
+
+/// What the status after a block says of it.
+pub(super) enum BlockState {
+    /// The device has taken it and waits for the next one.
+    Taken,
+    /// The device is at work on it.
+    Busy,
+}
+
+/// Any other state is none that a block leads to.
+pub(super) fn block_state(state: State) -> Result<BlockState, Error> {
+    match state {
+        State::DfuDnloadIdle => Ok(BlockState::Taken),
+        State::DfuDnloadSync | State::DfuDnbusy => Ok(BlockState::Busy),
+        State::AppIdle
+        | State::AppDetach
+        | State::DfuIdle
+        | State::DfuManifestSync
+        | State::DfuManifest
+        | State::DfuManifestWaitReset
+        | State::DfuUploadIdle
+        | State::DfuError => Err(unexpected(state)),
     }
 }
 

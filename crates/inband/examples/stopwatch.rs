@@ -7,7 +7,7 @@
 //!
 //! Times are milliseconds from the start of the program; a text that never came has none. `--watch` adds the processor
 //! time (`cpu_ms`) that the process and its children have used in that time, and the most memory (`peak_kib`, VmHWM)
-//! that it ever had. What the program prints goes on to standard error.
+//! that it ever had. The program's own processor time is `host_cpu_ms`. What it prints goes on to standard error.
 
 use std::{
     env,
@@ -26,14 +26,14 @@ struct Arguments {
     /// Names, and the texts that they stand for.
     marks: Vec<(String, String)>,
     notes: Vec<(String, String)>,
-    watched: Option<u32>,
+    watched: Option<String>,
     command: Vec<String>,
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::parse(env::args().skip(1))?;
     let (program, rest) = arguments.command.split_first().ok_or("which program?")?;
-    let before = arguments.watched.map(cpu_ms).transpose()?;
+    let before = arguments.watched.as_deref().map(cpu_ms).transpose()?;
     let start = Instant::now();
     let milliseconds = || start.elapsed().as_secs_f64() * 1e3;
     let mut child = Command::new(program).args(rest).stdout(Stdio::piped()).spawn()?;
@@ -65,12 +65,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         arguments.notes.iter().map(|(name, value)| format!("\"{name}\":{}", json(value))).collect();
     fields.push(format!("\"exit\":{}", status.code().unwrap_or(-1)));
     fields.push(format!("\"total_ms\":{total:.1}"));
+    fields.push(format!("\"host_cpu_ms\":{}", cpu_ms("self")?));
     for ((name, _), seen) in arguments.marks.iter().zip(seen) {
         if let Some(at) = seen {
             fields.push(format!("\"{name}_ms\":{at:.1}"));
         }
     }
-    if let (Some(pid), Some(before)) = (arguments.watched, before) {
+    if let (Some(pid), Some(before)) = (&arguments.watched, before) {
         fields.push(format!("\"cpu_ms\":{}", cpu_ms(pid)?.saturating_sub(before)));
         fields.push(format!("\"peak_kib\":{}", peak_kib(pid)?));
     }
@@ -86,10 +87,7 @@ impl Arguments {
             match option.as_str() {
                 "--mark" => arguments.marks.push((value()?, value()?)),
                 "--note" => arguments.notes.push((value()?, value()?)),
-                "--watch" => {
-                    let pid = value()?;
-                    arguments.watched = Some(pid.parse().map_err(|_| format!("not a process: {pid}"))?);
-                }
+                "--watch" => arguments.watched = Some(value()?),
                 "--" => {
                     arguments.command = from.collect();
                     return Ok(arguments);
@@ -111,7 +109,7 @@ fn json(value: &str) -> String {
 }
 
 /// Processor time of a process and the children it has waited for, user and system (proc_pid_stat(5), fields 14 to 17).
-fn cpu_ms(pid: u32) -> Result<u64, Box<dyn Error>> {
+fn cpu_ms(pid: &str) -> Result<u64, Box<dyn Error>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, field 2, is in brackets and may hold anything.
     let (_, behind) = stat.rsplit_once(')').ok_or("no name in stat")?;
@@ -120,7 +118,7 @@ fn cpu_ms(pid: u32) -> Result<u64, Box<dyn Error>> {
     Ok(ticks * 1000 / TICKS)
 }
 
-fn peak_kib(pid: u32) -> Result<u64, Box<dyn Error>> {
+fn peak_kib(pid: &str) -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)

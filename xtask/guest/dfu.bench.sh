@@ -1,6 +1,7 @@
 # Plain DFU: stock dfu-util and inband against inbandd, and dfu-util against a device that throws the data away.
 # timeout: 7200
 # memory: 2048
+# processors: 2
 # binaries: inband inbandd example:inband/stopwatch example:inbandd/sink
 . /guest/lib.sh
 . /guest/bmc.sh

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    hash::{BuildHasher as _, RandomState},
     io::{self, Read as _},
     path::Path,
 };
@@ -9,7 +10,9 @@ use std::{
 use inband_dfu::descriptors::Identity;
 use inband_package::{KeyRing, Kind, Policy, key::SystemKeys};
 use inband_session::{Pipeline, Rates, Unindexed};
-use inband_store::{Firmware, Layout, Options, Region, SlotRecord, StartId, Store, file::FileMedium};
+use inband_store::{
+    FingerprintKey, Firmware, Layout, Options, Region, SlotRecord, StartId, Store, file::FileMedium,
+};
 
 use crate::{
     config::{Config, ConfigError, KeyFormat, Limits, SignatureKind, Signatures, TARGET, Usb},
@@ -66,8 +69,20 @@ pub fn store(config: &Config) -> Result<Store<FileMedium>, Error> {
     let path = &config.store.path;
     let layout = layout(config)?;
     let medium = FileMedium::open(path, config.store.slot_size).map_err(Error::Medium)?;
-    Store::open(medium, layout, Options { boots: config.trial.boots, ..Options::default() })
-        .map_err(|error| Error::store(path, error))
+    let options =
+        Options { boots: config.trial.boots, fingerprints: fingerprint_key(), ..Options::default() };
+    Store::open(medium, layout, options).map_err(|error| Error::store(path, error))
+}
+
+/// A new key. The standard library's random numbers are enough for one that need not be secret, and do not wait for the kernel's pool
+/// to fill, which on a BMC that has just started takes a while.
+fn fingerprint_key() -> Option<FingerprintKey> {
+    let random = RandomState::new();
+    let mut key = [0; 32];
+    for (number, part) in key.chunks_exact_mut(8).enumerate() {
+        part.copy_from_slice(&random.hash_one(number).to_le_bytes());
+    }
+    FingerprintKey::new(key)
 }
 
 /// Has the loader decide which slot runs, where the daemon stands for it: a virtual BMC starts whenever its daemon does, a machine

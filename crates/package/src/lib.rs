@@ -20,6 +20,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod checked;
 pub mod digest;
 pub mod hashed;
 pub mod head;
@@ -37,6 +38,7 @@ pub mod tar;
 mod wire;
 mod zstd;
 
+pub use checked::Checked;
 pub use digest::{Digest, Hex};
 pub use hashed::{Hashed, Hasher};
 pub use head::Head;

@@ -16,7 +16,7 @@ use inband_package::index::{Index, MAX_CHUNK_LENGTH, Member, MemberKind};
 use inband_package::maker::{Input, PackOptions, PrivateKey, Source, pack, sign};
 use inband_package::reader::Error;
 use inband_package::signature::{Hash, Kind, MAX_LENGTH, RsaPadding, Scheme};
-use inband_package::{KeyRing, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
+use inband_package::{Checked, KeyRing, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
 
 /// The system's allocator, counting what is held and the most that was.
 struct Counting;
@@ -61,7 +61,7 @@ impl Sink for Nothing {
         Ok(())
     }
 
-    fn chunk(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Infallible> {
+    fn chunk(&mut self, _: &Checked<'_>) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use inband_package::{Digest, Head, Index, Policy, Running, Sink, Verifier};
+use inband_package::{Checked, Digest, Head, Index, Policy, Running, Sink, Verifier};
 use inband_store::medium::Medium;
 use inband_store::{Identity, Slot, Store, StoreError};
 
@@ -414,8 +414,8 @@ impl<M: Medium> Sink for Target<'_, M> {
         self.accept(index, index_bytes, head_digest)
     }
 
-    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {
-        self.store.write(member, offset, data)
+    fn chunk(&mut self, chunk: &Checked<'_>) -> Result<(), StoreError> {
+        self.store.write_chunk(chunk)
     }
 
     fn end(&mut self) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use inband_package::digest::sha256;
-use inband_package::{Digest, Index};
+use inband_package::{Checked, Digest, Index};
 
 use crate::boot;
 use crate::journal::{Facts, Journal, Levels, Progress};
@@ -17,12 +17,14 @@ use crate::record::{
 use crate::text::Text;
 
 mod error;
+mod fingerprint;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod writing;
 
 pub use error::StoreError;
+pub use fingerprint::FingerprintKey;
 use plan::Plan;
 use writing::{Before, Known, Writing};
 
@@ -39,11 +41,13 @@ pub struct Options {
     pub boots: u8,
     /// Bytes of a package from one mark in the journal to the next, at least; more where there would be more than 64 marks.
     pub mark_every: u64,
+    /// For the read-back to compare fingerprints with those of the chunks that a session wrote; without it, all is hashed again.
+    pub fingerprints: Option<FingerprintKey>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { boots: 3, mark_every: 4 << 20 }
+        Self { boots: 3, mark_every: 4 << 20, fingerprints: None }
     }
 }
 
@@ -294,7 +298,7 @@ impl<M: Medium> Store<M> {
             Phase::Idle => return Err(StoreError::Order("no session has begun")),
             Phase::Writing(_) => return Err(StoreError::Order("the index is there already")),
         }
-        let plan = Plan::new(&self.layout, index, head)?;
+        let plan = Plan::new(&self.layout, index, head, self.options.fingerprints)?;
         let digest = sha256(index_bytes);
         let target = self.running.other();
         // Only a hint: one that cannot be read is none.
@@ -341,6 +345,18 @@ impl<M: Medium> Store<M> {
         self.mark_if_due()
     }
 
+    /// Puts a chunk to where it belongs, as [`Store::write`] does, and remembers its fingerprint for the read-back.
+    ///
+    /// # Errors
+    /// Those of [`Store::write`].
+    pub fn write_chunk(&mut self, chunk: &Checked<'_>) -> Result<(), StoreError> {
+        self.write(chunk.member(), chunk.offset(), chunk.bytes())?;
+        if let Phase::Writing(writing) = &mut self.phase {
+            writing.plan.remember(chunk);
+        }
+        Ok(())
+    }
+
     /// The chunks of the index that the slot is believed to hold in their places already: numbers of the member and of the
     /// chunk in it. A hint, from the journal and the index that the slot was written from before; [`Store::check_chunk`] says
     /// whether it is so. None without a session that has come to [`Store::prepare`].
@@ -383,7 +399,7 @@ impl<M: Medium> Store<M> {
     }
 
     /// Completes the slot, reads it back against the index (rule 5), and chooses it for the next boot. Takes
-    /// as long as reading the slot.
+    /// as long as reading the slot, and hashing what has no fingerprint.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if the slot does not hold what the index says; [`StoreError::Order`] before

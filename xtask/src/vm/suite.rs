@@ -6,11 +6,13 @@
 //! # binaries: inband inbandd example:inband/conformance
 //! # kernel: 6.1
 //! # memory: 1024
+//! # processors: 2
 //! # root: debian
 //! ```
 //!
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
-//! has, 6.12 unless the head says another. Memory is in MiB. The root is the bare one unless it is said to be Debian's.
+//! has, 6.12 unless the head says another. Memory is in MiB. There is one processor unless there are to be more (with two, one boot in
+//! sixty failed). The root is the bare one unless it is said to be Debian's.
 //!
 //! With `# clock: instructions` the guest's clock goes on by a nanosecond with each instruction, and at once over a time in which nothing
 //! happens: then no time passes in which the machine that runs the guest is busy otherwise, and figures are the same again and again.
@@ -86,6 +88,8 @@ pub(super) struct Suite {
     pub(super) kernel: Series,
     /// The guest's memory, MiB.
     pub(super) memory: u32,
+    /// The guest's processors.
+    pub(super) processors: u32,
     /// The guest it runs in.
     pub(super) kind: Kind,
     /// Its clock, and for a measurement its rounds.
@@ -143,6 +147,7 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         binaries: Vec::new(),
         kernel: Series::V6_12,
         memory: MEMORY,
+        processors: 1,
         kind: Kind::Bare,
         measure: Measure::default(),
     };
@@ -152,6 +157,8 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
             suite.timeout = Duration::from_secs(seconds);
         } else if let Some(mebibytes) = line.strip_prefix("memory: ") {
             suite.memory = mebibytes.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
+        } else if let Some(processors) = line.strip_prefix("processors: ") {
+            suite.processors = processors.parse().map_err(|_| format!("{name}: not a number: {line}"))?;
         } else if line == "clock: instructions" {
             suite.measure.counted = true;
         } else if let Some(names) = line.strip_prefix("binaries: ") {

@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use super::MakeError;
 use super::sign::is_empty;
+use crate::checked::Checked;
 use crate::digest::Digest;
 use crate::head::{self, Head, HeadError, SignedHead};
 use crate::index::Index;
@@ -155,7 +156,7 @@ impl Sink for Look {
         Ok(())
     }
 
-    fn chunk(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Infallible> {
+    fn chunk(&mut self, _: &Checked<'_>) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use core::mem;
 use archive::Input;
 use stages::{Authentic, HeadStage, IndexStage, MemberStage, SignatureStage, Step};
 
+use crate::checked::Checked;
 use crate::digest::Digest;
 use crate::head::Head;
 use crate::index::Index;
@@ -46,12 +47,11 @@ pub trait Sink {
         index_bytes: &[u8],
     ) -> Result<(), Self::Error>;
 
-    /// One whole chunk, whose hash is the index's: `data` stands at `offset` bytes in the member of this
-    /// number.
+    /// One whole chunk.
     ///
     /// # Errors
     /// Any: it ends the reading and comes back from [`Reader::push`].
-    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
+    fn chunk(&mut self, chunk: &Checked<'_>) -> Result<(), Self::Error>;
 
     /// The last byte that the head announced has come, and all are good. Bytes behind it may still make
     /// [`Reader::push`] or [`Reader::finish`] refuse the stream.

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::archive::{Gather, Input, Zeros, check_header};
 use super::{Error, Sink};
+use crate::checked::Checked;
 use crate::digest::{Digest, sha256};
 use crate::head::{self, Head, HeadError, SignedHead};
 use crate::index::{self, Encoding, Index, IndexError};
@@ -335,14 +336,14 @@ impl MemberStage {
                     if digest != sent.digest {
                         return Err(bad().into());
                     }
+                    let place = (*member, *chunk, *offset);
                     match expected.encoding {
-                        Encoding::Plain => sink.chunk(*member, *offset, data),
+                        Encoding::Plain => {
+                            sink.chunk(&Checked::hashed(place, expected, data, digest).ok_or_else(bad)?)
+                        }
                         Encoding::Zstd(_) => {
                             let data = self.decoder.decode(data, expected.length).ok_or_else(bad)?;
-                            if sha256(&data) != expected.digest {
-                                return Err(bad().into());
-                            }
-                            sink.chunk(*member, *offset, &data)
+                            sink.chunk(&Checked::new(place, expected, &data).ok_or_else(bad)?)
                         }
                     }
                     .map_err(Error::Sink)?;

@@ -6,7 +6,9 @@ use inband_package::digest::Digest;
 use inband_package::index::MemberKind;
 use inband_package::maker::{Input, PackOptions, PrivateKey, Source, pack, sign};
 use inband_package::reader::Error;
-use inband_package::{Head, Index, KeyRing, Kind, Policy, Progress, Reader, Refusal, Sink, Verifier};
+use inband_package::{
+    Checked, Head, Index, KeyRing, Kind, Policy, Progress, Reader, Refusal, Sink, Verifier,
+};
 
 /// The key that signs the tests' packages.
 pub(crate) fn key() -> PrivateKey {
@@ -121,8 +123,8 @@ impl Sink for Notes {
         self.note(Call::Begin(Box::new(Begun { head, head_digest: *digest, index, index_bytes })))
     }
 
-    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Told> {
-        self.note(Call::Chunk(member, offset, data.to_vec()))
+    fn chunk(&mut self, chunk: &Checked<'_>) -> Result<(), Told> {
+        self.note(Call::Chunk(chunk.member(), chunk.offset(), chunk.bytes().to_vec()))
     }
 
     fn end(&mut self) -> Result<(), Told> {

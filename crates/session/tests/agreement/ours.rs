@@ -2,7 +2,7 @@
 
 use inband_package::digest::{Hex, sha256};
 use inband_package::key::KeyError;
-use inband_package::{Digest, Head, Index, KeyRing, Policy, Reader, Sink};
+use inband_package::{Checked, Digest, Head, Index, KeyRing, Policy, Reader, Sink};
 use inband_session::ResultCode;
 use inband_store::layout::LayoutError;
 use inband_store::memory::MemoryMedium;
@@ -106,10 +106,11 @@ impl Sink for Target<'_> {
         Ok(())
     }
 
-    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {
-        assert_eq!(offset, self.members[member].1.len() as u64);
-        self.members[member].1.extend(data);
-        self.store.as_mut().unwrap().write(member, offset, data)
+    fn chunk(&mut self, chunk: &Checked<'_>) -> Result<(), StoreError> {
+        let member = &mut self.members[chunk.member()].1;
+        assert_eq!(chunk.offset(), member.len() as u64);
+        member.extend(chunk.bytes());
+        self.store.as_mut().unwrap().write_chunk(chunk)
     }
 
     fn end(&mut self) -> Result<(), StoreError> {

@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use inband_package::index::{Chunk, Member, MemberKind};
-use inband_package::{Digest, Index, Refusal};
+use inband_package::{Checked, Digest, Index, Refusal};
 use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
+use super::fingerprint::{Fingerprint, FingerprintKey, Taker};
 use crate::layout::{Layout, Region, RegionPolicy};
 use crate::medium::Medium;
 use crate::record::{Slot, SlotRecord, SlotState, TrialRecord};
@@ -32,12 +33,21 @@ pub(super) struct Plan {
     /// For each member of the index, which of the regions it goes to; `None` for one that is not written. Each region
     /// that is replaced has a member, and no other region has.
     places: Vec<Option<usize>>,
+    /// Fingerprints of what the session wrote; none are taken without a key.
+    key: Option<FingerprintKey>,
+    /// For each member of the index, those of its chunks.
+    fingerprints: Vec<Vec<Option<Fingerprint>>>,
 }
 
 impl Plan {
     /// Finds a region for each image of the index, and an image for each region that is to be replaced: with half a package,
     /// however well signed, a host could start a slot that cannot run, again and again.
-    pub(super) fn new(layout: &Layout, index: &Index, head: &Digest) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        layout: &Layout,
+        index: &Index,
+        head: &Digest,
+        key: Option<FingerprintKey>,
+    ) -> Result<Self, Refusal> {
         if let Some(target) = index.targets.iter().find(|target| !layout.has_target(target)) {
             return Err(Refusal::UnmappedTarget { target: target.clone() });
         }
@@ -51,7 +61,22 @@ impl Plan {
                 return Err(Refusal::MissingMember { member: region.member.clone() });
             }
         }
-        Ok(Self { index: index.clone(), head: short(head), regions: layout.regions().to_vec(), places })
+        let regions = layout.regions().to_vec();
+        let none = |member: &Member| alloc::vec![None; if key.is_some() { member.chunks.len() } else { 0 }];
+        let fingerprints = index.members.iter().map(none).collect();
+        Ok(Self { index: index.clone(), head: short(head), regions, places, key, fingerprints })
+    }
+
+    /// Takes the fingerprint of a chunk that was written, if it is the one that the index has at its place.
+    pub(super) fn remember(&mut self, chunk: &Checked<'_>) {
+        let (member, number) = (chunk.member(), chunk.number());
+        let meant = self.index.members.get(member).and_then(|member| member.chunks.get(number));
+        let room = self.fingerprints.get_mut(member).and_then(|chunks| chunks.get_mut(number));
+        if let (Some(key), Some(meant), Some(room)) = (&self.key, meant, room)
+            && meant.digest == *chunk.digest()
+        {
+            *room = Some(Fingerprint::of(key, chunk.bytes()));
+        }
     }
 
     /// The members of the index.
@@ -94,7 +119,7 @@ impl Plan {
         piece: &mut [u8],
         compare: bool,
     ) -> Result<(), StoreError> {
-        for (region, member) in self.contents() {
+        for (_, (region, member)) in self.contents() {
             let start = region.offset + member.length;
             pieces(start, region.end(), piece.len(), |at, length| {
                 let there = &mut piece[..length];
@@ -118,11 +143,16 @@ impl Plan {
         slot: Slot,
         piece: &mut [u8],
     ) -> Result<(), StoreError> {
-        for (region, member) in self.contents() {
+        for (number, (region, member)) in self.contents() {
             let mut at = region.offset;
-            for chunk in &member.chunks {
+            for (chunk_number, chunk) in member.chunks.iter().enumerate() {
                 let end = at + u64::from(chunk.length);
-                if !holds(medium, slot, at, chunk, piece)? {
+                let known = self.fingerprints[number].get(chunk_number).copied().flatten();
+                let same = match known.zip(self.key) {
+                    Some((known, key)) => fingerprint(medium, slot, at, chunk, &key, piece)? == known,
+                    None => holds(medium, slot, at, chunk, piece)?,
+                };
+                if !same {
                     return Err(StoreError::Mismatch { slot, offset: at, what: "the chunk" });
                 }
                 at = end;
@@ -155,10 +185,10 @@ impl Plan {
         }
     }
 
-    /// The members that go to regions, each with its region.
-    fn contents(&self) -> impl Iterator<Item = (&Region, &Member)> {
-        let placed = self.index.members.iter().zip(&self.places);
-        placed.filter_map(|(member, place)| Some((&self.regions[(*place)?], member)))
+    /// The members that go to regions: number, region, member.
+    fn contents(&self) -> impl Iterator<Item = (usize, (&Region, &Member))> {
+        let placed = self.index.members.iter().zip(&self.places).enumerate();
+        placed.filter_map(|(number, (member, place))| Some((number, (&self.regions[(*place)?], member))))
     }
 }
 
@@ -191,12 +221,38 @@ fn holds(
     piece: &mut [u8],
 ) -> Result<bool, StoreError> {
     let mut hash = Sha256::new();
+    read(medium, slot, at, chunk, piece, |bytes| hash.update(bytes))?;
+    Ok(hash.finalize().as_slice() == chunk.digest)
+}
+
+/// The fingerprint of the bytes that stand where a chunk belongs.
+fn fingerprint(
+    medium: &mut impl Medium,
+    slot: Slot,
+    at: u64,
+    chunk: &Chunk,
+    key: &FingerprintKey,
+    piece: &mut [u8],
+) -> Result<Fingerprint, StoreError> {
+    let mut taker = Taker::new(key);
+    read(medium, slot, at, chunk, piece, |bytes| taker.update(bytes))?;
+    Ok(taker.finish())
+}
+
+/// Reads the bytes of a slot where a chunk belongs, piece by piece.
+fn read(
+    medium: &mut impl Medium,
+    slot: Slot,
+    at: u64,
+    chunk: &Chunk,
+    piece: &mut [u8],
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), StoreError> {
     pieces(at, at + u64::from(chunk.length), piece.len(), |at, length| {
         medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
-        hash.update(&piece[..length]);
+        take(&piece[..length]);
         Ok(())
-    })?;
-    Ok(hash.finalize().as_slice() == chunk.digest)
+    })
 }
 
 /// Calls `each` with offset and length of the pieces, none longer than `most`, that make up the bytes from `at` to `end`.

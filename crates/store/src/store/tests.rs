@@ -42,7 +42,8 @@ fn medium() -> MemoryMedium {
 }
 
 fn open(medium: MemoryMedium) -> Store<MemoryMedium> {
-    Store::open(medium, layout(), Options::default()).unwrap()
+    let options = Options { fingerprints: FingerprintKey::new([9; 32]), ..Options::default() };
+    Store::open(medium, layout(), options).unwrap()
 }
 
 fn store() -> Store<MemoryMedium> {
@@ -96,13 +97,20 @@ fn sample() -> Package {
 
 /// Writes all members, chunk by chunk.
 fn write(store: &mut Store<MemoryMedium>, package: &Package) -> Result<(), StoreError> {
-    for (number, (entry, bytes)) in package.index.members.iter().zip(&package.members).enumerate() {
-        for (offset, chunk) in entry.chunks_with_offsets() {
-            let at = usize::try_from(offset).unwrap();
-            store.write(number, offset, &bytes[at..at + chunk.length as usize])?;
+    for (member, entry) in package.index.members.iter().enumerate() {
+        for number in 0..entry.chunks.len() {
+            store.write_chunk(&checked(package, member, number))?;
         }
     }
     Ok(())
+}
+
+/// A chunk of a package, as a reader hands it on.
+fn checked(package: &Package, member: usize, number: usize) -> Checked<'_> {
+    let (offset, chunk) = package.index.members[member].chunks_with_offsets().nth(number).unwrap();
+    let at = usize::try_from(offset).unwrap();
+    let bytes = &package.members[member][at..at + chunk.length as usize];
+    Checked::new((member, number, offset), chunk, bytes).unwrap()
 }
 
 fn prepare(store: &mut Store<MemoryMedium>, package: &Package) -> Result<(), StoreError> {
@@ -234,8 +242,12 @@ fn rule_4_no_write_without_the_record() {
 #[test]
 fn rule_5_the_slot_is_read_back_before_it_is_staged() {
     // A worn cell: in the middle of a chunk, at the end of a member, and in the filling behind one.
-    for cell in [0, 350, 699, 700, 999, 1024, 4023] {
-        let mut store = store();
+    for (cell, fingerprints) in [0, 350, 699, 700, 999, 1024, 4023]
+        .into_iter()
+        .flat_map(|cell| [None, FingerprintKey::new([9; 32])].map(|fingerprints| (cell, fingerprints)))
+    {
+        let options = Options { fingerprints, ..Options::default() };
+        let mut store = Store::open(medium(), layout(), options).unwrap();
         store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
         let package = sample();
         prepare(&mut store, &package).unwrap();
@@ -262,6 +274,40 @@ fn rule_5_chunks_that_never_came_are_missed() {
         }
         assert!(matches!(store.finish(STAGED), Err(StoreError::Mismatch { .. })));
     }
+}
+
+#[test]
+fn rule_5_a_fingerprint_says_nothing_of_other_bytes() {
+    // Of another package, written over the right bytes; of the right bytes, which others were written over.
+    let (package, other) = (sample(), package("2.0", 3, &[9; 700], &[2; 3000]));
+    let foreign = checked(&other, 1, 0);
+    for (chunk, then) in [(foreign, None), (checked(&package, 1, 0), Some([9; 300]))] {
+        let mut store = store();
+        store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
+        prepare(&mut store, &package).unwrap();
+        write(&mut store, &package).unwrap();
+        store.write_chunk(&chunk).unwrap();
+        if let Some(bytes) = then {
+            store.write(1, 0, &bytes).unwrap();
+        }
+        let mismatch = StoreError::Mismatch { slot: Slot::B, offset: 0, what: "the chunk" };
+        assert_eq!(store.finish(STAGED), Err(mismatch));
+    }
+}
+
+#[test]
+fn rule_5_a_foreign_chunk_alone_has_no_fingerprint_here() {
+    let (package, other) = (sample(), package("2.0", 3, &[9; 700], &[2; 3000]));
+    let mut store = store();
+    store.begin(1, DOOR, RECEIVING, LEVELS).unwrap();
+    prepare(&mut store, &package).unwrap();
+    for (member, entry) in package.index.members.iter().enumerate() {
+        for number in 0..entry.chunks.len() {
+            let source = if (member, number) == (1, 0) { &other } else { &package };
+            store.write_chunk(&checked(source, member, number)).unwrap();
+        }
+    }
+    assert!(matches!(store.finish(STAGED), Err(StoreError::Mismatch { offset: 0, .. })));
 }
 
 #[test]
@@ -528,7 +574,12 @@ fn a_chunk_longer_than_a_piece_is_written_and_read_back() {
     Store::create(&mut medium, &Firmware { version: Text::EMPTY, bcd_device: 0, security_version: 0 })
         .unwrap();
     medium.fill(Slot::B, &vec![0; 4 * PIECE]);
-    let mut store = Store::open(medium, layout, Options { boots: 0, ..Options::default() }).unwrap();
+    let mut store = Store::open(
+        medium,
+        layout,
+        Options { boots: 0, fingerprints: FingerprintKey::new([9; 32]), ..Options::default() },
+    )
+    .unwrap();
     let bytes: Vec<u8> = (0..length).map(|at| (at / 251) as u8).collect();
     let mut package = sample();
     package.index.members = vec![member("big", MemberKind::Image, &bytes)];

@@ -78,7 +78,7 @@ impl Before {
             (Trust::All | Trust::Before(_), Known::Whole) => Some(Mark { member: u16::MAX, offset: 0 }),
         };
         let old = end.zip(old_index).and_then(|(end, bytes)| {
-            let old = Plan::new(layout, &Index::parse(bytes).ok()?, &[0; 32]).ok()?;
+            let old = Plan::new(layout, &Index::parse(bytes).ok()?, &[0; 32], None).ok()?;
             Some((old, end))
         });
         Self { trust, base, held: old.map_or_else(Vec::new, |(old, end)| in_place(&old, end, plan)) }

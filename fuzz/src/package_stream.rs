@@ -7,7 +7,7 @@
 use inband_package::digest::{Digest, sha256};
 use inband_package::index::Encoding;
 use inband_package::reader::Error;
-use inband_package::{Head, Index, Policy, Progress, Reader, Refusal, Sink, Verifier, suffix, tar};
+use inband_package::{Checked, Head, Index, Policy, Progress, Reader, Refusal, Sink, Verifier, suffix, tar};
 
 /// Any signature will do.
 pub(crate) struct AcceptAll;
@@ -48,12 +48,12 @@ impl Sink for Checks {
         Ok(())
     }
 
-    fn chunk(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), Never> {
+    fn chunk(&mut self, checked: &Checked<'_>) -> Result<(), Never> {
+        let (member, offset, data) = (checked.member(), checked.offset(), checked.bytes());
         let index = self.index.as_ref().expect("begun before the first chunk");
-        let (_, chunk) = index.members[member]
-            .chunks_with_offsets()
-            .find(|(start, _)| *start == offset)
-            .expect("a chunk of the index");
+        let (start, chunk) =
+            index.members[member].chunks_with_offsets().nth(checked.number()).expect("a chunk of the index");
+        assert_eq!((start, *checked.digest()), (offset, chunk.digest));
         assert_eq!((data.len(), sha256(data)), (chunk.length as usize, chunk.digest));
         assert!(!self.ended);
         self.calls.push((member, offset, data.len()));

@@ -114,6 +114,26 @@ expect_text watchdog-is-named 'Watchdog timeout'
 run systemctl is-active inbandd-release.timer
 expect_text nobody-waits-for-its-end inactive
 
+# The ten seconds are over in the moment in which a daemon has begun to serve and systemd is not done with its start: it is left alone.
+in_start_post() {
+    [ "$(property SubState)" = start-post ]
+}
+printf '[Service]\nExecStartPost=\nExecStartPost=/bin/sleep 10\n' | drop_in $UNIT
+before
+systemctl --no-block restart $UNIT
+wait_for 30 in_start_post || die "no daemon: $(property SubState)"
+check too-late-to-release systemctl start inbandd-release.service
+comes_back who-serves-is-left-alone "$PID"
+printf '[Service]\nWatchdogSec=3\n' | drop_in $UNIT
+# While the device is being released none begins to serve. The lock is had when the daemon ends; the next one is slower.
+start release flock /run/inband sleep 5
+before
+expect_exit restart-while-it-is-released bad systemctl restart $UNIT
+comes_back serves-once-that-is-over "$PID"
+finish release
+run journalctl --boot --no-pager --unit $UNIT
+expect_text says-that-it-comes-too-late 'comes too late'
+
 # An update, in which one restart comes: back to run time, cleanly.
 enter_dfu
 check restart-in-dfu-mode systemctl restart $UNIT

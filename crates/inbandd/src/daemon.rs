@@ -31,6 +31,7 @@ use crate::{
     control::{Control, Request},
     handed::Named,
     notify::Notify,
+    serving::Serving,
     side::Udc,
 };
 
@@ -227,8 +228,16 @@ impl<S: Side> Daemon<S> {
     /// Serves until stopped, then leaves the bus.
     ///
     /// # Errors
-    /// The USB side or the worker is gone.
+    /// The USB side or the worker is gone; or the device is about to be taken away.
     pub fn run(mut self) -> Result<(), Error> {
+        #[cfg(target_os = "linux")]
+        let _serving = match Serving::begin() {
+            Ok(serving) => serving,
+            Err(error) => {
+                self.side.end(self.bmc.into_backend()).map_err(|error| fault(Fault::Backend(error)))?;
+                return Err(error);
+            }
+        };
         #[cfg(target_os = "linux")]
         if let Some(notify) = &mut self.service.notify {
             notify.ready();

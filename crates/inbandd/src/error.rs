@@ -79,6 +79,9 @@ pub enum Error {
     /// A running daemon cannot be asked.
     #[error("{0}")]
     Ask(String),
+    /// The device is being taken off the bus because no daemon has come up in time.
+    #[error("this daemon comes too late: the device is being taken off the bus; the next one shows it anew")]
+    Released,
     /// The worker thread ended, which it never does by itself.
     #[error("the worker is gone; this is a fault of inbandd, its log above may say more")]
     Worker,
@@ -109,7 +112,11 @@ impl Error {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Record { .. } | Self::Listen { .. } | Self::Worker | Self::System { .. } => 1,
+            Self::Record { .. }
+            | Self::Listen { .. }
+            | Self::Released
+            | Self::Worker
+            | Self::System { .. } => 1,
             Self::Usage(_) => 2,
             Self::Config(_) | Self::Layout(_) | Self::BootId { .. } => 3,
             Self::Keys(_) | Self::KeyRing { .. } => 4,

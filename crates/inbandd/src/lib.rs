@@ -19,6 +19,8 @@ pub mod logger;
 pub mod notify;
 pub mod open;
 pub mod programs;
+#[cfg(target_os = "linux")]
+pub mod serving;
 pub mod side;
 pub mod staging;
 pub mod worker;

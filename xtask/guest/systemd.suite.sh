@@ -134,6 +134,16 @@ finish release
 run journalctl --boot --no-pager --unit $UNIT
 expect_text says-that-it-comes-too-late 'comes too late'
 
+# A request that nobody has read when the daemon dies is the next one's.
+before
+kill -STOP "$PID"
+start waits inband status
+sleep 1
+kill -KILL "$PID"
+comes_back dies-with-a-request "$PID"
+finish waits
+expect_status the-next-one-answers-it 0
+
 # An update, in which one restart comes: back to run time, cleanly.
 enter_dfu
 check restart-in-dfu-mode systemctl restart $UNIT

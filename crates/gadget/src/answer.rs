@@ -132,6 +132,15 @@ impl Answerer {
         state.stop = false;
     }
 
+    /// Interrupts the answer that is under way and tries it again, as a kernel that has cancelled its request refuses at once.
+    pub(crate) fn retry(&self) {
+        if let Some(thread) = &self.thread
+            && self.shared.lock().busy
+        {
+            self.interrupt.send(thread);
+        }
+    }
+
     /// Forgets the answer that is under way.
     pub(crate) fn forget(&self) {
         let mut state = self.shared.lock();
@@ -228,6 +237,22 @@ mod tests {
         answerer.still();
         assert_eq!(answerer.take(), Some(Err(Errno::INTR)));
         assert_eq!(Arc::strong_count(&file), 1, "the thread has let go of it");
+        answerer.end();
+    }
+
+    #[test]
+    fn an_answer_that_is_interrupted_is_tried_again() {
+        let (mut answerer, _file, writer) = waiting();
+        while !answerer.shared.lock().busy {
+            thread::yield_now();
+        }
+        for _ in 0..10 {
+            answerer.retry();
+            assert_eq!(answerer.take(), None);
+        }
+        rustix::io::write(&writer, b"data").unwrap();
+        answerer.still();
+        assert_eq!(answerer.take(), Some(Ok(b"data".to_vec())));
         answerer.end();
     }
 

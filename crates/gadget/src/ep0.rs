@@ -14,6 +14,10 @@
 //! stays in the kernel, the host gives it up, and the next event cancels it. It is as one that is held: nothing is read before
 //! something was counted.
 //!
+//! # Answers that do not end
+//! The same count tells of an answer whose request was cancelled while it is in the kernel: drivers of controllers end it then, and some
+//! do not, because they said yes to a request that they never queued. Nothing can be read before it ends.
+//!
 //! # Events that are lost
 //! The kernel keeps the last change of state only: of a DISABLE and the ENABLE after it, as a bus reset makes them, nothing but the ENABLE is left
 //! if nobody read in between, which is how a SET_INTERFACE looks as well. The count tells them apart: one event was counted or two.
@@ -93,6 +97,8 @@ pub(crate) struct Ep0 {
     queue: VecDeque<Change>,
     /// Events counted and not yet looked for.
     counted: u64,
+    /// Some of them came while the answer under way was: it is of a request that is cancelled.
+    overtaken: bool,
     /// The last change of state that was read is an Enable.
     up: bool,
     /// The controller can stall.
@@ -102,7 +108,14 @@ pub(crate) struct Ep0 {
 impl Ep0 {
     /// A gadget that is not enabled, on a controller that can stall or cannot.
     pub(crate) fn new(stalls: bool) -> Self {
-        Self { request: Request::None, queue: VecDeque::new(), counted: 0, up: false, stalls }
+        Self {
+            request: Request::None,
+            queue: VecDeque::new(),
+            counted: 0,
+            overtaken: false,
+            up: false,
+            stalls,
+        }
     }
 
     /// A gadget that was on the bus before this process had it, configured or not. Whoever had it may have read the count and died before it
@@ -122,13 +135,17 @@ impl Ep0 {
 
     /// Reads the events there are. Returns whether the endpoints' transfers were ended by one of them.
     pub(crate) fn pull(&mut self, file: &impl ControlFile) -> Result<bool, Dead> {
-        self.counted += file.count();
+        let more = file.count();
+        self.counted += more;
         if self.counted == 0 {
             return Ok(false);
         }
         match self.request {
             // The file belongs to the answer: reading would wait for it.
-            Request::Answering { .. } | Request::Own { .. } => return Ok(false),
+            Request::Answering { .. } | Request::Own { .. } => {
+                self.overtaken |= more > 0;
+                return Ok(false);
+            }
             // Counted after the request was read: it is cancelled.
             Request::Held(_) => self.request = Request::Cancelled,
             Request::None | Request::Answered(_) | Request::Cancelled => {}
@@ -235,8 +252,14 @@ impl Ep0 {
         self.request = Request::Own { cancelled };
     }
 
+    /// Whether an answer is under way that the kernel should have ended, because an event has come since that cancels its request.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.overtaken
+    }
+
     /// An answer has ended. `result` is the data of an OUT request.
     pub(crate) fn answered(&mut self, result: Result<Vec<u8>, ControlError>) {
+        self.overtaken = false;
         self.request = match self.request {
             Request::Answering { read: true } => Request::Answered(result),
             Request::Own { cancelled: true } => Request::Cancelled,

@@ -3,13 +3,14 @@
 mod backend;
 mod hand_over;
 
-use std::{collections::VecDeque, io};
+use std::{collections::VecDeque, io, os::fd::AsFd as _};
 
 use inband_usb::{ControlError, DescriptorSet, DeviceEvent};
 use rustix::io::Errno;
 
 use crate::{
     GadgetError, Probe, Waiter, Waker,
+    alarm::Alarm,
     answer::{Answer, Answerer},
     bulk::Bulk,
     configfs::{self, ConfigFs},
@@ -53,6 +54,8 @@ pub struct Gadget {
     /// Made when the first set with endpoints is prepared.
     bulk: Option<Bulk>,
     answerer: Answerer,
+    /// Runs while an answer is under way that nobody waits for any more.
+    alarm: Alarm,
     waiter: Waiter,
     /// Completions, and what detaching leaves to tell.
     due: VecDeque<DeviceEvent>,
@@ -86,6 +89,8 @@ impl Gadget {
         let probe = Probe::new(configfs.root(), options)?;
         let waiter = Waiter::new().map_err(GadgetError::system("make an epoll"))?;
         let answerer = Answerer::new(waiter.waker()).map_err(GadgetError::system("start a thread"))?;
+        let alarm = Alarm::new().map_err(GadgetError::system("make a timer"))?;
+        waiter.add(alarm.as_fd()).map_err(GadgetError::system("wait for a timer"))?;
         Ok(Self {
             configfs,
             probe,
@@ -94,6 +99,7 @@ impl Gadget {
             inherited: None,
             bulk: None,
             answerer,
+            alarm,
             waiter,
             due: VecDeque::new(),
             cancelled: false,
@@ -231,7 +237,7 @@ impl Gadget {
 
     fn watch(&mut self, place: usize, set: &DescriptorSet, ep0: Ep0) -> Result<(), GadgetError> {
         let events = &self.instances[place].events;
-        self.waiter.add(std::os::fd::AsFd::as_fd(events)).map_err(GadgetError::system("wait for events"))?;
+        self.waiter.add(events.as_fd()).map_err(GadgetError::system("wait for events"))?;
         if let Some(bulk) = &mut self.bulk {
             bulk.attach(set.endpoints());
         }
@@ -281,8 +287,9 @@ impl Gadget {
         self.configfs
             .unbind(&instance.name)
             .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;
-        self.waiter.remove(std::os::fd::AsFd::as_fd(&instance.events));
+        self.waiter.remove(instance.events.as_fd());
         self.answerer.forget();
+        self.alarm.run(false);
         if let Some(bulk) = &mut self.bulk {
             bulk.detach();
         }
@@ -307,7 +314,13 @@ impl Gadget {
             }));
         }
         let Some(attached) = &mut self.attached else { return };
-        match attached.ep0.pull(&self.instances[attached.instance]) {
+        let pulled = attached.ep0.pull(&self.instances[attached.instance]);
+        self.alarm.run(attached.ep0.is_overtaken());
+        if self.alarm.rang() && attached.ep0.is_overtaken() {
+            log::debug!("an answer that nobody waits for stays in the kernel: interrupted");
+            self.answerer.retry();
+        }
+        match pulled {
             Ok(false) => {}
             Ok(true) => {
                 if let Some(bulk) = &mut self.bulk {

@@ -16,6 +16,7 @@
 //! What kernels are known to do wrong is in docs/kernels.md.
 #![cfg(target_os = "linux")]
 
+mod alarm;
 mod answer;
 mod bulk;
 mod codec;

@@ -301,6 +301,29 @@ fn while_an_answer_is_under_way_events_wait() {
 }
 
 #[test]
+fn an_answer_is_overtaken_by_what_comes_while_it_is_under_way() {
+    for request in [Request::Answering { read: true }, Request::Own { cancelled: false }] {
+        let (mut ep0, kernel) = enabled();
+        kernel.setup(OUT);
+        changes(&mut ep0, &kernel);
+        ep0.request = request;
+        changes(&mut ep0, &kernel);
+        assert!(!ep0.is_overtaken(), "the host waits for it");
+        kernel.add(DISABLE);
+        changes(&mut ep0, &kernel);
+        changes(&mut ep0, &kernel);
+        assert!(ep0.is_overtaken());
+        ep0.answered(Err(ControlError::Cancelled));
+        assert!(!ep0.is_overtaken());
+    }
+    // What a dead process may have left unread says nothing of the request that it held.
+    let (mut ep0, kernel) = (Ep0::inherited(true), Kernel::default());
+    ep0.request = Request::Own { cancelled: false };
+    changes(&mut ep0, &kernel);
+    assert!(!ep0.is_overtaken());
+}
+
+#[test]
 fn a_refusal_reaches_the_request_and_no_other() {
     let (mut ep0, kernel) = enabled();
     kernel.setup(IN);

@@ -194,6 +194,8 @@ impl Ep0 {
                     seen += (bytes.len() / EVENT_SIZE) as u64;
                     batch.extend(codec::events(bytes));
                 }
+                // The queue is empty; or the file's lock is taken. That is by no thread of ours, because nothing is read while an answer is under
+                // way, but by whoever unbinds the gadget: what stays in the queue is read when the UNBIND behind it is counted.
                 Err(Errno::AGAIN) => {}
                 // EIDRM: a request of before was cancelled, said once. EINTR comes without any signal of ours.
                 Err(Errno::IDRM | Errno::INTR) => continue,

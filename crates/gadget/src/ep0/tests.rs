@@ -324,6 +324,19 @@ fn an_answer_is_overtaken_by_what_comes_while_it_is_under_way() {
 }
 
 #[test]
+fn who_unbinds_and_has_the_lock_is_heard_of_when_it_is_done() {
+    let (mut ep0, kernel) = enabled();
+    kernel.setup(IN);
+    kernel.inner.borrow_mut().errors = vec![Errno::AGAIN];
+    assert_eq!(changes(&mut ep0, &kernel), [], "the file's lock is taken");
+    for event in [SUSPEND, DISABLE, UNBIND] {
+        kernel.add(event);
+    }
+    let changes = changes(&mut ep0, &kernel);
+    assert_eq!(changes.last(), Some(&Change::Disable), "{changes:?}");
+}
+
+#[test]
 fn a_refusal_reaches_the_request_and_no_other() {
     let (mut ep0, kernel) = enabled();
     kernel.setup(IN);

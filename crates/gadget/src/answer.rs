@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
@@ -27,6 +27,9 @@ const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long an answer may still take when the device is about to leave the bus: the host is likely to be taking it.
 const GRACE: Duration = Duration::from_millis(20);
+/// From the end of an answer to leaving the bus, at least. ASPEED's virtual hub ends a status stage when the controller has it and not when the
+/// host has: a device that leaves at once takes the acknowledgement of DETACH along.
+const SETTLING: Duration = Duration::from_millis(10);
 /// How often the thread is interrupted then, [`PAUSE`] apart. Once is enough if it is in the kernel already.
 const INTERRUPTS: u32 = 1000;
 
@@ -50,6 +53,8 @@ struct State {
     job: Option<Job>,
     done: Option<(u64, Result<Vec<u8>, Errno>)>,
     last_id: u64,
+    /// When the last answer ended that the host took, by what the kernel says.
+    taken: Option<Instant>,
     /// The thread is with an answer.
     busy: bool,
     /// It is to give that up.
@@ -103,7 +108,7 @@ impl Answerer {
         state.done.take_if(|(id, _)| *id == last).map(|(_, result)| result)
     }
 
-    /// Has the thread out of the kernel: before the gadget is unbound. Who unbinds takes the request back and then waits for a lock
+    /// Has the thread out of the kernel, and what it gave last out of the controller: before the gadget is unbound. Who unbinds takes the request back and then waits for a lock
     /// that the thread holds while it answers. A thread that hands its request over between the two, to a controller
     /// that takes requests also without a connection, would never come out, and neither would who unbinds. Kernels that take
     /// nothing back first free the request under the thread.
@@ -130,6 +135,11 @@ impl Answerer {
             log::warn!("an answer to the host does not end");
         }
         state.stop = false;
+        let left = state.taken.and_then(|taken| SETTLING.checked_sub(taken.elapsed()));
+        drop(state);
+        if let Some(left) = left {
+            thread::sleep(left);
+        }
     }
 
     /// Interrupts the answer that is under way and tries it again, as a kernel that has cancelled its request refuses at once.
@@ -179,6 +189,9 @@ fn serve(shared: &Shared, waker: &Waker, interrupt: Interrupt) {
         drop(file);
         state = shared.lock();
         state.busy = false;
+        if result.is_ok() {
+            state.taken = Some(Instant::now());
+        }
         state.done = Some((id, result));
         shared.changed.notify_all();
         waker.wake();
@@ -237,6 +250,19 @@ mod tests {
         answerer.still();
         assert_eq!(answerer.take(), Some(Err(Errno::INTR)));
         assert_eq!(Arc::strong_count(&file), 1, "the thread has let go of it");
+        answerer.end();
+    }
+
+    #[test]
+    fn what_was_answered_last_has_time_to_leave_the_controller() {
+        let (mut answerer, _file, writer) = waiting();
+        let started = Instant::now();
+        rustix::io::write(&writer, b"data").unwrap();
+        while answerer.take().is_none() {
+            thread::yield_now();
+        }
+        answerer.still();
+        assert!(started.elapsed() >= SETTLING);
         answerer.end();
     }
 

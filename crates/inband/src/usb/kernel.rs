@@ -20,7 +20,7 @@ use nusb::{
     transfer::{Buffer, Bulk, ControlIn, ControlOut, ControlType, In, Out, TransferError},
 };
 
-use super::{Bus, InterfaceClass, Opened, Place, Sighting, Strings, holder};
+use super::{Bus, InterfaceClass, Opened, Place, Sighting, Strings, ended::Ended, holder};
 use crate::error::DeviceError;
 
 /// How long a control transfer may take that nobody gave a limit. nusb cannot cancel one, only let it run into its
@@ -31,11 +31,10 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// How often a device with transfers in flight is looked for. usbfs says that a device is gone before it has given all transfers
 /// back, and nusb 0.2.9 then listens no more: those would never end.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The same while a transfer that failed waits for whether the device leaves.
+const LOOK_FOR_REASON: Duration = Duration::from_millis(25);
 /// Control transfers given to the kernel at once.
 const IN_FLIGHT: usize = 4;
-
-/// Where the cable is pulled, transfers fail as on a bad line (EPROTO) until the hub has noticed, which takes no longer than this.
-const LEAVING: Duration = Duration::from_millis(500);
 
 /// The USB of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -230,7 +229,7 @@ impl Pipe {
 /// * [`claim`](HostDevice::claim), [`clear_halt`](HostDevice::clear_halt), [`reset`](HostDevice::reset), and cancelling wait in the
 ///   kernel for its host controller. With a device behind `vhci_hcd` that is the USB/IP server, which another thread or
 ///   process has to serve meanwhile.
-/// * A transfer that fails as on a bad line is told half a second later, unless the device is gone then.
+/// * A transfer that fails as on a bad line is told half a second later, with what ended after it, or sooner if the device is gone.
 /// * What a control transfer had moved when it failed is not told: its completion has length 0.
 /// * Bulk transfers that were in flight when the device left come back without their buffers.
 /// * After a reset nusb wants the device to be opened again.
@@ -241,7 +240,7 @@ struct KernelDevice {
     interfaces: Vec<Interface>,
     pipes: Vec<Pipe>,
     controls: VecDeque<Control>,
-    ended: VecDeque<HostCompletion>,
+    ended: Ended,
     next_id: u64,
     gone: bool,
     /// When the device was last seen to be there.
@@ -258,7 +257,7 @@ impl KernelDevice {
             interfaces: Vec::new(),
             pipes: Vec::new(),
             controls: VecDeque::new(),
-            ended: VecDeque::new(),
+            ended: Ended::default(),
             next_id: 0,
             gone: false,
             seen: now,
@@ -397,10 +396,8 @@ impl KernelDevice {
 
     /// Starts what can start and collects what has ended; with a device that is gone, that is everything.
     fn pump(&mut self) {
-        let before = self.ended.len();
         self.collect();
-        self.explain(before);
-        if self.is_waited_for() && self.seen.elapsed() >= LOOK_AGAIN {
+        if self.seen.elapsed() >= self.look_again() && (self.is_waited_for() || self.ended.is_held()) {
             self.look();
         }
         if self.gone {
@@ -408,25 +405,9 @@ impl KernelDevice {
         }
     }
 
-    /// Where transfers behind `first` have failed for no reason that the device gave: waits for whether it leaves, which is one.
-    fn explain(&mut self, first: usize) {
-        let fails = |ended: &HostCompletion| matches!(ended.result, Err(HostError::Other(_)));
-        if !self.ended.iter().skip(first).any(fails) {
-            return;
-        }
-        let deadline = Instant::now() + LEAVING;
-        self.look();
-        while !self.gone && Instant::now() < deadline {
-            thread::sleep(LEAVING / 20);
-            self.look();
-        }
-        if self.gone {
-            self.ended
-                .iter_mut()
-                .skip(first)
-                .filter(|it| fails(it))
-                .for_each(|it| it.result = Err(HostError::Gone));
-        }
+    /// How long the device counts as there when it was seen.
+    fn look_again(&self) -> Duration {
+        if self.ended.is_held() { LOOK_FOR_REASON } else { LOOK_AGAIN }
     }
 
     /// Looks whether the device is still there.
@@ -441,13 +422,10 @@ impl KernelDevice {
         while let Some(control) = self.controls.pop_front() {
             self.end_control(control, Err(HostError::Gone));
         }
+        let now = Instant::now();
         for id in self.pipes.iter_mut().flat_map(|pipe| pipe.queue_mut().drain(..)) {
-            self.ended.push_back(HostCompletion {
-                id,
-                data: Vec::new(),
-                length: 0,
-                result: Err(HostError::Gone),
-            });
+            let result = Err(HostError::Gone);
+            self.ended.push(HostCompletion { id, data: Vec::new(), length: 0, result }, now);
         }
     }
 
@@ -486,7 +464,7 @@ impl KernelDevice {
         for pipe in &mut self.pipes {
             while let Some(completion) = pipe.poll(&mut context) {
                 self.gone |= completion.result == Err(HostError::Gone);
-                self.ended.push_back(completion);
+                self.ended.push(completion, Instant::now());
             }
         }
     }
@@ -524,10 +502,11 @@ impl KernelDevice {
 
     fn end_control(&mut self, control: Control, result: Result<Vec<u8>, HostError>) {
         let is_in = control.setup.direction() == Direction::In;
+        let now = Instant::now();
         match result {
             Err(HostError::Gone) => self.gone = true,
             // It answers, so it is there: to look for it costs reading all of sysfs.
-            Ok(_) | Err(HostError::Stall) => self.seen = Instant::now(),
+            Ok(_) | Err(HostError::Stall) => self.seen = now,
             Err(_) => {}
         }
         let completion = match result {
@@ -542,7 +521,7 @@ impl KernelDevice {
                 HostCompletion { id: control.id, length: 0, data: control.data, result: Err(error) }
             }
         };
-        self.ended.push_back(completion);
+        self.ended.push(completion, now);
     }
 }
 
@@ -553,7 +532,7 @@ impl HostDevice for KernelDevice {
 
     fn poll(&mut self) -> Option<HostCompletion> {
         self.pump();
-        self.ended.pop_front()
+        self.ended.pop(Instant::now(), self.gone)
     }
 
     fn cancel(&mut self, id: TransferId) {
@@ -604,8 +583,15 @@ impl HostDevice for KernelDevice {
 
     fn wait(&mut self, limit: Duration) {
         self.pump();
-        if self.ended.is_empty() {
-            thread::park_timeout(limit.min(LOOK_AGAIN));
+        let now = Instant::now();
+        let told = match self.ended.due(now) {
+            Some(_) if self.gone => Duration::ZERO,
+            Some(due) => due.saturating_duration_since(now),
+            None => limit,
+        };
+        let most = limit.min(told).min(self.look_again());
+        if !most.is_zero() {
+            thread::park_timeout(most);
         }
     }
 

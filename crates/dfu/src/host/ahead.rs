@@ -167,7 +167,7 @@ impl Ahead {
     /// Takes the end of the oldest transfer; `data` is for an IN request what came, for another one the bytes that it was given.
     ///
     /// # Errors
-    /// See [`Error`]. Transfers may be in flight still, whose ends mean nothing any more.
+    /// See [`Error`]; [`Error::Misuse`] if a block that was stalled does not come back. Transfers may be in flight still, whose ends mean nothing any more.
     pub fn handle(
         &mut self,
         now: Duration,
@@ -180,6 +180,10 @@ impl Ahead {
                 Ok(()) => {
                     self.unsure = self.unsure.saturating_add(length);
                     Ok(())
+                }
+                // A shorter one would be taken, for the device knows no lengths.
+                Err(HostError::Stall) if data.len() as u64 != length => {
+                    Err(Error::Misuse("a block that was stalled comes back as it was given"))
                 }
                 Err(HostError::Stall) => {
                     self.stalled = Some(Refused { number, data });

@@ -269,6 +269,25 @@ fn a_block_stalled_without_reason_is_refused() {
     assert!(matches!(scripted(vec![Says::Stall, idle()]), Err(Error::Refused { .. })));
 }
 
+/// What is sent again is the block, or nothing.
+#[test]
+fn a_block_that_the_hosts_usb_has_lost_is_not_sent_again() {
+    for lost in [1, 4096] {
+        let (mut ahead, now) = first_block(Limits::default(), status(State::DfuDnloadIdle, 0));
+        let mut blocks = Vec::new();
+        for _ in 0..2 {
+            let Ok(Next::Block(length)) = ahead.next(now) else { panic!() };
+            blocks.push(ahead.block(vec![7; length]).unwrap().data);
+            assert!(matches!(ahead.next(now), Ok(Next::Submit(_))));
+        }
+        ahead.handle(now, blocks.remove(0), Ok(())).unwrap();
+        ahead.handle(now, status(State::DfuDnbusy, 1), Ok(())).unwrap();
+        let stalled = blocks.remove(0).split_off(lost);
+        let end = ahead.handle(now, stalled, Err(HostError::Stall));
+        assert!(matches!(end, Err(Error::Misuse(_))), "{lost} bytes lost: {end:?}");
+    }
+}
+
 /// A device that takes a block it could have stalled has it; nothing is sent twice.
 #[test]
 fn a_block_that_is_taken_while_the_device_is_busy_is_not_sent_again() {

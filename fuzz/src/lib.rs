@@ -10,6 +10,7 @@
 // A finding is a panic.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod dfu_ahead;
 mod dfu_host;
 mod dfu_sequence;
 mod dfu_suffix;
@@ -32,6 +33,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("dfu_ahead", dfu_ahead::run),
     ("dfu_host", dfu_host::run),
     ("dfu_sequence", dfu_sequence::run),
     ("dfu_suffix", dfu_suffix::run),

@@ -19,8 +19,8 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path, finish: impl FnOnce(&Path
     }
     fs::create_dir_all(&partial).map_err(io)?;
     // Lists older than the archive name files it no longer has: then one more try with new ones.
-    if download(packages, &partial).is_err() {
-        packages::update_lists()?;
+    if let Err(why) = download(packages, &partial) {
+        packages::update_lists().map_err(|how| format!("{why}; {how}"))?;
         download(packages, &partial)?;
     }
     let debs: Vec<PathBuf> = fs::read_dir(&partial)
@@ -40,11 +40,13 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path, finish: impl FnOnce(&Path
 }
 
 fn download(packages: &[&str], folder: &Path) -> Outcome {
-    // As root, apt drops its rights for the download and warns where it cannot: the folder may be private.
+    // As root, apt drops its rights for the download and warns where it cannot: the folder may be private. It prints what goes
+    // wrong only, and compares what comes with the archive's signed lists.
     program::run(
         Command::new("apt-get")
-            .args(["--quiet", "--option", "APT::Sandbox::User=root", "download"])
+            .args(["--quiet=2", "--option", "APT::Sandbox::User=root", "download"])
             .args(packages)
             .current_dir(folder),
     )
+    .map_err(|why| format!("{why}: is there a network? Debian's archive is needed this once"))
 }

@@ -80,7 +80,7 @@ pub(crate) fn update_lists() -> Outcome {
     if is_root() {
         apt_get(&["update"])
     } else {
-        Err("the package lists are old: sudo apt-get update".into())
+        Err("the package lists may be old: sudo apt-get update".into())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tables of tasks with a name: what `soak` and `bench` are made of.
 
+use std::time::Instant;
+
 use crate::{Outcome, Selection};
 
 /// One task of a table.
@@ -22,9 +24,11 @@ pub(crate) fn command(args: lexopt::Parser, tasks: &[Task], done: fn(&Task, &Out
     }
     for task in selection.pick(tasks, |task| task.name)? {
         println!("{}: {}", task.name, task.about);
+        let start = Instant::now();
         let result = (task.run)();
         done(task, &result)?;
         result.map_err(|why| format!("{}: {why}", task.name))?;
+        println!("{}: ok, {} s\n", task.name, start.elapsed().as_secs());
     }
     Ok(())
 }

@@ -48,9 +48,31 @@ fn crate_of(symbol: &str) -> &str {
     if std { "std" } else { NO_CRATE }
 }
 
+/// A number with commas between groups of three digits, as the documentation has it.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_stand_in_groups_of_three() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (693_992, "693,992"), (1 << 20, "1,048,576")]
+        {
+            assert_eq!(grouped(number), text);
+        }
+    }
 
     #[test]
     fn a_symbol_belongs_to_the_first_crate_that_is_not_std() {

@@ -104,8 +104,8 @@ fn bring(root: &std::path::Path) -> Outcome {
     const COMPILER: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src"];
     let driver = match dependency("libstd-rust-web-dev", "libstd-rust-web-") {
         Ok(driver) => driver,
-        Err(_) => {
-            packages::update_lists()?;
+        Err(why) => {
+            packages::update_lists().map_err(|how| format!("{why}; {how}"))?;
             dependency("libstd-rust-web-dev", "libstd-rust-web-")?
         }
     };

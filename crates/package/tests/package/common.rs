@@ -9,6 +9,27 @@ use inband_package::reader::Error;
 use inband_package::{
     Checked, Head, Index, KeyRing, Kind, Policy, Progress, Reader, Refusal, Sink, Verifier,
 };
+use proptest::test_runner::Config as ProptestConfig;
+
+/// Whether tests that try the same many times try some of it only: what `INBAND_TESTS=few` says, for slow processors.
+fn few() -> bool {
+    match std::env::var("INBAND_TESTS") {
+        Ok(word) if word == "few" => true,
+        Ok(word) => panic!("INBAND_TESTS is \"{word}\"; \"few\" is all it can be"),
+        Err(_) => false,
+    }
+}
+
+/// From one byte to the next that a test has a try at.
+pub(crate) fn stride() -> usize {
+    // A prime: it meets every place in a block, and every change of those that take turns.
+    if few() { 37 } else { 1 }
+}
+
+/// How often a property is tried that is tried so often where there is time.
+pub(crate) fn cases(all: u32) -> ProptestConfig {
+    ProptestConfig::with_cases(if few() { all.div_ceil(8) } else { all })
+}
 
 /// The key that signs the tests' packages.
 pub(crate) fn key() -> PrivateKey {

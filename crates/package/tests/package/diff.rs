@@ -5,7 +5,7 @@ use inband_package::maker::{Change, Cost, Diff, Input, PackOptions, diff, inspec
 use inband_package::{Head, Index};
 use proptest::prelude::*;
 
-use crate::common::{image, noise, options, package_of};
+use crate::common::{cases, image, noise, options, package_of};
 
 /// Head and index of a package with these members.
 fn packed(options: &PackOptions, inputs: &[Input]) -> (Head, Index) {
@@ -103,7 +103,7 @@ fn compression_changes_what_is_sent_and_nothing_else() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
     #[test]
     fn the_numbers_add_up(
         old in proptest::collection::vec((0_usize..200_000, 0_u64..3), 1..4),

@@ -182,6 +182,8 @@ check which-serves inband status
 # The end, and a beginning with what it left.
 check stop systemctl stop $UNIT
 mode none
+check nothing-to-release systemctl start inbandd-release.service
+expect_exit stays-stopped bad systemctl is-active $UNIT
 check start-again systemctl start $UNIT
 mode runtime
 check which-serves-too inband status

@@ -285,8 +285,8 @@ impl Bench {
         let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
         let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
         let limits = Limits { refusals: setting.refusals, ..Limits::default() };
-        let session =
-            Session::new(Config { machine: Text::cut(MACHINE), doors, limits, takes_ahead: true }, view);
+        let takes_ahead = setting.mode == Mode::Lenient;
+        let session = Session::new(Config { machine: Text::cut(MACHINE), doors, limits, takes_ahead }, view);
         let programs = Programs::default();
         let options = bmc::Options {
             mode: setting.mode,

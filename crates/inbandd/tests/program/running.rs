@@ -61,6 +61,20 @@ fn an_update_that_is_activated_at_once() {
     assert_eq!((page.state, page.running), (SessionState::Done, Slot::B));
 }
 
+/// In strict mode a block ahead is an error, so no host may be told to send one.
+#[test]
+fn only_a_lenient_device_says_that_it_takes_a_block_ahead() {
+    for (door, takes_ahead) in
+        [("", true), ("conformance = \"lenient\"", true), ("conformance = \"strict\"", false)]
+    {
+        let home = Home::with_store();
+        home.configure(&(good_config() + "\n[doors.dfu]\n" + door));
+        let running = home.start();
+        let page = settled(running.address, RUN_TIME);
+        assert_eq!(page.takes_ahead, takes_ahead, "{door}");
+    }
+}
+
 #[test]
 fn signals_end_it_cleanly() {
     for signal in ["TERM", "INT"] {

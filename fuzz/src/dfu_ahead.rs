@@ -128,7 +128,7 @@ fn status(end: Option<u8>) -> Ended {
             let wait = [0, 1, 50, 255][usize::from(end >> 6)];
             let status = if end & 0x20 == 0 { 0 } else { 1 + (end & 0x0f) };
             let length = if end & 0x10 == 0 { StatusReply::LEN } else { usize::from(end & 7) };
-            [status, wait, 0, wait / 255, end & 0x0f, 0][..length].to_vec()
+            [status, wait, 0, wait / 255, end & 0x0f, 0, 0][..length].to_vec()
         }
     };
     (bytes, Ok(()))

@@ -3,6 +3,7 @@
 use std::{thread, time::Duration};
 
 use inband_dfu::wire::{Request, State, Status};
+use inband_session::{ResultCode, SessionState};
 use inband_usb::Setup;
 use nusb::{MaybeFuture as _, transfer::TransferError};
 
@@ -22,6 +23,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("unconfigured-mid-download", unconfigured_mid_download),
     ("abort-and-another-half", abort_and_another_half),
     ("wrong-block-numbers", wrong_block_numbers),
+    ("block-ahead-of-a-busy-device", block_ahead_of_a_busy_device),
     ("rubbish-without-end", rubbish_without_end),
     ("second-program", second_program),
     ("answers-cut-short", answers_cut_short),
@@ -173,6 +175,41 @@ fn wrong_block_numbers(target: &mut Target) -> Outcome {
         opened.expect(State::DfuError, Status::ErrAddress)?;
     }
     Ok(())
+}
+
+/// Each block, and behind it one that comes too early (docs/spec/dfu.md, 1.4): stalled, and nothing else.
+fn block_ahead_of_a_busy_device(target: &mut Target) -> Outcome {
+    let package = target.package.clone();
+    let opened = target.idle()?;
+    ensure(opened.page()?.takes_ahead, || "it takes no block ahead".into())?;
+    let early = |number: u16, states: &[State]| -> Outcome {
+        let setup = Request::Dnload.setup(0, number, BLOCK as u16);
+        ensure_stall(setup, &opened.ask_with_rubbish(setup))?;
+        let found = opened.state()?;
+        ensure(states.contains(&found), || format!("{found} behind an early block {number}"))
+    };
+    let mut number = 0;
+    for block in package.chunks(BLOCK) {
+        opened.dnload(number, block)?;
+        number += 1;
+        early(number, &[State::DfuDnloadSync])?;
+        // Only the slow ones are ever seen at work: the last, for which the slot is read back.
+        if opened.status()?.state == State::DfuDnbusy {
+            early(number, &[State::DfuDnbusy, State::DfuDnloadSync])?;
+        }
+        let reply = opened.settle()?;
+        ensure((reply.state, reply.status) == (State::DfuDnloadIdle, Status::Ok), || {
+            format!("{} with {} behind an early block {number}", reply.state, reply.status)
+        })?;
+    }
+    opened.dnload(number, &[])?;
+    opened.settle()?;
+    opened.expect(State::DfuIdle, Status::Ok)?;
+    let page = opened.page()?;
+    ensure((page.state, page.result()) == (SessionState::Staged, Some(ResultCode::Ok)), || {
+        format!("the session is {:?}, {:?}", page.state, page.result())
+    })?;
+    target.update()
 }
 
 /// Bytes that are no package, and more of them, whatever the device says.

@@ -195,8 +195,9 @@ impl Target {
             rest = behind;
             Ok(())
         };
-        let plain = dfu::Download { total: self.package.len() as u64, ahead: false };
-        let end = dfu::download(bmc.device(), &interface, plain, &Cancel::default(), fill, |_| {});
+        let ahead = bmc.status().map_err(|e| e.to_string())?.takes_ahead;
+        let sent = dfu::Download { total: self.package.len() as u64, ahead };
+        let end = dfu::download(bmc.device(), &interface, sent, &Cancel::default(), fill, |_| {});
         ensure(matches!(end, Ok(End::Idle)), || format!("the package is not taken: {end:?}"))?;
         let page = bmc.status().map_err(|e| e.to_string())?;
         ensure((page.state, page.result()) == (SessionState::Staged, Some(ResultCode::Ok)), || {

@@ -1,5 +1,6 @@
 # The mode switch and the pulled cable, 1,000 times each, a hundred at a time.
 # timeout: 14400
+# clock: instructions
 # binaries: inband inbandd example:inband/hostile
 . /guest/lib.sh
 . /guest/bmc.sh

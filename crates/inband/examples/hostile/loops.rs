@@ -18,8 +18,6 @@ use crate::{
 
 /// Where the gadgets are.
 const GADGETS: &str = "/sys/kernel/config/usb_gadget";
-/// An update takes longer: the cable is pulled within it.
-const UPDATE: Duration = Duration::from_millis(1000);
 /// The cable is in again after this long at the latest.
 const AWAY: Duration = Duration::from_millis(300);
 
@@ -110,11 +108,23 @@ impl Cable {
 /// An update, and the cable pulled at some moment of it; then the next session works.
 pub(crate) fn unplug(target: &mut Target, rounds: u64, seed: u64, udc: String) -> Outcome {
     let cable = Cable::new(target, udc)?;
+    let package = target.package.clone();
+    // How long the blocks take, and a whole update with both mode switches: on each machine something else.
+    let opened = target.idle()?;
+    let start = Instant::now();
+    opened.download(0, &package)?;
+    let download = start.elapsed();
+    target.run_time()?;
+    let start = Instant::now();
+    target.update()?;
+    let update = start.elapsed();
+    println!("{} ms for the blocks, {} ms for an update", download.as_millis(), update.as_millis());
     let mut random = Random::new(seed);
     let mut failed = 0;
     for round in 0..rounds {
         let how = [Pull::SoftConnect, Pull::Unbind, Pull::Port][(round % 3) as usize];
-        let after = Duration::from_micros(random.below(UPDATE.as_micros() as u64) as u64);
+        let within = if random.below(2) == 0 { download } else { update };
+        let after = Duration::from_micros(random.below(within.as_micros() as u64) as u64);
         let away = Duration::from_micros(random.below(AWAY.as_micros() as u64) as u64);
         // Some begin in run time, some where the last one has left the device.
         if random.below(4) == 0 {

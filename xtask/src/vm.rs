@@ -1,11 +1,14 @@
 //! The kernel guest: a Debian kernel under QEMU in software emulation, a root, and the suites of `xtask/guest`, one boot
-//! each. It needs neither root, KVM nor USB hardware. Two kinds of root: busybox with the programs of the host, up in
-//! seconds; and a Debian with systemd.
+//! each, and several at once where their clock allows it (see `suite`). It needs neither root, KVM nor USB hardware. Two kinds
+//! of root: busybox with the programs of the host, up in seconds; and a Debian with systemd.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use crate::program::{self, cargo};
 use crate::{Outcome, Selection, contrib, layout};
@@ -22,6 +25,9 @@ use kernel::{Kernel, Series};
 use report::Report;
 pub(crate) use suite::Measure;
 use suite::{Kind, Suite};
+
+/// How many guests run at once, however many processors there are: each may take a GiB of memory.
+const MOST_AT_ONCE: usize = 4;
 
 /// `cargo xtask vm [--list] [SUITE]...`
 pub(crate) fn command(args: lexopt::Parser) -> Outcome {
@@ -50,14 +56,9 @@ pub(crate) fn soak(name: &str) -> Outcome {
 pub(crate) fn measure(name: &str, measure: Measure) -> Outcome<Vec<String>> {
     let bench = Suite { measure, ..suite::bench(name)? };
     let guests = Guests::prepare(&[&bench])?;
-    let report = guests.boot(&bench)?;
-    match report.verdict() {
-        Ok(()) => Ok(report.into_measured()),
-        Err(why) => {
-            show_tail(&guests.folder, &bench);
-            Err(why)
-        }
-    }
+    let report = guests.boot(&bench, &mut print)?;
+    report.verdict()?;
+    Ok(report.into_measured())
 }
 
 /// What a suite's guest boots.
@@ -99,29 +100,75 @@ impl Guests {
         Ok(Self { folder, systems })
     }
 
-    fn boot(&self, suite: &Suite) -> Outcome<Report> {
-        println!("guest {}: {}", suite.name, suite.about);
+    /// Boots the guest of a suite, and says line by line what came of it; of one that went wrong also the end of its console.
+    fn boot(&self, suite: &Suite, say: &mut dyn FnMut(&str)) -> Outcome<Report> {
+        say(&format!("guest {}: {}", suite.name, suite.about));
         let system = self.systems.get(&(suite.kind, suite.kernel));
-        qemu::run(&self.folder, system.ok_or("a suite that nothing was prepared for")?, suite)
+        let report =
+            qemu::run(&self.folder, system.ok_or("a suite that nothing was prepared for")?, suite, say)?;
+        if report.verdict().is_err() {
+            show_tail(&self.folder, suite, say);
+        }
+        Ok(report)
+    }
+
+    /// Boots so many guests at once, and prints what each had to say when it has ended.
+    fn boot_at_once<'a>(&self, suites: &[&'a Suite], at_once: usize) -> Outcome<Vec<(&'a Suite, Report)>> {
+        let next = AtomicUsize::new(0);
+        let (sender, ended) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    while let Some(&suite) = suites.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let mut said = String::new();
+                        let report = self.boot(suite, &mut |line| said += &format!("{line}\n"));
+                        if sender.send((suite, said, report)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let reports = ended.into_iter().map(|(suite, said, report)| {
+                print!("{said}");
+                Ok((suite, report?))
+            });
+            reports.collect()
+        })
     }
 }
 
 fn run(suites: &[&Suite]) -> Outcome {
     let guests = Guests::prepare(suites)?;
+    // A guest whose clock counts instructions does not notice that there is another beside it.
+    let (counted, alone): (Vec<&Suite>, Vec<&Suite>) = suites.iter().partition(|suite| suite.measure.counted);
+    let at_once = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE).min(counted.len());
+    let (mut reports, alone) = if at_once > 1 {
+        (guests.boot_at_once(&counted, at_once)?, alone)
+    } else {
+        (Vec::new(), suites.to_vec())
+    };
+    for suite in alone {
+        reports.push((suite, guests.boot(suite, &mut print)?));
+    }
+
     let (mut passed, mut failed, mut broken) = (0, 0, Vec::new());
-    for suite in suites {
-        let report = guests.boot(suite)?;
+    for (suite, report) in reports {
         passed += report.passed();
         failed += report.failed();
         if let Err(why) = report.verdict() {
             // A boot that went wrong without a failed test counts as one.
             failed += usize::from(report.failed() == 0);
             broken.push(format!("{}: {why}", suite.name));
-            show_tail(&guests.folder, suite);
         }
     }
     println!("{passed} passed, {failed} failed");
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+}
+
+fn print(line: &str) {
+    println!("{line}");
 }
 
 /// Builds our own programs that the suites ask for, and returns where they are.
@@ -157,15 +204,15 @@ fn build(suites: &[&Suite]) -> Outcome<Vec<PathBuf>> {
 }
 
 /// Shows the end of a guest's console: what happened before it went wrong.
-fn show_tail(folder: &Path, suite: &Suite) {
+fn show_tail(folder: &Path, suite: &Suite, say: &mut dyn FnMut(&str)) {
     const LINES: usize = 60;
     let file = qemu::console(folder, suite);
     let text = fs::read(&file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    println!("---- the last lines of {} ----", file.display());
+    say(&format!("---- the last lines of {} ----", file.display()));
     for line in &lines[lines.len().saturating_sub(LINES)..] {
-        println!("{}", line.trim_end());
+        say(line.trim_end());
     }
-    println!("----");
+    say("----");
 }

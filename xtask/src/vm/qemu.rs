@@ -23,8 +23,13 @@ pub(super) fn console(folder: &Path, suite: &Suite) -> PathBuf {
 
 /// Boots and runs the suite. Once in many boots an emulated kernel panics or hangs before a suite begins: that is
 /// tried once more, and said. A panic later is tried again as well; a suite that fails by itself never is.
-pub(super) fn run(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
-    let report = boot(folder, system, suite)?;
+pub(super) fn run(
+    folder: &Path,
+    system: &System,
+    suite: &Suite,
+    say: &mut dyn FnMut(&str),
+) -> Outcome<Report> {
+    let report = boot(folder, system, suite, say)?;
     let panicked = || {
         let text = fs::read(console(folder, suite)).unwrap_or_default();
         String::from_utf8_lossy(&text).contains("Kernel panic")
@@ -32,11 +37,11 @@ pub(super) fn run(folder: &Path, system: &System, suite: &Suite) -> Outcome<Repo
     if report.is_complete() || (report.is_ready() && !panicked()) {
         return Ok(report);
     }
-    println!("  the guest's kernel failed, not the suite: once more");
-    boot(folder, system, suite)
+    say("  the guest's kernel failed, not the suite: once more");
+    boot(folder, system, suite, say)
 }
 
-fn boot(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
+fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)) -> Outcome<Report> {
     let start = Instant::now();
     // timeout(1) ends the guest in time even if we are no longer there to do it.
     let mut guest = Command::new("timeout");
@@ -79,18 +84,18 @@ fn boot(folder: &Path, system: &System, suite: &Suite) -> Outcome<Report> {
             let came_up = !report.is_ready();
             report.take(line);
             if came_up && report.is_ready() {
-                println!("  up after {:.1} s", start.elapsed().as_secs_f64());
+                say(&format!("  up after {:.1} s", start.elapsed().as_secs_f64()));
             } else if line.starts_with("TEST ") || line.starts_with('{') {
-                println!("  {line}");
+                say(&format!("  {line}"));
             }
         }
     }
     let status = guest.wait().map_err(|e| format!("cannot wait for the guest: {e}"))?;
     let seconds = start.elapsed().as_secs_f64();
     if status.success() {
-        println!("  ended after {seconds:.1} s");
+        say(&format!("  ended after {seconds:.1} s"));
     } else {
-        println!("  stopped after {seconds:.1} s (limit {} s): {status}", suite.timeout.as_secs());
+        say(&format!("  stopped after {seconds:.1} s (limit {} s): {status}", suite.timeout.as_secs()));
     }
     Ok(report)
 }

@@ -1,5 +1,6 @@
 # The kernel backend of `inband` passes the suite of all backends, its device being one of the USB/IP server's.
-# timeout: 420
+# timeout: 1200
+# clock: instructions
 # binaries: example:inband/conformance
 . /guest/lib.sh
 

@@ -1,4 +1,5 @@
 # What every suite of the Debian guest takes for granted: systemd with nothing failed, udevd, D-Bus, the journal, up in time.
+# By the machine's clock: one that counts instructions runs away while the disk is read.
 # timeout: 300
 # root: debian
 . /guest/lib.sh

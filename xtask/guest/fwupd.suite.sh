@@ -1,4 +1,5 @@
 # Stock fwupd 2.0.20, its daemon and fwupdmgr over D-Bus, with the files and the commands of contrib/fwupd.
+# By the machine's clock: one that counts instructions runs away while the disk is read.
 # timeout: 900
 # root: debian
 # binaries: inband inbandd

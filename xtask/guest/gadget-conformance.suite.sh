@@ -1,5 +1,6 @@
 # The FunctionFS gadget passes the suite of all backends, over dummy_hcd and this kernel's own USB.
-# timeout: 420
+# timeout: 1200
+# clock: instructions
 # binaries: example:inband/gadget-conformance
 . /guest/lib.sh
 

@@ -1,5 +1,5 @@
 # A FunctionFS gadget over its life: processes that die, administrators, controllers in use, hand-over, figures.
-# timeout: 420
+# timeout: 1200
 # clock: instructions
 # binaries: example:inband/gadget-life
 . /guest/lib.sh

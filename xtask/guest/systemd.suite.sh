@@ -1,4 +1,5 @@
 # The daemon's life under systemd, by the units we ship: hardened, as a user of its own, restarted without the host noticing.
+# By the machine's clock: one that counts instructions runs away while the disk is read.
 # timeout: 600
 # root: debian
 # binaries: inband inbandd

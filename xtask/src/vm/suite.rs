@@ -16,10 +16,11 @@
 //!
 //! With `# clock: instructions` the guest's clock goes on by a nanosecond with each instruction, and at once over a time in which nothing
 //! happens. Whoever waits in the guest, for a timer or for a host that looks again in five seconds, then takes no time; a busy machine
-//! makes the guest slow but never late; figures are the same again and again; and such guests run at once, as many as there are processors.
+//! makes the guest slow but never late; figures are the same again and again; and such guests run at once, one for each processor.
 //! It is for suites that wait more than they compute: each instruction costs about twice as much, so that one that packs, signs and hashes
-//! all the time is sooner done by the machine's clock, as all are whose head says nothing. The timeout is by the machine's clock in both:
-//! with a counted one it only ends what hangs, and can be long.
+//! all the time (dfu-util, gadget-dfu-util) is sooner done by the machine's clock, as all are whose head says nothing. And for the bare guest
+//! alone: while a disk is read nothing happens in the guest, and the Debian one found itself twenty minutes old when it was up. The timeout
+//! is by the machine's clock in both: with a counted one it only ends what hangs, and can be long.
 //!
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head, but `cargo xtask bench`, which alone runs it, chooses the clock. Likewise
 //! `xtask/guest/*.soak.sh` and `cargo xtask soak`.

@@ -212,7 +212,10 @@ impl Gadget {
             }
             bound => bound.map(|()| place)?,
         };
-        self.watch(instance, set, Ep0::new(self.probe.stalls))
+        self.watch(instance, set, Ep0::new(self.probe.stalls))?;
+        // The BIND, while it is alone: ENABLE drops it, and a request that is read together with a gap in the count is refused.
+        self.pull();
+        Ok(())
     }
 
     /// Takes a bound gadget for attached.
@@ -316,7 +319,7 @@ impl Gadget {
         let Some(attached) = &mut self.attached else { return };
         let pulled = attached.ep0.pull(&self.instances[attached.instance]);
         self.alarm.run(attached.ep0.is_overtaken());
-        if self.alarm.rang() && attached.ep0.is_overtaken() {
+        if attached.ep0.is_overtaken() && self.alarm.rang() {
             log::debug!("an answer that nobody waits for stays in the kernel: interrupted");
             self.answerer.retry();
         }

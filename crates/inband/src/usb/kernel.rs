@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread::{self, Thread, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -139,10 +139,6 @@ impl Wake for Unpark {
     }
 }
 
-fn waker() -> Waker {
-    Waker::from(Arc::new(Unpark(thread::current())))
-}
-
 type InFlight = Pin<Box<dyn Future<Output = Result<Vec<u8>, TransferError>> + Send>>;
 
 /// A control transfer that waits for its turn or runs.
@@ -246,6 +242,8 @@ struct KernelDevice {
     /// When the device was last seen to be there.
     seen: Instant,
     start: Instant,
+    /// The thread that looked last, and its waker.
+    waker: Option<(ThreadId, Waker)>,
 }
 
 impl KernelDevice {
@@ -262,6 +260,7 @@ impl KernelDevice {
             gone: false,
             seen: now,
             start: now,
+            waker: None,
         }
     }
 
@@ -321,7 +320,7 @@ impl KernelDevice {
         self.interface_for(setup)?;
         let id = self.new_id();
         self.controls.push_back(Control { id, setup, data, limit, running: None, cancelled: false });
-        self.pump();
+        self.start_controls();
         Ok(id)
     }
 
@@ -394,15 +393,19 @@ impl KernelDevice {
         Ok(&mut self.pipes[position])
     }
 
-    /// Starts what can start and collects what has ended; with a device that is gone, that is everything.
-    fn pump(&mut self) {
-        self.collect();
-        if self.seen.elapsed() >= self.look_again() && (self.is_waited_for() || self.ended.is_held()) {
+    /// Starts what can start and collects what has ended; with a device that is gone, that is everything. Returns the time: it is
+    /// read once at each turn, for on some machines that is a system call.
+    fn pump(&mut self) -> Instant {
+        let now = Instant::now();
+        self.collect(now);
+        let unseen = now.saturating_duration_since(self.seen);
+        if unseen >= self.look_again() && (self.is_waited_for() || self.ended.is_held()) {
             self.look();
         }
         if self.gone {
-            self.end_all();
+            self.end_all(now);
         }
+        now
     }
 
     /// How long the device counts as there when it was seen.
@@ -418,11 +421,10 @@ impl KernelDevice {
     }
 
     /// Nothing in flight comes back any more, or need be waited for.
-    fn end_all(&mut self) {
+    fn end_all(&mut self, now: Instant) {
         while let Some(control) = self.controls.pop_front() {
-            self.end_control(control, Err(HostError::Gone));
+            self.end_control(control, Err(HostError::Gone), now);
         }
-        let now = Instant::now();
         for id in self.pipes.iter_mut().flat_map(|pipe| pipe.queue_mut().drain(..)) {
             let result = Err(HostError::Gone);
             self.ended.push(HostCompletion { id, data: Vec::new(), length: 0, result }, now);
@@ -433,19 +435,34 @@ impl KernelDevice {
         !self.controls.is_empty() || self.pipes.iter().any(|pipe| !pipe.queue().is_empty())
     }
 
-    fn collect(&mut self) {
-        let waker = waker();
+    /// Gives the kernel several at once, which makes them one after the other: between two of them nobody then waits for a turn of ours.
+    fn start_controls(&mut self) {
+        for number in 0..self.controls.len().min(IN_FLIGHT) {
+            let control = &self.controls[number];
+            if control.running.is_none() && !control.cancelled {
+                let started = self.start_control(control.setup, &control.data, control.limit);
+                self.controls[number].running = Some(started);
+            }
+        }
+    }
+
+    /// What wakes the present thread.
+    fn waker(&mut self) -> Waker {
+        let thread = thread::current();
+        match &self.waker {
+            Some((id, waker)) if *id == thread.id() => waker.clone(),
+            _ => {
+                let id = thread.id();
+                self.waker.insert((id, Waker::from(Arc::new(Unpark(thread))))).1.clone()
+            }
+        }
+    }
+
+    fn collect(&mut self, now: Instant) {
+        let waker = self.waker();
         let mut context = Context::from_waker(&waker);
         loop {
-            // Several are given to the kernel at once, which makes them one after the other: between two of them nobody then waits for
-            // a turn of ours.
-            for number in 0..self.controls.len().min(IN_FLIGHT) {
-                let control = &self.controls[number];
-                if control.running.is_none() && !control.cancelled {
-                    let started = self.start_control(control.setup, &control.data, control.limit);
-                    self.controls[number].running = Some(started);
-                }
-            }
+            self.start_controls();
             let Some(mut control) = self.controls.pop_front() else { break };
             let result = match control.running.take() {
                 Some(Ok(mut flight)) => match flight.as_mut().poll(&mut context) {
@@ -459,12 +476,12 @@ impl KernelDevice {
                 Some(Err(error)) => Err(error),
                 None => Err(HostError::Cancelled),
             };
-            self.end_control(control, result);
+            self.end_control(control, result, now);
         }
         for pipe in &mut self.pipes {
             while let Some(completion) = pipe.poll(&mut context) {
                 self.gone |= completion.result == Err(HostError::Gone);
-                self.ended.push(completion, Instant::now());
+                self.ended.push(completion, now);
             }
         }
     }
@@ -472,9 +489,9 @@ impl KernelDevice {
     /// Gives up every control transfer, cancels every bulk transfer, and waits until these have come back, though not for
     /// ever.
     fn give_up(&mut self) {
-        self.pump();
+        let now = self.pump();
         while let Some(control) = self.controls.pop_front() {
-            self.end_control(control, Err(HostError::Cancelled));
+            self.end_control(control, Err(HostError::Cancelled), now);
         }
         for pipe in &mut self.pipes {
             pipe.cancel();
@@ -500,9 +517,8 @@ impl KernelDevice {
         if self.gone { Err(HostError::Gone) } else { Ok(()) }
     }
 
-    fn end_control(&mut self, control: Control, result: Result<Vec<u8>, HostError>) {
+    fn end_control(&mut self, control: Control, result: Result<Vec<u8>, HostError>, now: Instant) {
         let is_in = control.setup.direction() == Direction::In;
-        let now = Instant::now();
         match result {
             Err(HostError::Gone) => self.gone = true,
             // It answers, so it is there: to look for it costs reading all of sysfs.
@@ -531,8 +547,8 @@ impl HostDevice for KernelDevice {
     }
 
     fn poll(&mut self) -> Option<HostCompletion> {
-        self.pump();
-        self.ended.pop(Instant::now(), self.gone)
+        let now = self.pump();
+        self.ended.pop(now, self.gone)
     }
 
     fn cancel(&mut self, id: TransferId) {
@@ -582,8 +598,7 @@ impl HostDevice for KernelDevice {
     }
 
     fn wait(&mut self, limit: Duration) {
-        self.pump();
-        let now = Instant::now();
+        let now = self.pump();
         let told = match self.ended.due(now) {
             Some(_) if self.gone => Duration::ZERO,
             Some(due) => due.saturating_duration_since(now),

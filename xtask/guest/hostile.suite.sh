@@ -1,5 +1,6 @@
 # A host program that means harm, over real usbfs: each way in which other devices were broken, and the next session works.
-# timeout: 420
+# timeout: 1200
+# clock: instructions
 # binaries: inband inbandd example:inband/hostile
 . /guest/lib.sh
 . /guest/bmc.sh

@@ -402,17 +402,22 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.session.progress(length, now);
         self.sent = self.sent.saturating_add(length);
         self.queued += 1;
-        self.worker.send(Command::Data { session, bytes })?;
+        let awaited = !matches!(self.intake(), Intake::Ready);
+        self.worker.send(Command::Data { session, bytes, awaited })?;
         self.update_intake();
         Ok(())
     }
 
     /// Says whether the host may send the next block.
     fn update_intake(&mut self) {
-        if self.current.is_none() {
-            return;
+        if self.current.is_some() {
+            self.dfu.set_intake(self.intake());
         }
-        let intake = match (self.session.state(), self.announced) {
+    }
+
+    /// Whether the host may send the next block of the session that there is.
+    fn intake(&self) -> Intake {
+        match (self.session.state(), self.announced) {
             (SessionState::Handover | SessionState::Verifying, _) => {
                 Intake::Busy { poll_ms: POLL_VERIFYING_MS }
             }
@@ -423,8 +428,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
             (_, _) if self.queued >= QUEUE => Intake::Busy { poll_ms: POLL_QUEUE_MS },
             (_, _) => Intake::Ready,
-        };
-        self.dfu.set_intake(intake);
+        }
     }
 
     /// Says whether the host may end the download: behind a staged package there is nothing, or all of what may
@@ -478,9 +482,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn handle_reply(&mut self, now: Duration, reply: Reply) -> Result<(), Fault<B::Error>> {
         match reply {
-            Reply::Buffer(buffer) => {
+            Reply::Buffer { bytes, .. } => {
                 self.queued = self.queued.saturating_sub(1);
-                self.recycle(buffer);
+                self.recycle(bytes);
                 self.update_intake();
             }
             Reply::View(view) => {

@@ -19,6 +19,9 @@ use inband_package::Verifier;
 use inband_session::{Door, Pipeline, Progress, ResultCode, StoreView};
 use inband_store::Medium;
 
+/// So much payload that nobody waits for is handed over at once: to wake the thread costs more than to hash a block.
+const BATCH: usize = 8;
+
 /// Work. What belongs to a session carries its id, so that what is late can be told from what is new.
 #[derive(Debug)]
 pub enum Command {
@@ -37,6 +40,8 @@ pub enum Command {
         session: u32,
         /// The bytes. The buffer comes back.
         bytes: Vec<u8>,
+        /// Somebody waits for what becomes of it. All else may lie a while, as long as more of it comes.
+        awaited: bool,
     },
     /// The host has no access to the bytes any more: read back, stage.
     Finish {
@@ -76,7 +81,12 @@ pub enum Reply {
     /// Payload was taken, and every check so far passed. What the pipeline knows now.
     Taken(Progress),
     /// The buffer of a [`Command::Data`], to be filled again.
-    Buffer(Vec<u8>),
+    Buffer {
+        /// The bytes it was sent with.
+        bytes: Vec<u8>,
+        /// As in the command.
+        awaited: bool,
+    },
     /// The session is over: refused, or failed.
     Failed {
         /// Its id.
@@ -99,6 +109,24 @@ pub enum Reply {
     BootGivenBack(Result<bool, Refused>),
     /// What became of [`Command::Boot`].
     Booted(Result<(), Refused>),
+}
+
+impl Reply {
+    /// Whether the other half has something to do when it hears of it. What only the host can ask for can wait until it asks: to be
+    /// woken for each block costs a small BMC more than its answer.
+    fn is_news(&self) -> bool {
+        match self {
+            Self::Taken(progress) => progress.complete,
+            Self::Buffer { awaited, .. } => *awaited,
+            Self::Failed { .. }
+            | Self::Staged { .. }
+            | Self::View(_)
+            | Self::Confirmed(_)
+            | Self::Unhealthy(_)
+            | Self::BootGivenBack(_)
+            | Self::Booted(_) => true,
+        }
+    }
 }
 
 /// A result that is not `ok`, with a text for the log.
@@ -158,7 +186,7 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                     reply(Reply::Failed { session, refused: self.refused(code) });
                 }
             }
-            Command::Data { session, bytes } => {
+            Command::Data { session, bytes, awaited } => {
                 // What is still queued behind the end of its session means nothing any more.
                 if self.session == Some(session) {
                     match self.pipeline.push(&bytes) {
@@ -169,7 +197,7 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                         Err(code) => self.fail(session, code, reply),
                     }
                 }
-                reply(Reply::Buffer(bytes));
+                reply(Reply::Buffer { bytes, awaited });
             }
             Command::Finish { session } => {
                 if self.session == Some(session) {
@@ -310,7 +338,9 @@ impl<M: Medium, V: Verifier + Clone> Worker for Inline<M, V> {
 /// A worker in a thread of its own. Dropping it waits until all that was handed over is carried out.
 #[derive(Debug)]
 pub struct Thread {
-    commands: Option<Sender<Command>>,
+    commands: Option<Sender<Vec<Command>>>,
+    /// Payload that is not handed over yet.
+    held: Vec<Command>,
     backlog: Arc<AtomicUsize>,
     replies: Receiver<Reply>,
     /// The other half has been woken, and has not looked at all replies since.
@@ -319,8 +349,8 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts the thread. `wake` is called when there are replies again after [`poll`](Worker::poll) has told that there are none, to
-    /// end the wait of the other half: of several in a row it hears once.
+    /// Starts the thread. `wake` is called when there is a reply that calls for something after [`poll`](Worker::poll) has told that there
+    /// are none, to end the wait of the other half: of several in a row it hears once, and of a block that was taken not at all.
     ///
     /// # Errors
     /// The operating system has no thread to give.
@@ -329,7 +359,7 @@ impl Thread {
         M: Medium + Send + 'static,
         V: Verifier + Clone + Send + 'static,
     {
-        let (commands, work) = channel::<Command>();
+        let (commands, work) = channel::<Vec<Command>>();
         let (answers, replies) = channel();
         let backlog = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&backlog);
@@ -337,25 +367,35 @@ impl Thread {
         let is_woken = Arc::clone(&woken);
         let mut bench = Bench::new(pipeline);
         let thread = std::thread::Builder::new().name("worker".into()).spawn(move || {
-            for command in work {
+            for command in work.into_iter().flatten() {
                 bench.carry_out(command, &mut |reply| {
+                    let is_news = reply.is_news();
                     // The other half is only ever gone because the daemon ends.
                     let _ = answers.send(reply);
-                    if !is_woken.swap(true, Ordering::AcqRel) {
+                    if is_news && !is_woken.swap(true, Ordering::AcqRel) {
                         wake();
                     }
                 });
                 left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Self { commands: Some(commands), backlog, replies, woken, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), held: Vec::new(), backlog, replies, woken, thread: Some(thread) })
+    }
+}
+
+impl Thread {
+    fn hand_over(&mut self) -> Result<(), Gone> {
+        let held = std::mem::take(&mut self.held);
+        self.commands.as_ref().ok_or(Gone)?.send(held).map_err(|_| Gone)
     }
 }
 
 impl Worker for Thread {
     fn send(&mut self, command: Command) -> Result<(), Gone> {
         self.backlog.fetch_add(1, Ordering::Relaxed);
-        self.commands.as_ref().ok_or(Gone)?.send(command).map_err(|_| Gone)
+        let can_wait = matches!(command, Command::Data { awaited: false, .. });
+        self.held.push(command);
+        if can_wait && self.held.len() < BATCH { Ok(()) } else { self.hand_over() }
     }
 
     fn poll(&mut self) -> Result<Option<Reply>, Gone> {
@@ -380,6 +420,8 @@ impl Worker for Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        // The thread is only ever gone because it panicked.
+        let _ = self.hand_over();
         self.commands = None;
         if let Some(thread) = self.thread.take() {
             // A panic of the worker has been printed by its own thread.

@@ -122,9 +122,9 @@ fn commands_are_carried_out_in_order_and_counted() {
     let (mut worker, woken) = start(new_store());
     assert_eq!(worker.backlog(), 0);
     worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
-    worker.send(Command::Data { session: 1, bytes: vec![0; 600] }).unwrap();
+    worker.send(Command::Data { session: 1, bytes: vec![0; 600], awaited: true }).unwrap();
     // Its session is over by then.
-    worker.send(Command::Data { session: 1, bytes: vec![0; 700] }).unwrap();
+    worker.send(Command::Data { session: 1, bytes: vec![0; 700], awaited: true }).unwrap();
     let mut seen = Vec::new();
     loop {
         match next(&mut worker, &woken).unwrap() {
@@ -134,7 +134,7 @@ fn commands_are_carried_out_in_order_and_counted() {
                 assert!(!refused.text.is_empty());
                 seen.push("failed".into());
             }
-            Reply::Buffer(buffer) => {
+            Reply::Buffer { bytes: buffer, .. } => {
                 seen.push(format!("buffer {}", buffer.len()));
                 if buffer.len() == 700 {
                     break;
@@ -259,7 +259,7 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
         let tar =
             Release::new("test-board", &format!("{session}.0"), &[("image-bmc", vec![fill; SLOT])]).tar();
         worker.send(Command::Begin { session, door: Door::Dfu, now: Duration::ZERO }).unwrap();
-        worker.send(Command::Data { session, bytes: tar }).unwrap();
+        worker.send(Command::Data { session, bytes: tar, awaited: true }).unwrap();
         worker.send(Command::Finish { session }).unwrap();
         written.recv_timeout(Duration::from_secs(20)).unwrap();
         // The worker is at it. What the other half knows by now:
@@ -268,7 +268,7 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
             match reply {
                 Reply::View(new) => view = Some(new),
                 Reply::Taken(progress) => accepted = progress.accepted,
-                Reply::Buffer(_) => {}
+                Reply::Buffer { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

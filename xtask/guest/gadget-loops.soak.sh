@@ -4,7 +4,6 @@
 # binaries: inband inbandd example:inband/hostile
 . /guest/lib.sh
 . /guest/bmc.sh
-HARMLESS="$HARMLESS\|$UNPLUGGED"
 
 image medium 262144
 pack medium.tar 2.0.0 medium

@@ -3,7 +3,6 @@
 # binaries: inband inbandd example:inband/hostile
 . /guest/lib.sh
 . /guest/bmc.sh
-HARMLESS="$HARMLESS\|$UNPLUGGED"
 
 GADGETS=/sys/kernel/config/usb_gadget
 HALF_WAY='[3-7][0-9] \{0,1\}%'

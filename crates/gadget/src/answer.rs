@@ -29,7 +29,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 const GRACE: Duration = Duration::from_millis(20);
 /// From the end of an answer to leaving the bus, at least. ASPEED's virtual hub ends a status stage when the controller has it and not when the
 /// host has: a device that leaves at once takes the acknowledgement of DETACH along.
-const SETTLING: Duration = Duration::from_millis(10);
+pub(crate) const SETTLING: Duration = Duration::from_millis(10);
+/// The same where hosts are not told that the device leaves by itself: dfu-util then follows DETACH with a bus reset, and fails where there is
+/// nothing to reset any more.
+pub(crate) const SETTLING_FOR_RESET: Duration = Duration::from_millis(200);
 /// How often the thread is interrupted then, [`PAUSE`] apart. Once is enough if it is in the kernel already.
 const INTERRUPTS: u32 = 1000;
 
@@ -112,7 +115,7 @@ impl Answerer {
     /// that the thread holds while it answers. A thread that hands its request over between the two, to a controller
     /// that takes requests also without a connection, would never come out, and neither would who unbinds. Kernels that take
     /// nothing back first free the request under the thread.
-    pub(crate) fn still(&self) {
+    pub(crate) fn still(&self, settling: Duration) {
         let Some(thread) = &self.thread else { return };
         let state = self.shared.lock();
         let has_one = |state: &mut State| state.busy || state.job.is_some();
@@ -135,7 +138,7 @@ impl Answerer {
             log::warn!("an answer to the host does not end");
         }
         state.stop = false;
-        let left = state.taken.and_then(|taken| SETTLING.checked_sub(taken.elapsed()));
+        let left = state.taken.and_then(|taken| settling.checked_sub(taken.elapsed()));
         drop(state);
         if let Some(left) = left {
             thread::sleep(left);
@@ -247,7 +250,7 @@ mod tests {
         while !answerer.shared.lock().busy {
             thread::yield_now();
         }
-        answerer.still();
+        answerer.still(SETTLING);
         assert_eq!(answerer.take(), Some(Err(Errno::INTR)));
         assert_eq!(Arc::strong_count(&file), 1, "the thread has let go of it");
         answerer.end();
@@ -261,7 +264,7 @@ mod tests {
         while answerer.take().is_none() {
             thread::yield_now();
         }
-        answerer.still();
+        answerer.still(SETTLING);
         assert!(started.elapsed() >= SETTLING);
         answerer.end();
     }
@@ -277,7 +280,7 @@ mod tests {
             assert_eq!(answerer.take(), None);
         }
         rustix::io::write(&writer, b"data").unwrap();
-        answerer.still();
+        answerer.still(SETTLING);
         assert_eq!(answerer.take(), Some(Ok(b"data".to_vec())));
         answerer.end();
     }
@@ -289,7 +292,7 @@ mod tests {
             thread::yield_now();
         }
         rustix::io::write(&writer, b"data").unwrap();
-        answerer.still();
+        answerer.still(SETTLING);
         assert_eq!(answerer.take(), Some(Ok(b"data".to_vec())));
         answerer.end();
     }

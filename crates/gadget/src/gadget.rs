@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::{
     GadgetError, Probe, Waiter, Waker,
     alarm::Alarm,
-    answer::{Answer, Answerer},
+    answer::{Answer, Answerer, SETTLING, SETTLING_FOR_RESET},
     bulk::Bulk,
     configfs::{self, ConfigFs},
     ep0::{Dead, Ep0, Request},
@@ -286,7 +286,8 @@ impl Gadget {
         let Some(attached) = &self.attached else { return Ok(()) };
         let instance = &self.instances[attached.instance];
         // Nobody is in the control file then: unbinding may wait for who is, for ever.
-        self.answerer.still();
+        let is_announced = self.probe.dfu_descriptor != Some(false);
+        self.answerer.still(if is_announced { SETTLING } else { SETTLING_FOR_RESET });
         self.configfs
             .unbind(&instance.name)
             .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;

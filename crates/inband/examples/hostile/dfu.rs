@@ -161,7 +161,10 @@ fn checkm8(target: &mut Target) -> Outcome {
             Ok(opened)
         },
         |opened| {
-            opened.command(Request::Abort)?;
+            // A gadget may stall what comes right behind a request that was taken back, and that changes nothing (docs/kernels.md).
+            if opened.command(Request::Abort).is_err() {
+                opened.command(Request::Abort)?;
+            }
             Ok(opened)
         },
         |opened| {

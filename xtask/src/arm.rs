@@ -45,7 +45,8 @@ pub(crate) const DAEMON: [&str; 5] = ["--profile", "bmc", "--package", "inbandd"
 const ARMV7: &str = "armv7-unknown-linux-gnueabihf";
 
 /// The cores. They have no std, so they build where there is none.
-const CORES: [&str; 5] = ["inband-usb", "inband-dfu", "inband-package", "inband-store", "inband-session"];
+const CORES: [&str; 6] =
+    ["inband-usb", "inband-dfu", "inband-bulk", "inband-package", "inband-store", "inband-session"];
 
 /// What must build beside ARMv7, and for what.
 const CHECKED: &[(Target, &[&str])] = &[

@@ -1,0 +1,8 @@
+//! Tests of the bulk protocol: frozen bytes, each side by itself, and both against each other with everything that can happen to
+//! messages between them.
+// Clippy's leave for tests does not reach the functions that tests share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod frozen;
+mod pair;
+mod sides;

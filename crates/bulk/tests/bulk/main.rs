@@ -3,6 +3,9 @@
 // Clippy's leave for tests does not reach the functions that tests share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod device;
 mod frozen;
+mod host;
 mod pair;
+mod properties;
 mod sides;

@@ -204,9 +204,13 @@ impl Device {
         }
     }
 
-    /// The endpoints are empty: nothing of what was is to be sent or comes. Ends an exchange without a word.
+    /// The endpoints begin anew: nothing of what was is to be sent or comes. Ends an exchange without a word.
+    ///
+    /// A backend gives transfers back before it says why. Behind one that came home as disabled none is submitted until the backend says
+    /// that the endpoints may be used again: it would be one for the exchange that is over, and take what begins the next.
     pub fn reset(&mut self) {
         *self = Self::new();
+        self.actions.extend([Direction::Out, Direction::In].map(Action::TakeBack));
     }
 
     // Commands.

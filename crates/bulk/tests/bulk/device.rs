@@ -290,7 +290,8 @@ fn ends() {
         let mut reset = device;
         reset.reset();
         assert!(reset.is_idle());
-        assert_eq!((reset.expected(), actions(&mut reset)), (512, vec![]));
+        let both = [Direction::Out, Direction::In].map(Action::TakeBack);
+        assert_eq!((reset.expected(), actions(&mut reset)), (512, both.to_vec()));
         assert_eq!(give(&mut reset, &offer).len(), 3);
     }
 }

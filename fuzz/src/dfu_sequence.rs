@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use inband_dfu::{
     Device,
-    device::{Answer, Door, Event, Intake, Manifestation},
+    device::{Answer, Door, Elsewhere, Event, Intake, Manifestation},
     table::Mode,
     wire::{Request, State, Status, StatusReply, TRANSFER_SIZE},
 };
@@ -14,7 +14,13 @@ use inband_usb::Setup;
 pub(crate) fn run(input: &[u8]) {
     let Some((mode, mut rest)) = input.split_first() else { return };
     let mode = if mode & 1 == 0 { Mode::Lenient } else { Mode::Strict };
-    let mut owner = Owner { device: Device::new(mode), now: Duration::ZERO, complete: false, download: None };
+    let mut owner = Owner {
+        device: Device::new(mode),
+        now: Duration::ZERO,
+        complete: false,
+        download: None,
+        elsewhere: false,
+    };
     while owner.step(&mut rest).is_some() {
         owner.events();
         if mode == Mode::Lenient {
@@ -27,14 +33,15 @@ struct Owner {
     device: Device,
     now: Duration,
     complete: bool,
-    /// Bytes of the download in progress.
+    /// Bytes of the download in progress, or of another door's session, of which DFU sees none.
     download: Option<usize>,
+    elsewhere: bool,
 }
 
 impl Owner {
     fn step(&mut self, rest: &mut &[u8]) -> Option<()> {
         let [operation] = take(rest)?;
-        match operation % 12 {
+        match operation % 16 {
             // Any setup packet, and its data.
             0 => self.request(&Setup::from_bytes(take(rest)?)),
             // One that is taken back.
@@ -85,6 +92,28 @@ impl Owner {
                 let [kind] = take(rest)?;
                 self.device.set_door(status(kind).map_or(Door::Open, Door::Refused));
             }
+            // Another door.
+            12 => {
+                if self.device.begin_elsewhere(self.now) {
+                    self.download = Some(0);
+                    self.elsewhere = true;
+                }
+            }
+            13 => self.device.hand_over_elsewhere(),
+            14 => {
+                let [kind] = take(rest)?;
+                self.device.end_elsewhere(
+                    self.now,
+                    match status(kind) {
+                        Some(status) => Elsewhere::Failed(status),
+                        None if kind % 2 == 0 => Elsewhere::Staged,
+                        None => Elsewhere::Aborted,
+                    },
+                );
+                if core::mem::take(&mut self.elsewhere) {
+                    self.download = None;
+                }
+            }
             // Data that no request waits for.
             _ => self.device.handle_data(self.now, u16::from_le_bytes(take(rest)?).into()),
         }
@@ -114,10 +143,12 @@ impl Owner {
                 Event::Detach => {
                     self.device.enter_dfu_mode(self.now);
                     self.download = None;
+                    self.elsewhere = false;
                 }
                 Event::Leave => {
                     self.device.enter_runtime(self.now);
                     self.download = None;
+                    self.elsewhere = false;
                 }
                 Event::Begin => {
                     self.download = Some(0);
@@ -131,7 +162,10 @@ impl Owner {
                     assert!(self.complete, "taken before it was complete");
                     assert!(self.download.take().is_some_and(|bytes| bytes > 0));
                 }
-                Event::Aborted(_) => assert!(self.download.take().is_some()),
+                Event::Aborted(_) => {
+                    assert!(self.download.take().is_some());
+                    self.elsewhere = false;
+                }
             }
         }
     }

@@ -21,6 +21,9 @@ pub const POLL_READY_MS: u32 = 1;
 /// The largest bwPollTimeout ever sent, in milliseconds: a host sleeps that long even when the work was done at once.
 pub const POLL_LIMIT_MS: u32 = 1000;
 
+/// bwPollTimeout while another door has the session, in milliseconds.
+pub const POLL_ELSEWHERE_MS: u32 = 50;
+
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -61,8 +64,8 @@ pub enum Event {
     /// The host has ended the download, and the owner had said it is complete: the bytes are the device's now and no request
     /// takes that back. Manifestation runs until [`Device::set_manifestation`] says otherwise.
     EndOfData,
-    /// The download was ended before its end. What it brought must not be used. Not reported for a download that the owner itself
-    /// failed.
+    /// The download, or the session of another door, was ended before its end. What it brought must not be used. Not reported for one
+    /// that the owner itself failed.
     Aborted(Cause),
     /// Leave the bus, [`Device::enter_runtime`], come back with the run-time descriptors.
     Leave,
@@ -71,7 +74,7 @@ pub enum Event {
 /// Who ended a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// ABORT.
+    /// ABORT; DETACH, where another door has the session.
     Abort,
     /// Bus reset, unplug, SET_CONFIGURATION(0).
     BusReset,
@@ -112,6 +115,17 @@ pub enum Manifestation {
     Failed(Status),
 }
 
+/// How the session of another door ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Its package is good, as behind a download and its manifestation: the device leaves DFU mode in [`LEAVE_DELAY`].
+    Staged,
+    /// It was ended, and nothing was wrong with it.
+    Aborted,
+    /// It has failed. Not [`Status::Ok`].
+    Failed(Status),
+}
+
 /// May a host begin?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -137,6 +151,11 @@ pub enum Door {
 ///
 /// The device keeps no data of a download and sets no bound on its length or its pace: both are the owner's, who ends it with
 /// [`Intake::Failed`]. A host that falls silent in the middle is left after [`IDLE_LIMIT`], unless the owner is still busy.
+///
+/// # Another door
+/// While another door has the session (docs/spec/bulk.md, 5) the device is in dfuDNBUSY, then in dfuMANIFEST, from
+/// [`begin_elsewhere`](Self::begin_elsewhere) to [`end_elsewhere`](Self::end_elsewhere), or to an [`Event::Aborted`] of the host's. No
+/// time runs then; the owner has its own for the other door.
 ///
 /// # Block numbers
 /// The first is free (DFU 1.1 prescribes none), each next is one more, 65535 is followed by 0; anything else is stalled with errADDRESS.
@@ -164,6 +183,8 @@ pub struct Device {
     active_at: Duration,
     /// When to leave after an accepted download.
     leave_at: Option<Duration>,
+    /// Another door has the session; only in dfuDNBUSY and dfuMANIFEST.
+    elsewhere: bool,
     events: VecDeque<Event>,
 }
 
@@ -195,6 +216,7 @@ impl Device {
             state_until: Duration::ZERO,
             active_at: Duration::ZERO,
             leave_at: None,
+            elsewhere: false,
             events: VecDeque::new(),
         }
     }
@@ -373,6 +395,53 @@ impl Device {
         }
     }
 
+    /// Another door's session begins, if the device is in dfuIDLE and a download could begin but for the door's own policy; returns whether
+    /// it does. The strict mode knows no other door.
+    pub fn begin_elsewhere(&mut self, now: Duration) -> bool {
+        let manifests = self.accepted && matches!(self.manifestation, Manifestation::Running { .. });
+        let can = self.mode == Mode::Lenient && self.state == State::DfuIdle && !manifests;
+        if can {
+            self.state = State::DfuDnbusy;
+            self.elsewhere = true;
+            self.status = Status::Ok;
+            // What was said of a download that is over.
+            self.intake = Intake::Ready;
+            self.accepted = false;
+            self.leave_at = None;
+            self.active_at = now;
+        }
+        can
+    }
+
+    /// The bytes of another door's session are the device's now: no request takes that back.
+    pub fn hand_over_elsewhere(&mut self) {
+        if self.elsewhere {
+            self.state = State::DfuManifest;
+        }
+    }
+
+    /// Another door's session is over. Does nothing if the host has ended it already.
+    pub fn end_elsewhere(&mut self, now: Duration, end: Elsewhere) {
+        if !self.elsewhere {
+            return;
+        }
+        self.elsewhere = false;
+        self.active_at = now;
+        self.state = State::DfuIdle;
+        match end {
+            Elsewhere::Staged => {
+                self.accepted = true;
+                self.manifestation = Manifestation::Done;
+                self.leave_at = Some(now.saturating_add(LEAVE_DELAY));
+            }
+            Elsewhere::Aborted => {}
+            Elsewhere::Failed(status) => {
+                self.state = State::DfuError;
+                self.status = status;
+            }
+        }
+    }
+
     /// The device comes back with the DFU-mode descriptors. Whatever was in progress is forgotten, without an event.
     pub fn enter_dfu_mode(&mut self, now: Duration) {
         self.enter(now, State::DfuIdle);
@@ -411,6 +480,7 @@ impl Device {
             accepted: self.accepted,
             // The firmware that runs is never written to.
             firmware_valid: true,
+            elsewhere: self.elsewhere,
         };
         table::cell(self.state, request.stimulus, self.mode, &conditions)
     }
@@ -433,8 +503,8 @@ impl Device {
         self.apply(now, &event, cell);
     }
 
-    /// Goes to the next state and tells the owner what that means. With `handle_timeout`'s leaving, the only place where the state
-    /// changes.
+    /// Goes to the next state and tells the owner what that means. With `handle_timeout`'s leaving and the owner's commands, the only
+    /// place where the state changes.
     fn apply(&mut self, now: Duration, request: &Pending, cell: Cell) {
         let from = self.state;
         self.state = cell.next;
@@ -446,6 +516,7 @@ impl Device {
         }
         if downloads(from) && !downloads(self.state) && self.state != State::DfuManifestSync {
             self.download_lost(self.cause(request.stimulus));
+            self.elsewhere = false;
         }
         match self.state {
             State::AppIdle if from == State::AppDetach => self.events.retain(|event| *event != Event::Detach),
@@ -502,7 +573,7 @@ impl Device {
     }
 
     fn download_lost(&mut self, cause: Cause) {
-        if !matches!(self.intake, Intake::Failed(_)) {
+        if self.elsewhere || !matches!(self.intake, Intake::Failed(_)) {
             self.events.push_back(Event::Aborted(cause));
         }
     }
@@ -511,6 +582,7 @@ impl Device {
     const fn cause(&self, stimulus: Stimulus) -> Cause {
         match stimulus {
             Stimulus::Abort => Cause::Abort,
+            Stimulus::Detach if self.elsewhere => Cause::Abort,
             Stimulus::BusReset => Cause::BusReset,
             Stimulus::SetInterface => Cause::NewSession,
             Stimulus::Detach
@@ -529,6 +601,7 @@ impl Device {
     /// bwPollTimeout for the state the device is in.
     fn poll_timeout_ms(&self) -> u32 {
         let wanted = match (self.state, self.intake, self.manifestation) {
+            _ if self.elsewhere => POLL_ELSEWHERE_MS,
             (State::DfuDnbusy, Intake::Busy { poll_ms }, _) => poll_ms,
             (State::DfuManifest, _, Manifestation::Running { poll_ms }) => poll_ms,
             _ => POLL_READY_MS,
@@ -537,14 +610,16 @@ impl Device {
     }
 
     fn state_deadline(&self) -> Option<Duration> {
-        matches!(self.state, State::AppDetach | State::DfuDnbusy | State::DfuManifest)
-            .then_some(self.state_until)
+        let timed = matches!(self.state, State::AppDetach | State::DfuDnbusy | State::DfuManifest);
+        (timed && !self.elsewhere).then_some(self.state_until)
     }
 
     fn leave_deadline(&self) -> Option<Duration> {
         let idle = match self.state {
             State::AppIdle | State::AppDetach => return None,
             State::DfuIdle | State::DfuError => true,
+            // The other door has deadlines of its own.
+            State::DfuDnbusy | State::DfuManifest if self.elsewhere => false,
             // The host is gone, before the end of its data or before it heard of the owner's verdict.
             State::DfuDnloadSync | State::DfuDnbusy | State::DfuDnloadIdle => match self.intake {
                 Intake::Ready | Intake::Failed(_) => true,

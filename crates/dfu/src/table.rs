@@ -99,6 +99,8 @@ pub struct Conditions {
     pub accepted: bool,
     /// There is a firmware to return to.
     pub firmware_valid: bool,
+    /// In dfuDNBUSY and dfuMANIFEST: another door than DFU has the session.
+    pub elsewhere: bool,
 }
 
 /// What happens to a request.
@@ -129,9 +131,11 @@ pub fn cell(state: State, stimulus: Stimulus, mode: Mode, conditions: &Condition
         State::AppDetach => app_detach(stimulus),
         State::DfuIdle => dfu_idle(stimulus, mode, conditions),
         State::DfuDnloadSync => dnload_sync(stimulus, mode, conditions),
+        State::DfuDnbusy if conditions.elsewhere => elsewhere_receives(stimulus),
         State::DfuDnbusy => dnbusy(stimulus, mode, conditions),
         State::DfuDnloadIdle => dnload_idle(stimulus, mode, conditions),
         State::DfuManifestSync => manifest_sync(stimulus, mode, conditions),
+        State::DfuManifest if conditions.elsewhere => elsewhere_works(stimulus),
         State::DfuManifest => manifest(stimulus, mode, conditions),
         State::DfuManifestWaitReset => manifest_wait_reset(stimulus, mode, conditions),
         State::DfuUploadIdle => upload_idle(stimulus, mode, conditions),
@@ -396,6 +400,44 @@ fn error(stimulus: Stimulus, mode: Mode, conditions: &Conditions) -> Cell {
         | Stimulus::PollTimeElapsed
         | Stimulus::DetachTimeElapsed => accept(State::DfuError),
         Stimulus::BusReset => reset(State::DfuError, mode, conditions),
+    }
+}
+
+/// dfuDNBUSY because another door takes a package (docs/spec/bulk.md, 5), which only the lenient mode has: the host may end that, and nothing
+/// of DFU's disturbs it.
+fn elsewhere_receives(stimulus: Stimulus) -> Cell {
+    match stimulus {
+        Stimulus::Detach => accept(State::AppIdle),
+        Stimulus::Abort | Stimulus::SetInterface => abort(),
+        Stimulus::BusReset => accept(State::DfuIdle),
+        Stimulus::GetStatus
+        | Stimulus::GetState
+        | Stimulus::PollTimeElapsed
+        | Stimulus::DetachTimeElapsed => accept(State::DfuDnbusy),
+        Stimulus::Download
+        | Stimulus::DownloadEnd
+        | Stimulus::Upload(_)
+        | Stimulus::ClrStatus
+        | Stimulus::Unknown => stall(State::DfuDnbusy),
+    }
+}
+
+/// dfuMANIFEST because another door has given a package up: the host can change nothing any more.
+fn elsewhere_works(stimulus: Stimulus) -> Cell {
+    match stimulus {
+        Stimulus::GetStatus
+        | Stimulus::GetState
+        | Stimulus::BusReset
+        | Stimulus::SetInterface
+        | Stimulus::PollTimeElapsed
+        | Stimulus::DetachTimeElapsed => accept(State::DfuManifest),
+        Stimulus::Detach
+        | Stimulus::Download
+        | Stimulus::DownloadEnd
+        | Stimulus::Upload(_)
+        | Stimulus::ClrStatus
+        | Stimulus::Abort
+        | Stimulus::Unknown => stall(State::DfuManifest),
     }
 }
 

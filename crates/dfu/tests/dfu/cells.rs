@@ -41,6 +41,7 @@ const WELL: Conditions = Conditions {
     manifestation: Progress::Done,
     accepted: false,
     firmware_valid: true,
+    elsewhere: false,
 };
 
 /// What a cell of the table says.

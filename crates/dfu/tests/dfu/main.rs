@@ -7,6 +7,7 @@ mod ahead;
 mod bench;
 mod cells;
 mod dfu_core;
+mod elsewhere;
 mod frozen;
 mod host;
 mod owner;

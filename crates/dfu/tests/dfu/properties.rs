@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use inband_dfu::{
     Device,
-    device::{Answer, Door, Event, Intake, Manifestation},
+    device::{Answer, Door, Elsewhere, Event, Intake, Manifestation},
     host::{self, Limits, Step},
     table::Mode,
     wire::{Request, State, Status, StatusReply},
@@ -32,6 +32,9 @@ enum Op {
     Complete(bool),
     Manifestation(Manifestation),
     Door(Door),
+    BeginElsewhere,
+    HandOverElsewhere,
+    EndElsewhere(Elsewhere),
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
@@ -67,6 +70,8 @@ fn op() -> impl Strategy<Value = Op> {
         Just(Manifestation::Done),
         status().prop_map(Manifestation::Failed),
     ];
+    let elsewhere =
+        prop_oneof![Just(Elsewhere::Staged), Just(Elsewhere::Aborted), status().prop_map(Elsewhere::Failed),];
     let door = prop_oneof![3 => Just(Door::Open), 1 => status().prop_map(Door::Refused)];
     prop_oneof![
         20 => setup().prop_map(Op::Request),
@@ -80,6 +85,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<bool>().prop_map(Op::Complete),
         2 => manifestation.prop_map(Op::Manifestation),
         1 => door.prop_map(Op::Door),
+        2 => Just(Op::BeginElsewhere),
+        1 => Just(Op::HandOverElsewhere),
+        1 => elsewhere.prop_map(Op::EndElsewhere),
     ]
 }
 
@@ -87,8 +95,10 @@ fn op() -> impl Strategy<Value = Op> {
 struct Watch {
     device: Device,
     now: Duration,
-    /// Between Begin and the end of the download.
+    /// Between Begin and the end of the download, or in another door's session.
     downloading: bool,
+    /// It is another door's; whether it is handed over.
+    elsewhere: Option<bool>,
     /// The owner has failed the download, so that its end need not be told.
     failed: bool,
     complete: bool,
@@ -101,6 +111,7 @@ impl Watch {
             device: Device::new(mode),
             now: Duration::from_secs(1),
             downloading: false,
+            elsewhere: None,
             failed: false,
             complete: false,
             last_number: None,
@@ -159,6 +170,29 @@ impl Watch {
             }
             Op::Manifestation(manifestation) => self.device.set_manifestation(self.now, *manifestation),
             Op::Door(door) => self.device.set_door(*door),
+            Op::BeginElsewhere => {
+                let state = self.device.state();
+                if self.device.begin_elsewhere(self.now) {
+                    assert_eq!(state, State::DfuIdle);
+                    assert!(!self.downloading || self.failed, "two sessions at once");
+                    self.forget();
+                    self.downloading = true;
+                    self.elsewhere = Some(false);
+                }
+            }
+            Op::HandOverElsewhere => {
+                self.device.hand_over_elsewhere();
+                self.elsewhere = self.elsewhere.map(|_| true);
+            }
+            Op::EndElsewhere(end) => {
+                let before = (self.device.state(), self.device.status());
+                self.device.end_elsewhere(self.now, *end);
+                if self.elsewhere.take().is_some() {
+                    self.downloading = false;
+                } else {
+                    assert_eq!((self.device.state(), self.device.status()), before);
+                }
+            }
         }
         self.events(None);
     }
@@ -187,18 +221,20 @@ impl Watch {
                     self.last_number = None;
                 }
                 Event::BlockReceived { number, length } => {
-                    assert!(self.downloading && !self.failed);
+                    assert!(self.downloading && !self.failed && self.elsewhere.is_none());
                     assert_eq!(block, Some((number, length)));
                     assert!(self.last_number.is_none_or(|last| last.wrapping_add(1) == number));
                     self.last_number = Some(number);
                 }
                 Event::EndOfData => {
-                    assert!(self.downloading && self.complete && !self.failed);
+                    assert!(self.downloading && self.complete && !self.failed && self.elsewhere.is_none());
                     self.downloading = false;
                 }
                 Event::Aborted(_) => {
-                    assert!(self.downloading && !self.failed);
+                    assert!(self.downloading && (self.elsewhere.is_some() || !self.failed));
+                    assert_ne!(self.elsewhere, Some(true), "what is handed over is not the host's to end");
                     self.downloading = false;
+                    self.elsewhere = None;
                 }
             }
         }
@@ -206,6 +242,7 @@ impl Watch {
 
     fn forget(&mut self) {
         self.downloading = false;
+        self.elsewhere = None;
         self.failed = false;
         self.complete = false;
     }
@@ -243,6 +280,7 @@ proptest! {
     fn the_next_session_works(ops in prop::collection::vec(op(), 0..60)) {
         let Watch { mut device, now, .. } = walk(Mode::Lenient, &ops);
         // The owner is in order again, whatever the host did.
+        device.end_elsewhere(now, Elsewhere::Aborted);
         device.set_door(Door::Open);
         device.set_intake(Intake::Ready);
         device.set_manifestation(now, Manifestation::Done);

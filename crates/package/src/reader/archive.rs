@@ -52,6 +52,11 @@ impl Gather {
         Self { block: Box::new([0; BLOCK]), filled: 0 }
     }
 
+    /// Whether nothing of the block has come.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     /// The block, once it is full.
     pub(crate) fn take(&mut self, input: &mut Input<'_>) -> Option<Block> {
         let bytes = input.take(BLOCK - self.filled);

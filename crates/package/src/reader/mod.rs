@@ -7,11 +7,13 @@
 //! length of the package.
 
 pub(crate) mod archive;
+mod chunks;
 mod stages;
 
 use core::mem;
 
 use archive::Input;
+pub use chunks::{ChunkPlace, Chunks};
 use stages::{Authentic, HeadStage, IndexStage, MemberStage, SignatureStage, Step};
 
 use crate::checked::Checked;
@@ -107,6 +109,17 @@ impl<S> From<Refusal> for Error<S> {
     }
 }
 
+/// What is no beginning of a package up to its first member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Beginning {
+    /// It ends before that, or was refused.
+    #[error("{0}")]
+    Short(Refusal),
+    /// It goes on behind that.
+    #[error("there are bytes behind the index")]
+    Long,
+}
+
 /// Reads one package.
 ///
 /// * Input: [`push`](Self::push) with the next bytes, in any portions; [`finish`](Self::finish) when there
@@ -187,6 +200,23 @@ impl<V: Verifier> Reader<V> {
                 complete.map_err(|NotASuffix| Refusal::TrailingBytes { offset })
             }
             State::Failed(refusal) => Err(refusal.clone().unwrap_or(truncated)),
+        }
+    }
+
+    /// Goes on with chunks by their numbers instead of the stream, for a reader that has got the package up to its first
+    /// member and nothing behind (docs/spec/bulk.md, 3.2). The reader itself takes nothing any more.
+    ///
+    /// # Errors
+    /// [`Beginning::Short`] or [`Beginning::Long`], if that is not what it has got.
+    pub fn chunks(&mut self) -> Result<Chunks, Beginning> {
+        match mem::replace(&mut self.state, State::Failed(None)) {
+            State::Members(stage) => stage.into_package().map(Chunks::new).ok_or(Beginning::Long),
+            State::Complete(_) => Err(Beginning::Long),
+            before @ (State::Head(_) | State::Signatures(_) | State::Index(_) | State::Failed(_)) => {
+                self.state = before;
+                let truncated = Refusal::Truncated { received: self.received, total: self.total() };
+                Err(Beginning::Short(self.finish().err().unwrap_or(truncated)))
+            }
         }
     }
 

@@ -9,11 +9,12 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Gather, Input, Zeros, check_header};
+use super::chunks::ChunkPlace;
 use super::{Error, Sink};
 use crate::checked::Checked;
 use crate::digest::{Digest, sha256};
 use crate::head::{self, Head, HeadError, SignedHead};
-use crate::index::{self, Encoding, Index, IndexError};
+use crate::index::{self, Chunk, Encoding, Index, IndexError};
 use crate::openbmc::Format;
 use crate::policy::Policy;
 use crate::refusal::{ArchivePart, Refusal, Unindexed};
@@ -265,6 +266,14 @@ pub(super) struct Authentic {
     pub(super) index: Index,
 }
 
+impl Authentic {
+    /// Bytes of the longest chunk as it is sent.
+    pub(super) fn longest_chunk(&self) -> usize {
+        let chunks = self.index.members.iter().flat_map(|member| &member.chunks);
+        chunks.map(|chunk| chunk.sent().length).max().unwrap_or(0) as usize
+    }
+}
+
 /// Takes members and the end of the archive.
 #[derive(Debug)]
 pub(super) struct MemberStage {
@@ -295,11 +304,18 @@ impl At {
 
 impl MemberStage {
     fn new(package: Authentic) -> Self {
-        let chunks = package.index.members.iter().flat_map(|member| &member.chunks);
-        let longest = chunks.map(|chunk| chunk.sent().length).max().unwrap_or(0);
         let at = At::start(0, &package.index);
-        let chunk = Portions { bytes: Vec::with_capacity(longest as usize), hash: Sha256::new() };
+        let chunk = Portions::with_capacity(package.longest_chunk());
         Self { package, chunk, decoder: Decoder::default(), at }
+    }
+
+    /// The package, if nothing of its members has come.
+    pub(super) fn into_package(self) -> Option<Authentic> {
+        let untouched = match &self.at {
+            At::Header { member: 0, gather } => gather.is_empty(),
+            At::Header { .. } | At::Chunk { .. } | At::Padding { .. } | At::End(_) => false,
+        };
+        untouched.then_some(self.package)
     }
 
     pub(super) const fn package(&self) -> &Authentic {
@@ -331,23 +347,9 @@ impl MemberStage {
                     let Some((data, digest)) = self.chunk.whole(input, sent.length as usize) else {
                         return Ok(Step::Wait(self));
                     };
-                    let bad = || Refusal::BadChunk { member: found.name.clone(), offset: *offset };
-                    // Only what is authentic is decoded.
-                    if digest != sent.digest {
-                        return Err(bad().into());
-                    }
-                    let place = (*member, *chunk, *offset);
-                    match expected.encoding {
-                        Encoding::Plain => {
-                            sink.chunk(&Checked::hashed(place, expected, data, digest).ok_or_else(bad)?)
-                        }
-                        Encoding::Zstd(_) => {
-                            let data = self.decoder.decode(data, expected.length).ok_or_else(bad)?;
-                            sink.chunk(&Checked::new(place, expected, &data).ok_or_else(bad)?)
-                        }
-                    }
-                    .map_err(Error::Sink)?;
-                    self.chunk.bytes.clear();
+                    let place = ChunkPlace { member: *member, chunk: *chunk, offset: *offset };
+                    deliver(&mut self.decoder, place, &found.name, expected, (data, digest), sink)?;
+                    self.chunk.clear();
                     *chunk += 1;
                     *offset = offset.saturating_add(expected.length.into());
                 }
@@ -369,17 +371,56 @@ impl MemberStage {
     }
 }
 
+/// Hands on what a chunk of a member of this name holds, if its bytes as they were sent, which have this digest, are those that are signed.
+/// Only what is authentic is decoded.
+pub(super) fn deliver<S: Sink>(
+    decoder: &mut Decoder,
+    place: ChunkPlace,
+    name: &str,
+    expected: &Chunk,
+    (sent, digest): (&[u8], Digest),
+    sink: &mut S,
+) -> Result<(), Error<S::Error>> {
+    let bad = || Refusal::BadChunk { member: name.to_string(), offset: place.offset };
+    if digest != expected.sent().digest {
+        return Err(bad().into());
+    }
+    let at = (place.member, place.chunk, place.offset);
+    match expected.encoding {
+        Encoding::Plain => sink.chunk(&Checked::hashed(at, expected, sent, digest).ok_or_else(bad)?),
+        Encoding::Zstd(_) => {
+            let data = decoder.decode(sent, expected.length).ok_or_else(bad)?;
+            sink.chunk(&Checked::new(at, expected, &data).ok_or_else(bad)?)
+        }
+    }
+    .map_err(Error::Sink)
+}
+
 /// A chunk that is coming in portions. Each is hashed as it comes: to hash a chunk whole would keep the one processor of a small BMC
 /// from answering the host for as long as a dozen blocks take.
 #[derive(Debug)]
-struct Portions {
+pub(super) struct Portions {
     bytes: Vec<u8>,
     hash: Sha256,
 }
 
 impl Portions {
+    /// With room for `longest` bytes.
+    pub(super) fn with_capacity(longest: usize) -> Self {
+        Self { bytes: Vec::with_capacity(longest), hash: Sha256::new() }
+    }
+
+    /// Makes room for the next chunk.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// The next `length` bytes and their digest, once all are there: from the input if it has them all, else gathered here.
-    fn whole<'a, 'i: 'a>(&'a mut self, input: &mut Input<'i>, length: usize) -> Option<(&'a [u8], Digest)> {
+    pub(super) fn whole<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut Input<'i>,
+        length: usize,
+    ) -> Option<(&'a [u8], Digest)> {
         if self.bytes.is_empty() && input.len() >= length {
             let data = input.take(length);
             return Some((data, sha256(data)));

@@ -28,7 +28,7 @@ pub mod trial;
 pub use audit::Audit;
 pub use budget::{Budget, Rates};
 pub use door::{Door, DoorPolicy, DoorState};
-pub use pipeline::{Pipeline, Progress, Unindexed};
+pub use pipeline::{Offered, Pipeline, Progress, Settled, Unindexed};
 pub use result::ResultCode;
 pub use session::{Config, HostEnd, Limits, Session, StoreView};
 pub use state::{Event, Refusal, SessionState};

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use inband_package::{Checked, Digest, Head, Index, Policy, Running, Sink, Verifier};
@@ -15,12 +16,13 @@ use crate::session::StoreView;
 use crate::start::{self, ending};
 use crate::state::SessionState;
 
+mod needed;
 pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 
 pub use source::Unindexed;
-use source::{Fault, Source};
+use source::{Fault, Source, Stream};
 
 /// What the pipeline has done with the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +41,32 @@ pub struct Progress {
     pub whole: bool,
 }
 
+/// What is to come of a package that was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Lengths of all its chunks as they are sent, in bytes, in the order of their numbers: from 0, across all members of the index.
+    pub lengths: Vec<u32>,
+    /// Numbers of those that are to be sent, in rising order.
+    pub missing: Vec<u32>,
+}
+
+/// What is left of a package that was offered, once what was asked for has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Not all of the slot was looked at: ask again.
+    NotYet,
+    /// Chunks that the slot was said to hold, and does not: to be sent as well.
+    Missing(Vec<u32>),
+    /// All is there.
+    Complete(Progress),
+}
+
 /// Package reader and store in one: bytes go in, a staged slot comes out, or a result. The calls block while the store works.
 ///
 /// A session goes [`begin`](Self::begin), any number of [`push`](Self::push), [`finish`](Self::finish);
-/// [`abort`](Self::abort) ends it at any point before. After an error the session is over, and the record says so
+/// [`abort`](Self::abort) ends it at any point before. One of which only what is missing comes goes [`begin_offer`](Self::begin_offer), any
+/// number of `push` with what stands before the package's first member, [`offered`](Self::offered), then chunks by their numbers
+/// ([`chunk`](Self::chunk)), [`settle`](Self::settle) until all is there, `finish`. After an error the session is over, and the record says so
 /// as far as it could be written; [`last_error`](Self::last_error) has the details for the log.
 #[derive(Debug)]
 pub struct Pipeline<M, V> {
@@ -85,6 +109,31 @@ impl<V: Verifier> Intake<V> {
         let mut target = Target { store, budget, accepted: &mut self.accepted };
         self.complete = self.source.push(bytes, &mut target, unindexed)?;
         Ok(self.progress())
+    }
+
+    fn chunk<M: Medium>(
+        &mut self,
+        number: u32,
+        bytes: &[u8],
+        store: &mut Store<M>,
+        budget: &mut Budget,
+    ) -> Result<Progress, Fault> {
+        let mut target = Target { store, budget, accepted: &mut self.accepted };
+        self.source.needed()?.push(number, bytes, &mut target)?;
+        Ok(self.progress())
+    }
+
+    fn settle<M: Medium>(&mut self, store: &mut Store<M>) -> Result<Settled, Fault> {
+        let needed = self.source.needed()?;
+        if !needed.settle(store)? {
+            return Ok(Settled::NotYet);
+        }
+        let missing = needed.missing();
+        if !missing.is_empty() {
+            return Ok(Settled::Missing(missing));
+        }
+        self.complete = true;
+        Ok(Settled::Complete(self.progress()))
     }
 
     fn verify<M: Medium>(
@@ -145,6 +194,19 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// [`ResultCode::OnTrial`]; [`ResultCode::Worn`]; [`ResultCode::StoreFailed`] or [`ResultCode::NoSpace`] if the record or the
     /// journal cannot be written; [`ResultCode::Internal`] while another session is open. No session has begun then.
     pub fn begin(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
+        self.begin_with(id, door, now, self.unindexed.is_some())
+    }
+
+    /// As [`begin`](Self::begin), for a session of which only what is missing comes. A firmware tar without a head is refused.
+    ///
+    /// # Errors
+    /// Those of `begin`.
+    pub fn begin_offer(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
+        self.begin_with(id, door, now, false)
+    }
+
+    /// `choose` is whether the file may be something else than a package.
+    fn begin_with(&mut self, id: u32, door: Door, now: Duration, choose: bool) -> Result<(), ResultCode> {
         self.last_error = None;
         self.budget = self.budget.after(now);
         let wait = self.budget.wait();
@@ -171,7 +233,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
             }),
             ..self.policy.clone()
         };
-        let source = Source::new(self.verifier.clone(), policy, self.unindexed.is_some());
+        let source = Source::Stream(Stream::new(self.verifier.clone(), policy, choose));
         self.work = Work::Reading(Box::new(Intake { session: id, source, accepted: None, complete: false }));
         Ok(())
     }
@@ -188,6 +250,46 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
             Work::Reading(intake) | Work::Staged(intake) => {
                 intake.push(bytes, &mut self.store, &mut self.budget, self.unindexed.as_ref())
             }
+        };
+        result.map_err(|error| self.fail(&error))
+    }
+
+    /// All that stands before the package's first member has been pushed: says what is to come. Nothing was written, but what makes the slot
+    /// ready.
+    ///
+    /// # Errors
+    /// [`ResultCode::Truncated`] and [`ResultCode::Sequence`] if that is not what has been pushed; the session is over.
+    pub fn offered(&mut self) -> Result<Offered, ResultCode> {
+        let result = match &mut self.work {
+            Work::Idle | Work::Staged(_) => return Err(self.out_of_order("nothing is offered")),
+            Work::Reading(intake) => intake.source.offered(&self.store),
+        };
+        let offered = result.map(|needed| Offered { lengths: needed.lengths(), missing: needed.missing() });
+        offered.map_err(|error| self.fail(&error))
+    }
+
+    /// Takes the next bytes of a chunk that is missing, as it is sent; each chunk from its beginning to its end. What the slot is said to hold
+    /// before it is looked at first, which may take as long as reading the slot.
+    ///
+    /// # Errors
+    /// [`ResultCode::BadChunk`]; [`ResultCode::Internal`] for a chunk that is not missing; those of the store. The session is over.
+    pub fn chunk(&mut self, number: u32, bytes: &[u8]) -> Result<Progress, ResultCode> {
+        let result = match &mut self.work {
+            Work::Idle | Work::Staged(_) => return Err(self.out_of_order("a chunk without a session")),
+            Work::Reading(intake) => intake.chunk(number, bytes, &mut self.store, &mut self.budget),
+        };
+        result.map_err(|error| self.fail(&error))
+    }
+
+    /// Looks at what the slot is said to hold, a MiB or a chunk more in each call, and says what is still to come. Due when all that was asked
+    /// for has come, and at once if that is nothing.
+    ///
+    /// # Errors
+    /// Those of the store; the session is over.
+    pub fn settle(&mut self) -> Result<Settled, ResultCode> {
+        let result = match &mut self.work {
+            Work::Idle | Work::Staged(_) => return Err(self.out_of_order("nothing to settle")),
+            Work::Reading(intake) => intake.settle(&mut self.store),
         };
         result.map_err(|error| self.fail(&error))
     }

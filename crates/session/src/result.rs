@@ -587,6 +587,7 @@ impl From<&Fault> for ResultCode {
             Fault::Package(error) => Self::from(error),
             Fault::Tar(error) => Self::from(error),
             Fault::Store(error) => Self::from(error),
+            Fault::BehindOffer => Self::Sequence,
         }
     }
 }

@@ -93,7 +93,8 @@ pub enum HostEnd {
 #[derive(Clone, Copy, Debug)]
 struct Deadlines {
     total: Duration,
-    progress: Duration,
+    /// `None` while the host can send nothing.
+    progress: Option<Duration>,
     /// Bytes received at which the time for progress begins anew.
     next: u64,
 }
@@ -103,7 +104,7 @@ struct Deadlines {
 /// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`abort`](Self::abort),
 ///   [`activate`](Self::activate).
 /// * Inputs from a door: [`knock`](Self::knock), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
-///   [`progress`](Self::progress), [`host_ended`](Self::host_ended).
+///   [`progress`](Self::progress), [`host_waits`](Self::host_waits), [`host_ended`](Self::host_ended).
 /// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
 ///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
 /// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due.
@@ -393,7 +394,7 @@ impl Session {
         let limits = &self.config.limits;
         self.deadlines = Some(Deadlines {
             total: now.saturating_add(limits.total_time),
-            progress: now.saturating_add(limits.progress_time),
+            progress: Some(now.saturating_add(limits.progress_time)),
             next: limits.progress,
         });
         self.tell(Audit::Began { id: self.id, door, target: self.store.running.other() });
@@ -425,7 +426,19 @@ impl Session {
         self.received = self.received.saturating_add(bytes);
         let limits = &self.config.limits;
         if let Some(deadlines) = self.deadlines.as_mut().filter(|deadlines| self.received >= deadlines.next) {
-            deadlines.progress = now.saturating_add(limits.progress_time);
+            deadlines.progress = deadlines.progress.map(|_| now.saturating_add(limits.progress_time));
+            deadlines.next = self.received.saturating_add(limits.progress);
+        }
+    }
+
+    /// Whether the host has to wait for the BMC before it can send anything: then the time for progress stands, and begins anew
+    /// behind it. The session's whole time runs on.
+    pub fn host_waits(&mut self, waits: bool, now: Duration) {
+        let limits = &self.config.limits;
+        if let Some(deadlines) =
+            self.deadlines.as_mut().filter(|deadlines| deadlines.progress.is_none() != waits)
+        {
+            deadlines.progress = (!waits).then(|| now.saturating_add(limits.progress_time));
             deadlines.next = self.received.saturating_add(limits.progress);
         }
     }
@@ -550,7 +563,8 @@ impl Session {
     /// When [`Session::handle_timeout`] is due next; `None` if no time is running.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.deadlines.map(|deadlines| deadlines.total.min(deadlines.progress))
+        let deadlines = self.deadlines?;
+        Some(deadlines.progress.map_or(deadlines.total, |progress| progress.min(deadlines.total)))
     }
 
     /// Ends the session if it is out of time; returns whether it did: then the pipeline is to be told.

@@ -4,12 +4,14 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use inband_package::openbmc::{self, Format, Intake, MAX_WINDOW, Profile, Staging};
+use inband_package::reader::Beginning;
 use inband_package::refusal::Unindexed as NotTaken;
 use inband_package::{KeyRing, Policy, Reader, Refusal, Verifier, reader, tar};
 use inband_store::medium::Medium;
 use inband_store::{Store, StoreError};
 
 use super::Target;
+use super::needed::Needed;
 
 /// Memory that must be free besides a tar's own, in bytes: for the decoder with its window, for the index, and for the rest
 /// of the BMC.
@@ -49,6 +51,17 @@ pub(crate) enum Fault {
     Tar(#[from] openbmc::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("there are bytes behind what a package offers")]
+    BehindOffer,
+}
+
+impl From<Beginning> for Fault {
+    fn from(beginning: Beginning) -> Self {
+        match beginning {
+            Beginning::Short(refusal) => refusal.into(),
+            Beginning::Long => Self::BehindOffer,
+        }
+    }
 }
 
 impl From<Refusal> for Fault {
@@ -59,7 +72,96 @@ impl From<Refusal> for Fault {
 
 /// Reads one session's bytes.
 #[derive(Debug)]
-pub(super) struct Source<V> {
+pub(super) enum Source<V> {
+    /// All of them, as they stand in the file.
+    Stream(Stream<V>),
+    /// What was asked for of a package whose index is authentic.
+    Needed(Needed),
+}
+
+impl<V: Verifier> Source<V> {
+    /// Takes the next bytes of the file; says whether it is complete.
+    pub(super) fn push<M: Medium>(
+        &mut self,
+        bytes: &[u8],
+        target: &mut Target<'_, M>,
+        unindexed: Option<&Unindexed>,
+    ) -> Result<bool, Fault> {
+        match self {
+            Self::Stream(stream) => stream.push(bytes, target, unindexed),
+            Self::Needed(_) => Err(StoreError::Order("bytes of a file of which chunks come").into()),
+        }
+    }
+
+    /// What has come is all that stands before a package's members: from now on it is chunks by their numbers.
+    pub(super) fn offered<M: Medium>(&mut self, store: &Store<M>) -> Result<&Needed, Fault> {
+        if let Self::Stream(stream) = self {
+            let received = stream.received();
+            *self = Self::Needed(Needed::new(stream.reader.chunks()?, store, received));
+        }
+        self.needed().map(|needed| &*needed)
+    }
+
+    /// The chunks, where chunks come.
+    pub(super) fn needed(&mut self) -> Result<&mut Needed, Fault> {
+        match self {
+            Self::Stream(_) => Err(StoreError::Order("chunks of what was not offered").into()),
+            Self::Needed(needed) => Ok(needed),
+        }
+    }
+
+    /// Does the checking that is left once the file is complete; see [`Stream::verify`].
+    pub(super) fn verify<M: Medium>(
+        &mut self,
+        target: &mut Target<'_, M>,
+        unindexed: Option<&Unindexed>,
+    ) -> Result<(), Fault> {
+        match self {
+            Self::Stream(stream) => stream.verify(target, unindexed),
+            Self::Needed(_) => Ok(()),
+        }
+    }
+
+    /// Does the writing that is left behind [`verify`](Self::verify).
+    pub(super) fn finish<M: Medium>(&mut self, target: &mut Target<'_, M>) -> Result<(), Fault> {
+        match self {
+            Self::Stream(stream) => stream.finish(target),
+            Self::Needed(needed) if needed.is_whole() => Ok(()),
+            Self::Needed(needed) => {
+                let (received, total) = (needed.received(), Some(needed.announced()));
+                Err(Refusal::Truncated { received, total }.into())
+            }
+        }
+    }
+
+    /// Bytes taken.
+    pub(super) fn received(&self) -> u64 {
+        match self {
+            Self::Stream(stream) => stream.received(),
+            Self::Needed(needed) => needed.received(),
+        }
+    }
+
+    /// Length of the file, as a head says it, verified or not.
+    pub(super) fn announced(&self) -> Option<u64> {
+        match self {
+            Self::Stream(stream) => stream.announced(),
+            Self::Needed(needed) => Some(needed.announced()),
+        }
+    }
+
+    /// Whether the file may end here.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.is_whole(),
+            Self::Needed(needed) => needed.is_whole(),
+        }
+    }
+}
+
+/// Reads a file from its beginning to its end.
+#[derive(Debug)]
+pub(super) struct Stream<V> {
     policy: Policy,
     reader: Reader<V>,
     format: Chosen,
@@ -76,7 +178,7 @@ enum Chosen {
     Tar(Box<Intake>),
 }
 
-impl<V: Verifier> Source<V> {
+impl<V: Verifier> Stream<V> {
     /// At the beginning of a file. `choose` is whether it may be something else than a package.
     pub(super) fn new(verifier: V, policy: Policy, choose: bool) -> Self {
         let format = if choose { Chosen::NotYet(Vec::with_capacity(tar::BLOCK)) } else { Chosen::Package };
@@ -84,7 +186,7 @@ impl<V: Verifier> Source<V> {
     }
 
     /// Takes the next bytes; says whether the file is complete.
-    pub(super) fn push<M: Medium>(
+    fn push<M: Medium>(
         &mut self,
         mut bytes: &[u8],
         target: &mut Target<'_, M>,
@@ -111,7 +213,7 @@ impl<V: Verifier> Source<V> {
 
     /// Does the checking that is left once the file is complete and nobody else has access to it: for a tar, all of it. The slot
     /// is then ready to be written.
-    pub(super) fn verify<M: Medium>(
+    fn verify<M: Medium>(
         &mut self,
         target: &mut Target<'_, M>,
         unindexed: Option<&Unindexed>,
@@ -129,7 +231,7 @@ impl<V: Verifier> Source<V> {
     }
 
     /// Does the writing that is left behind [`verify`](Self::verify): for a tar, all of it.
-    pub(super) fn finish<M: Medium>(&mut self, target: &mut Target<'_, M>) -> Result<(), Fault> {
+    fn finish<M: Medium>(&mut self, target: &mut Target<'_, M>) -> Result<(), Fault> {
         let truncated = Refusal::Truncated { received: self.received(), total: self.reader.total() };
         match &mut self.format {
             Chosen::NotYet(_) => Err(truncated.into()),
@@ -152,7 +254,7 @@ impl<V: Verifier> Source<V> {
     }
 
     /// Bytes taken.
-    pub(super) fn received(&self) -> u64 {
+    fn received(&self) -> u64 {
         match &self.format {
             Chosen::NotYet(first) => first.len() as u64,
             Chosen::Package => self.reader.received(),
@@ -161,12 +263,12 @@ impl<V: Verifier> Source<V> {
     }
 
     /// Length of the file, as a head says it, verified or not.
-    pub(super) fn announced(&self) -> Option<u64> {
+    fn announced(&self) -> Option<u64> {
         self.reader.announced_total()
     }
 
     /// Whether the file may end here.
-    pub(super) fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         match &self.format {
             Chosen::NotYet(_) => false,
             Chosen::Package => self.reader.finish().is_ok(),

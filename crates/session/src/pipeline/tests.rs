@@ -17,6 +17,7 @@ use inband_store::{Firmware, Layout, Options, Region, SlotState};
 use super::*;
 
 mod cut;
+mod needed;
 mod policy;
 
 const SLOT: usize = 256 * 1024;

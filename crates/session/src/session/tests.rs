@@ -316,6 +316,27 @@ fn with_all_progress_there_is_still_an_end() {
 }
 
 #[test]
+fn while_the_host_waits_for_the_bmc_only_the_whole_time_runs() {
+    let mut session = receiving();
+    session.progress(1000, NOW + 30 * SECOND);
+    session.host_waits(true, NOW + 30 * SECOND);
+    assert_eq!(session.poll_timeout(), Some(NOW + 3600 * SECOND));
+    // What was on its way.
+    session.progress(100_000, NOW + 31 * SECOND);
+    session.host_waits(true, NOW + 32 * SECOND);
+    assert!(!session.handle_timeout(NOW + 500 * SECOND));
+    // All of the minute, and all of the bytes, from then on.
+    session.host_waits(false, NOW + 600 * SECOND);
+    session.host_waits(false, NOW + 630 * SECOND);
+    session.progress(65_535, NOW + 640 * SECOND);
+    assert_eq!(session.poll_timeout(), Some(NOW + 660 * SECOND));
+    assert!(session.handle_timeout(NOW + 660 * SECOND));
+    assert_eq!(session.result(), ResultCode::Timeout);
+    session.host_waits(false, NOW + 700 * SECOND);
+    assert_eq!(session.poll_timeout(), None, "it is over");
+}
+
+#[test]
 fn no_time_runs_once_the_bytes_are_the_bmc_s() {
     let mut session = receiving();
     session.handover(5).unwrap();

@@ -10,6 +10,8 @@
 // A finding is a panic.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod bulk_device;
+mod bulk_host;
 mod dfu_ahead;
 mod dfu_host;
 mod dfu_sequence;
@@ -33,6 +35,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("bulk_device", bulk_device::run),
+    ("bulk_host", bulk_host::run),
     ("dfu_ahead", dfu_ahead::run),
     ("dfu_host", dfu_host::run),
     ("dfu_sequence", dfu_sequence::run),

@@ -33,6 +33,7 @@ pub mod policy;
 pub mod reader;
 pub mod refusal;
 pub mod signature;
+pub mod spans;
 pub mod suffix;
 pub mod tar;
 mod wire;

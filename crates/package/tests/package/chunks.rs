@@ -1,7 +1,7 @@
 //! Chunks by their numbers, behind the beginning of a package (docs/spec/bulk.md, 3.2).
 
 use inband_package::reader::{Beginning, ChunkPlace, Error};
-use inband_package::{Chunks, Progress, Reader, Refusal};
+use inband_package::{Chunks, Progress, Reader, Refusal, spans};
 use proptest::prelude::*;
 
 use crate::common::{
@@ -62,6 +62,21 @@ fn streamed(package: &[u8]) -> Vec<Call> {
     let (notes, result) = crate::common::read(package);
     assert_eq!(result, Ok(()));
     notes.calls.into_iter().filter(|call| matches!(call, Call::Chunk(..))).collect()
+}
+
+#[test]
+fn spans_are_where_the_bytes_stand() {
+    for compression in [None, Some(3)] {
+        let package = package(compression);
+        let chunks = chunks(&package);
+        assert_eq!(spans::beginning(chunks.head()), beginning(&package) as u64);
+        let spans = spans::chunks(chunks.head(), chunks.index()).unwrap();
+        let bytes = |span: &spans::Span| {
+            let at = usize::try_from(span.offset).unwrap();
+            package[at..at + span.length as usize].to_vec()
+        };
+        assert_eq!(spans.iter().map(bytes).collect::<Vec<_>>(), sent(&package));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use crate::wire::{MAX_CHUNKS, NEED_LENGTH, u32_at};
+use crate::wire::{MAX_CHUNKS, NEED_LENGTH, message_length, u32_at};
 
 /// A set of the chunks of one exchange, which are numbered from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +90,12 @@ impl ChunkSet {
     pub fn bytes(&self, lengths: &[u32]) -> u64 {
         let of = |chunk: u32| lengths.get(chunk as usize).copied().map_or(0, u64::from);
         self.iter().map(of).sum()
+    }
+
+    /// What their messages have together, in bytes, by the lengths of all.
+    #[must_use]
+    pub fn message_bytes(&self, lengths: &[u32]) -> u64 {
+        self.iter().map(|chunk| message_length(lengths.get(chunk as usize).copied().unwrap_or(0))).sum()
     }
 
     /// NEED's body that asks for these chunks, by the lengths of all.

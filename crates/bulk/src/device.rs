@@ -8,8 +8,8 @@ use crate::{
     chunks::ChunkSet,
     stream::{Part, Stream},
     wire::{
-        HEADER_LENGTH, Header, Kind, MAX_CHUNK_LENGTH, MAX_CHUNKS, OFFER_LENGTHS, Outcome, SEQUENCE, VERSION,
-        WHOLE_LENGTH, message, message_length, parse_whole, pieces,
+        HEADER_LENGTH, Header, Kind, OFFER_LENGTHS, Outcome, SEQUENCE, VERSION, WHOLE_LENGTH, are_chunks,
+        message, message_length, parse_whole, pieces,
     },
 };
 
@@ -228,12 +228,11 @@ impl Device {
         if !self.is_owing() || !self.lengths.is_empty() {
             return Err(Misuse("the chunks are described once, when the OFFER is complete"));
         }
-        let count = u32::try_from(lengths.len()).unwrap_or(u32::MAX);
-        let fit = lengths.iter().all(|length| (1..=MAX_CHUNK_LENGTH).contains(length));
-        if count > MAX_CHUNKS || !fit {
+        if !are_chunks(&lengths) {
             return Err(Misuse("chunks that there cannot be"));
         }
-        self.asked = ChunkSet::new(count);
+        // Checked, so that it fits.
+        self.asked = ChunkSet::new(lengths.len() as u32);
         self.lengths = lengths;
         Ok(())
     }
@@ -254,8 +253,7 @@ impl Device {
         match wanted.next(0) {
             Some(first) => {
                 self.state = State::Chunks(first);
-                let messages = wanted.iter().map(|chunk| message_length(self.length(chunk)));
-                self.left = messages.sum();
+                self.left = wanted.message_bytes(&self.lengths);
                 self.asked.extend(wanted);
                 self.round = wanted.clone();
             }

@@ -8,8 +8,8 @@ use crate::{
     chunks::{ChunkSet, NeedError},
     stream::{Part, Stream},
     wire::{
-        HEADER_LENGTH, Header, Kind, MAX_CHUNK_LENGTH, MAX_CHUNKS, MAX_FILE_LENGTH, NEED_LENGTH,
-        OFFER_LENGTHS, OK, Outcome, RESULT_LENGTH, UNIT, VERSION, blank, message, message_length, pieces,
+        HEADER_LENGTH, Header, Kind, MAX_FILE_LENGTH, NEED_LENGTH, OFFER_LENGTHS, OK, Outcome, RESULT_LENGTH,
+        UNIT, VERSION, are_chunks, blank, message, message_length, pieces,
     },
 };
 
@@ -167,8 +167,7 @@ impl Host {
         lengths: Vec<u32>,
     ) -> Result<Self, Error> {
         let offers = u32::try_from(head.len()).is_ok_and(|length| OFFER_LENGTHS.contains(&length));
-        let fit = lengths.iter().all(|length| (1..=MAX_CHUNK_LENGTH).contains(length));
-        if !offers || !fit || lengths.len() > MAX_CHUNKS as usize {
+        if !offers || !are_chunks(&lengths) {
             return Err(Error::Misuse("no package begins so, or has such chunks"));
         }
         Self::begin(now, limits, exchange, message(Kind::Offer, exchange, 0, head), lengths)
@@ -418,8 +417,7 @@ impl Host {
         }
         match wanted.next(0) {
             Some(first) => {
-                let messages = wanted.iter().map(|chunk| message_length(self.lengths[chunk as usize]));
-                self.total += messages.sum::<u64>();
+                self.total += wanted.message_bytes(&self.lengths);
                 self.asked.extend(&wanted);
                 self.state = State::Sending(wanted, first);
             }

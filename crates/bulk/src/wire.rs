@@ -142,6 +142,13 @@ pub const fn message_length(body: u32) -> u64 {
     (HEADER_LENGTH as u64 + body as u64).next_multiple_of(UNIT as u64)
 }
 
+/// Whether chunks of these lengths can be those of an exchange.
+#[must_use]
+pub fn are_chunks(lengths: &[u32]) -> bool {
+    lengths.len() <= MAX_CHUNKS as usize
+        && lengths.iter().all(|length| (1..=MAX_CHUNK_LENGTH).contains(length))
+}
+
 /// A message with this header and a body of as many zeros as the header says, to be written over from [`HEADER_LENGTH`] on.
 #[must_use]
 pub fn blank(header: &Header) -> Vec<u8> {

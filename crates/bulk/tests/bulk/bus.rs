@@ -16,11 +16,11 @@ use inband_bulk::{
     wire::{HEADER_LENGTH, OK, Outcome},
 };
 use inband_usb::{
-    DescriptorSet, DeviceBackend, DeviceEvent, Direction, HostDevice, HostError, HostTransfer, Setup,
-    TransferError, descriptor::Interface,
+    DeviceBackend, DeviceEvent, Direction, HostDevice, HostError, HostTransfer, Setup, TransferError,
 };
 use inband_virtual::memory::{self, Bus, Fault, FaultPlan, MemoryDevice, MemoryHost, Step};
 
+use crate::frozen::set;
 use crate::sides::{ABORTED, Bmc, Package, SESSION, TIMEOUT};
 
 /// DFU_ABORT.
@@ -113,25 +113,8 @@ struct Rig {
 
 impl Rig {
     fn new(bmc: Bmc) -> Self {
-        let dfu = Interface {
-            class: 0xfe,
-            subclass: 1,
-            protocol: 2,
-            name: "bmc".into(),
-            extra: vec![9, 0x21, 0x0d, 0xe8, 3, 0, 0x10, 0x10, 1],
-            endpoints: Vec::new(),
-        };
-        let set = DescriptorSet {
-            vendor_id: 0x1d6b,
-            product_id: 0x0202,
-            device_version: 0x0100,
-            manufacturer: "Example".into(),
-            product: "BMC".into(),
-            serial: "0001".into(),
-            interfaces: vec![dfu, interface::interface()],
-        };
         let (bus, mut backend) = Bus::new();
-        backend.attach(&set).unwrap();
+        backend.attach(&set(&[interface::interface()])).unwrap();
         let driver =
             Driver { backend, bmc, reads: VecDeque::new(), enabled: false, active_at: Duration::ZERO };
         let driver = Arc::new(Mutex::new(driver));

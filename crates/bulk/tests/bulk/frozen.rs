@@ -162,7 +162,8 @@ fn bounds() {
     }
 }
 
-fn set(bulk: &[Interface]) -> DescriptorSet {
+/// The DFU-mode set with these interfaces beside DFU's.
+pub(crate) fn set(bulk: &[Interface]) -> DescriptorSet {
     let dfu = Interface {
         class: 0xfe,
         subclass: 1,

@@ -111,10 +111,10 @@ impl Answerer {
         state.done.take_if(|(id, _)| *id == last).map(|(_, result)| result)
     }
 
-    /// Has the thread out of the kernel, and what it gave last out of the controller: before the gadget is unbound. Who unbinds takes the request back and then waits for a lock
-    /// that the thread holds while it answers. A thread that hands its request over between the two, to a controller
-    /// that takes requests also without a connection, would never come out, and neither would who unbinds. Kernels that take
-    /// nothing back first free the request under the thread.
+    /// Has the thread out of the kernel, and what it gave last out of the controller, for which that gets `settling` from the end of the
+    /// answer: before the gadget is unbound. Who unbinds takes the request back and then waits for a lock that the thread holds while it
+    /// answers. A thread that hands its request over between the two, to a controller that takes requests also without a connection, would
+    /// never come out, and neither would who unbinds. Kernels that take nothing back first free the request under the thread.
     pub(crate) fn still(&self, settling: Duration) {
         let Some(thread) = &self.thread else { return };
         let state = self.shared.lock();

@@ -402,9 +402,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.session.progress(length, now);
         self.sent = self.sent.saturating_add(length);
         self.queued += 1;
-        let awaited = !matches!(self.intake(), Intake::Ready);
-        self.worker.send(Command::Data { session, bytes, awaited })?;
-        self.update_intake();
+        let intake = self.intake();
+        self.worker.send(Command::Data { session, bytes, awaited: intake != Intake::Ready })?;
+        self.dfu.set_intake(intake);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use inband_package::Verifier;
 use inband_session::{Door, Pipeline, Progress, ResultCode, StoreView};
 use inband_store::Medium;
 
-/// So much payload that nobody waits for is handed over at once: to wake the thread costs more than to hash a block.
+/// So many blocks that nobody waits for are handed over at once, so that the thread is not woken for each.
 const BATCH: usize = 8;
 
 /// Work. What belongs to a session carries its id, so that what is late can be told from what is new.
@@ -112,8 +112,8 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Whether the other half has something to do when it hears of it. What only the host can ask for can wait until it asks: to be
-    /// woken for each block costs a small BMC more than its answer.
+    /// Whether the other half has something to do when it hears of it. What only the host can ask for can wait until it asks, and
+    /// nobody is woken for each block.
     fn is_news(&self) -> bool {
         match self {
             Self::Taken(progress) => progress.complete,

@@ -40,11 +40,12 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path, finish: impl FnOnce(&Path
 }
 
 fn download(packages: &[&str], folder: &Path) -> Outcome {
-    // As root, apt drops its rights for the download and warns where it cannot: the folder may be private. It prints what goes
-    // wrong only, and compares what comes with the archive's signed lists.
+    // It prints what goes wrong only.
     program::run(
         Command::new("apt-get")
-            .args(["--quiet=2", "--option", "APT::Sandbox::User=root", "download"])
+            .arg("--quiet=2")
+            .args(packages::OPTIONS.map(|option| format!("--option={option}")))
+            .arg("download")
             .args(packages)
             .current_dir(folder),
     )

@@ -51,6 +51,10 @@ const NEEDS: &[Need] = &[
     need("python3", "python3-venv"),
 ];
 
+/// How apt asks the archive, which may be busy: again. As root it would drop its rights for the download and warn where it cannot, or fail
+/// where its own user is kept out of what it needs; what comes is compared with the archive's signed lists either way.
+pub(crate) const OPTIONS: [&str; 2] = ["Acquire::Retries=5", "APT::Sandbox::User=root"];
+
 /// Installs what is missing if this is root on a Debian, else says what to install.
 pub(crate) fn ensure() -> Outcome {
     let missing = missing();
@@ -91,7 +95,8 @@ fn missing() -> Vec<&'static Need> {
 fn apt_get(args: &[&str]) -> Outcome {
     let mut command = Command::new("apt-get");
     // Another apt may be at work on the machine: wait for it. Nobody is there to answer questions.
-    command.args(["--quiet", "--option", "DPkg::Lock::Timeout=600"]).args(args);
+    command.args(["--quiet", "--option", "DPkg::Lock::Timeout=600"]);
+    command.args(OPTIONS.map(|option| format!("--option={option}"))).args(args);
     program::run(command.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 

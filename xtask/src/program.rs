@@ -4,6 +4,8 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use crate::{Outcome, layout};
 
@@ -20,6 +22,18 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     println!("$ {}", line(command));
     let status = command.stdin(Stdio::null()).status().map_err(|e| cannot_run(command, &e))?;
     if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", line(command))) }
+}
+
+/// As [`run`], and again after a pause if it fails, so often in all: for what depends on somebody else's machine.
+pub(crate) fn run_up_to(attempts: u32, pause: Duration, command: &mut Command) -> Outcome {
+    for attempt in 1..attempts {
+        match run(command) {
+            Ok(()) => return Ok(()),
+            Err(why) => println!("{why}\nattempt {attempt} of {attempts}; the next in {} s", pause.as_secs()),
+        }
+        thread::sleep(pause);
+    }
+    run(command)
 }
 
 /// Runs a command and returns what it prints; its errors are part of the message if it fails.

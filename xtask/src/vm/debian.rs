@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::{Outcome, packages, program};
 
@@ -37,6 +38,11 @@ const HOOK: &str = r#"chroot "$1" useradd --no-create-home --gid operator --grou
 /// What nobody reads in the guest.
 const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
+/// How often the archive is asked for all of it, and how long it is left alone between: a mirror may be half way through an update of
+/// itself.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(20);
+
 /// Finds the disk in `cache`, or makes it there. It is made again only if what it is made of has changed.
 pub(super) fn disk(cache: &Path) -> Outcome<PathBuf> {
     let disk = cache.join("debian.squashfs");
@@ -55,22 +61,21 @@ pub(super) fn disk(cache: &Path) -> Outcome<PathBuf> {
 /// Makes the disk from this machine's own package sources. It appears under its name only when it is whole.
 fn make(disk: &Path) -> Outcome {
     let partial = disk.with_extension("partial");
-    if partial.exists() {
-        fs::remove_file(&partial).map_err(|e| format!("cannot remove {}: {e}", partial.display()))?;
-    }
     // bash for pipefail. Not compressed: the emulated processor would take longer to unpack it than to read it.
     let mut command = Command::new("bash");
     command.args([
         "-c",
         r#"set -o pipefail; disk=$1; shift
-        mmdebstrap --quiet "$@" | mksquashfs - "$disk" -tar -noI -noD -noF -noX -no-progress -quiet"#,
+        mmdebstrap "$@" | mksquashfs - "$disk" -tar -noappend -noI -noD -noF -noX -no-progress -quiet"#,
     ]);
     command.arg("mmdebstrap").arg(&partial);
+    // Each as a line of apt.conf, which wants quotes and takes `::` for a name.
+    command.args(packages::OPTIONS.map(|option| format!("--aptopt={}", option.replace('=', " \"") + "\"")));
     command.arg("--variant=essential").arg(format!("--include={}", PACKAGES.join(",")));
     command.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
     command.arg("--dpkgopt=force-unsafe-io").arg(format!("--customize-hook={HOOK}"));
     command.args([RELEASE, "-"]).args(sources()?);
-    program::run(&mut command)?;
+    program::run_up_to(ATTEMPTS, PAUSE, &mut command)?;
     fs::rename(&partial, disk).map_err(|e| format!("cannot rename {}: {e}", partial.display()))
 }
 

@@ -17,8 +17,17 @@ for mib in $SIZES; do
     rm image
 done
 
+# run_on MASK: what is started from here on stays on these processors, if there are as many. Host and BMC are two machines: the kernel is
+# not to have the BMC work on the host's, nor to put one half of the BMC aside for the other where it is the host that runs.
+HOST=1
+BMC=2
+run_on() {
+    [ "$(nproc --all)" -lt 2 ] || taskset -p "$1" $$ >/dev/null
+}
+
 # device_start inbandd|sink MIB: at run time; inbandd with an empty slot that the image fills.
 device_start() {
+    run_on $BMC
     case $1 in
         inbandd)
             SLOT_SIZE=$(($2 * 1048576))
@@ -29,6 +38,7 @@ device_start() {
             start bmc-inbandd sink gadget
             ;;
     esac
+    run_on $HOST
     mode runtime
 }
 

@@ -5,6 +5,7 @@
 # binaries: inband inbandd example:inband/stopwatch example:inbandd/sink
 . /guest/lib.sh
 . /guest/bmc.sh
+. /guest/two.sh
 
 ROUNDS=$(sed -n 's/.*inband\.rounds=\([0-9]*\).*/\1/p' /proc/cmdline)
 SIZES='8 32 128'
@@ -16,14 +17,6 @@ for mib in $SIZES; do
     pack "$mib.tar" "$mib.0.0" image
     rm image
 done
-
-# run_on MASK: what is started from here on stays on these processors, if there are as many. Host and BMC are two machines: the kernel is
-# not to have the BMC work on the host's, nor to put one half of the BMC aside for the other where it is the host that runs.
-HOST=1
-BMC=2
-run_on() {
-    [ "$(nproc --all)" -lt 2 ] || taskset -p "$1" $$ >/dev/null
-}
 
 # device_start inbandd|sink MIB: at run time; inbandd with an empty slot that the image fills.
 device_start() {

@@ -11,6 +11,7 @@ use crate::task::{self, Task};
 use crate::{Outcome, layout};
 
 mod dfu;
+mod figures;
 mod lab;
 mod plot;
 mod tree;

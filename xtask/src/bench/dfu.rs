@@ -1,9 +1,10 @@
 //! Plain DFU in the kernel guest: what `xtask/guest/dfu.bench.sh` measured, as medians and ratios, a Markdown table and a picture.
 
-use std::{fmt, fs};
+use std::fs;
 
 use serde::Deserialize;
 
+use super::figures::{Figure, Values, Wanted, print};
 use super::plot::{self, Bar, Panel};
 use crate::vm::{self, Measure};
 use crate::{Outcome, layout};
@@ -35,39 +36,6 @@ const HOST: f64 = 1.3;
 const DETACH_MS: f64 = 1000.0;
 /// The slowest answer to a control request, ms.
 const ANSWER_MS: f64 = 100.0;
-
-/// A ratio or a time that something is expected of.
-struct Figure {
-    what: &'static str,
-    value: f64,
-    bar: Wanted,
-}
-
-#[derive(Clone, Copy)]
-enum Wanted {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Figure {
-    fn holds(&self) -> bool {
-        match self.bar {
-            Wanted::AtMost(most) => self.value <= most,
-            Wanted::AtLeast(least) => self.value >= least,
-        }
-    }
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bound, than) = match self.bar {
-            Wanted::AtMost(bound) => ("at most", bound),
-            Wanted::AtLeast(bound) => ("at least", bound),
-        };
-        let verdict = if self.holds() { "holds" } else { "DOES NOT HOLD" };
-        write!(f, "{}: {:.3}, wanted {bound} {than}: {verdict}", self.what, self.value)
-    }
-}
 
 /// One update, as the guest tells it. Times are from the start of the host's program.
 #[derive(Clone, Debug, Deserialize)]
@@ -106,14 +74,15 @@ pub(super) fn run() -> Outcome {
     let file = layout::workspace().join(PICTURE);
     fs::write(&file, runs.picture()).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
     println!("{PICTURE} is new");
-    let missed = runs.figures().iter().filter(|figure| !figure.holds()).count();
-    if missed == 0 { Ok(()) } else { Err(format!("{missed} figures are not what is wanted")) }
+    print(&runs.figures())
 }
 
 /// By the instructions of the guest, whose one processor is host and device: to compare one change with another, not with what is
 /// wanted. Two rounds show that there is no spread.
 pub(super) fn run_counted() -> Outcome {
-    measure(Measure { rounds: 2, counted: true }).map(drop)
+    let runs = measure(Measure { rounds: 2, counted: true })?;
+    runs.figures().iter().for_each(|figure| println!("{figure}"));
+    Ok(())
 }
 
 fn measure(how: Measure) -> Outcome<Runs> {
@@ -121,9 +90,6 @@ fn measure(how: Measure) -> Outcome<Runs> {
     let runs = lines.iter().map(|line| parse(line)).collect::<Outcome<Vec<_>>>()?;
     let runs = Runs(runs);
     println!("\n{}", runs.table());
-    for figure in runs.figures() {
-        println!("{figure}");
-    }
     Ok(runs)
 }
 
@@ -240,34 +206,6 @@ impl Runs {
         };
         let title = "Plain DFU on dummy_hcd: seconds to the first byte, for the data, and behind the verdict";
         plot::draw(title, &self.sizes().into_iter().map(panel).collect::<Vec<_>>())
-    }
-}
-
-/// What was measured of one quantity, smallest first.
-struct Values(Vec<f64>);
-
-impl Values {
-    fn new(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self(values)
-    }
-
-    /// Of an even number the larger of the two in the middle; NaN of none.
-    fn median(&self) -> f64 {
-        self.0.get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-
-    fn least(&self) -> f64 {
-        self.0.first().copied().unwrap_or(f64::NAN)
-    }
-
-    fn most(&self) -> f64 {
-        self.0.last().copied().unwrap_or(f64::NAN)
-    }
-
-    /// Median, fastest and slowest.
-    fn spread(&self) -> String {
-        format!("{:.2} ({:.2} to {:.2})", self.median(), self.least(), self.most())
     }
 }
 

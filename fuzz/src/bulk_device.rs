@@ -2,8 +2,9 @@
 //!
 //! The input is a byte each for the owner (which hints it has, and which are wrong), a byte for the portions in units of 16 bytes, then the
 //! script: a byte says what comes. 0 to 0xef: the next so many bytes as they stand, as a unit. 0xf0: a good OFFER; 0xf1: the good chunk
-//! that is due; 0xf2: the first unit of an OFFER; 0xf3: a WHOLE of the length in the next two bytes; 0xf4: ABORT; 0xf5: reset; 0xf6 to 0xff: a
-//! good chunk, with the byte at the place in the next byte flipped.
+//! that is due; 0xf2: the first unit of an OFFER; 0xf3: a WHOLE of the length in the next two bytes; 0xf4: ABORT; 0xf5: reset; 0xf6: the next
+//! so many bytes as they stand, and the transfer ends; 0xf7: a good chunk up to the place in the next byte, and the transfer ends; 0xf8 to
+//! 0xff: a good chunk, with the byte at the place in the next byte flipped.
 //!
 //! Besides: never more is taken than was due, nothing is staged that is not whole, and behind it all a good exchange works.
 
@@ -34,6 +35,11 @@ pub(crate) fn run(input: &[u8]) {
         staged: false,
     };
     let mut script = script;
+    let next_byte = |script: &mut &[u8]| {
+        let (byte, rest) = script.split_first().unwrap_or((&0, &[]));
+        *script = rest;
+        usize::from(*byte)
+    };
     while let Some((&step, rest)) = script.split_first() {
         script = rest;
         let bytes = match step {
@@ -61,7 +67,18 @@ pub(crate) fn run(input: &[u8]) {
                 bmc.device.reset();
                 continue;
             }
-            0xf6..=0xff => {
+            0xf6 => {
+                let length = next_byte(&mut script);
+                let (bytes, rest) = script.split_at(length.min(script.len()));
+                script = rest;
+                bytes.to_vec()
+            }
+            0xf7 => {
+                let mut bytes = chunk(bmc.due.unwrap_or(0));
+                bytes.truncate(next_byte(&mut script));
+                bytes
+            }
+            0xf8..=0xff => {
                 let mut bytes = chunk(bmc.due.unwrap_or(0));
                 if let Some((at, rest)) = script.split_first() {
                     script = rest;
@@ -75,9 +92,6 @@ pub(crate) fn run(input: &[u8]) {
     bmc.device.end(48);
     bmc.hints = 0;
     bmc.has = ChunkSet::new(COUNT);
-    // What was begun of a unit is over.
-    let left = usize::try_from(bmc.device.expected()).expect("a unit") % UNIT;
-    bmc.give(&vec![0; left], portion);
     bmc.give(&message(Kind::Offer, 2, 0, &HEAD), portion);
     for number in 0..COUNT {
         bmc.give(&chunk_of(2, number), portion);
@@ -126,6 +140,11 @@ impl Bmc {
             assert!(rest.is_empty() || self.device.is_owing());
             while self.device.poll_action().is_some() {}
         }
+        if let Some(incoming) = self.device.handle_end_of_read() {
+            self.on(incoming);
+        }
+        while self.device.poll_action().is_some() {}
+        assert_eq!(self.device.expected() % UNIT as u64, 0, "a read that is no number of packets");
     }
 
     fn on(&mut self, incoming: Incoming<'_>) {

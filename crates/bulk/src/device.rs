@@ -67,12 +67,16 @@ pub enum Violation {
     /// A message is not filled up with zeros.
     #[error("the filling behind a message is not zero")]
     Filling,
+    /// A transfer ended inside a unit.
+    #[error("a transfer that is not made of whole units")]
+    ShortTransfer,
 }
 
 /// What the owner has to do with the endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Take back all transfers of that direction. What comes home with reads is given to [`Device::handle_bytes`] or dropped, by whole
+    /// Take back all transfers of that direction, before another request of the host's is answered: behind GETSTATUS it may begin the next
+    /// exchange, which none of these reads may swallow. What comes home with reads is given to [`Device::handle_bytes`] or dropped, by whole
     /// transfers.
     TakeBack(Direction),
     /// Send this, as one transfer.
@@ -101,7 +105,8 @@ enum State {
 /// The device's side of the stream, without I/O and without a clock.
 ///
 /// **Inputs.** [`handle_bytes`](Self::handle_bytes) takes what has come on the OUT endpoint, in portions of any length, and tells what it is.
-/// [`reset`](Self::reset) is for what empties the endpoints: bus reset, unplug, SET_INTERFACE.
+/// [`handle_end_of_read`](Self::handle_end_of_read) is for the end of each read. [`reset`](Self::reset) is for what empties the endpoints: bus
+/// reset, unplug, SET_INTERFACE.
 ///
 /// **Commands** of the owner: [`set_session`](Self::set_session), [`describe`](Self::describe), [`ask`](Self::ask),
 /// [`end`](Self::end).
@@ -169,7 +174,7 @@ impl Device {
     }
 
     /// Bytes that are certain to come before the device has anything to say. Reads that ask for more than that, all of them together, may
-    /// never be filled; those that are under way count.
+    /// never be filled; those that are under way count. Behind the end of a read it is a number of whole units.
     #[must_use]
     pub fn expected(&self) -> u64 {
         match self.state {
@@ -202,6 +207,18 @@ impl Device {
                 return incoming;
             }
         }
+    }
+
+    /// A read came home, and all that it brought was given to [`handle_bytes`](Self::handle_bytes). If that ends inside a unit, the host has sent
+    /// a short packet, which breaks the protocol in an exchange; the next packet begins a unit. Else all that follows would be read askew, and
+    /// no exchange ever begin again.
+    pub fn handle_end_of_read(&mut self) -> Option<Incoming<'static>> {
+        if self.stream.is_between_units() {
+            return None;
+        }
+        let broken = (!self.is_idle()).then(|| self.broken(Violation::ShortTransfer));
+        self.stream = Stream::new();
+        broken
     }
 
     /// The endpoints begin anew: nothing of what was is to be sent or comes. Ends an exchange without a word.
@@ -307,8 +324,11 @@ impl Device {
 
     /// A message that begins an exchange.
     fn begin<'a>(&mut self, kind: Kind, header: &Header) -> Option<Incoming<'a>> {
-        // What the host has not read by now is of an exchange that is over.
-        let actions = VecDeque::from([Action::TakeBack(Direction::In)]);
+        // What the host has not read by now is of an exchange that is over, and so is what nobody has sent yet. Reads of that
+        // exchange still have to be taken back: they may ask for more than this one brings.
+        let mut actions = core::mem::take(&mut self.actions);
+        actions.retain(|action| *action == Action::TakeBack(Direction::Out));
+        actions.push_back(Action::TakeBack(Direction::In));
         *self = Self { stream: self.stream.clone(), exchange: header.exchange, actions, ..Self::new() };
         let length_fits = match kind {
             Kind::Offer => OFFER_LENGTHS.contains(&header.length),

@@ -142,7 +142,7 @@ pub struct Host {
     sent: u64,
     /// Bytes that all that was asked for makes, with the message that began.
     total: u64,
-    /// When the device was last heard of, or took something.
+    /// When the device last took something, or asked for something: what else it sends gains it no time.
     since: Duration,
     stream: Stream,
     /// The message that comes in.
@@ -321,13 +321,12 @@ impl Host {
         if let State::Failed(error) = self.state {
             return Err(error);
         }
-        self.since = now;
         while !matches!(self.state, State::Over(_)) {
             let before = bytes.len();
             let part = self.stream.next(&mut bytes);
             self.left = self.left.saturating_sub(before - bytes.len());
             let Some(part) = part else { break };
-            self.part(part).map_err(|misbehaviour| self.fail(Error::Misbehaved(misbehaviour)))?;
+            self.part(now, part).map_err(|misbehaviour| self.fail(Error::Misbehaved(misbehaviour)))?;
         }
         Ok(())
     }
@@ -348,7 +347,7 @@ impl Host {
         error
     }
 
-    fn part(&mut self, part: Part<'_>) -> Result<(), Misbehaviour> {
+    fn part(&mut self, now: Duration, part: Part<'_>) -> Result<(), Misbehaviour> {
         match part {
             Part::Header(header) => match header.and_then(|header| Some((self.own(&header)?, header))) {
                 Some((kind, header)) => {
@@ -371,7 +370,7 @@ impl Host {
                 Ok(())
             }
             Part::End => match self.header.take() {
-                Some(header) if header.kind == Kind::Need.number() => self.need(),
+                Some(header) if header.kind == Kind::Need.number() => self.need(now),
                 Some(_) => self.result(),
                 None => Ok(()),
             },
@@ -410,7 +409,7 @@ impl Host {
         Ok(())
     }
 
-    fn need(&mut self) -> Result<(), Misbehaviour> {
+    fn need(&mut self, now: Duration) -> Result<(), Misbehaviour> {
         let wanted = ChunkSet::from_need(&self.body, &self.lengths).map_err(Misbehaviour::Need)?;
         if wanted.intersects(&self.asked) {
             return Err(Misbehaviour::Twice);
@@ -425,6 +424,7 @@ impl Host {
             None => return Err(Misbehaviour::Nothing),
         }
         self.rounds += 1;
+        self.since = now;
         Ok(())
     }
 

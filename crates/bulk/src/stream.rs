@@ -54,6 +54,11 @@ impl Stream {
         UNIT - self.unit
     }
 
+    /// Whether no unit has begun.
+    pub(crate) const fn is_between_units(&self) -> bool {
+        self.unit == 0
+    }
+
     /// The rest of the current unit, if one has begun, means nothing. The next one begins with a header.
     pub(crate) const fn drop_unit(&mut self) {
         self.at = if self.unit == 0 { At::Header([0; HEADER_LENGTH], 0) } else { At::Dropped };

@@ -10,10 +10,10 @@ use std::{
 
 use inband_bulk::{
     Host,
-    device::Action,
+    device::{Action, Violation},
     host::{Error, Limits, Next},
     interface::{self, IN, OUT},
-    wire::{HEADER_LENGTH, OK, Outcome},
+    wire::{HEADER_LENGTH, Kind, OK, Outcome, message},
 };
 use inband_usb::{
     DeviceBackend, DeviceEvent, Direction, HostDevice, HostError, HostTransfer, Setup, TransferError,
@@ -65,7 +65,7 @@ impl Driver {
                     self.enabled &= completion.result != Err(TransferError::Disabled);
                     if read.is_some() && completion.result.is_ok() {
                         self.active_at = now;
-                        self.bmc.take(&completion.buffer[..completion.length]);
+                        self.bmc.take_read(&completion.buffer[..completion.length]);
                     }
                 }
                 DeviceEvent::Complete(_) => {}
@@ -127,16 +127,22 @@ impl Rig {
 
     /// What a host program does from its start to its end, or to what it cannot go on from.
     fn session(&self, package: &Package, exchange: u32) -> Result<Outcome, String> {
+        let mut usb = self.open()?;
+        let now = usb.now();
+        let lengths = package.lengths();
+        let host = Host::offer(now, Limits::default(), exchange, &package.head, lengths).unwrap();
+        exchange_over(&mut usb, host, package)
+    }
+
+    /// What a host does before an exchange.
+    fn open(&self) -> Result<MemoryHost, String> {
         let mut usb = self.bus.open().map_err(|error| error.to_string())?;
         let (bulk, dfu) = (interface::INTERFACE, 0);
         usb.claim(dfu).map_err(|error| error.to_string())?;
         usb.claim(bulk).map_err(|error| error.to_string())?;
         let setup = HostTransfer::ControlOut { setup: ABORT, data: Vec::new() };
         usb.run(setup, Duration::from_secs(5)).map_err(|error| error.to_string())?;
-        let now = usb.now();
-        let lengths = package.lengths();
-        let host = Host::offer(now, Limits::default(), exchange, &package.head, lengths).unwrap();
-        exchange_over(&mut usb, host, package)
+        Ok(usb)
     }
 
     fn bmc<T>(&self, look: impl FnOnce(&mut Bmc) -> T) -> T {
@@ -263,4 +269,23 @@ fn every_fault_of_every_transfer() {
         }
     }
     assert!(failures > 50, "{failures} sessions failed");
+}
+
+/// A host that leaves a part of a packet behind, in the middle of an exchange or before one: the next one finds the stream as it has to be.
+#[test]
+fn short_packets() {
+    let package = package();
+    for units in 0..=8 {
+        let rig = Rig::new(Bmc::empty(&package));
+        let mut usb = rig.open().unwrap();
+        let mut data = message(Kind::Offer, 1, 0, &package.head);
+        data.truncate(units * 512);
+        data.extend([0; 10]);
+        usb.run(HostTransfer::BulkOut { endpoint: OUT, data }, Duration::from_secs(5)).unwrap();
+        drop(usb);
+        rig.bus.advance(Duration::from_millis(1));
+        let broken = rig.bmc(|bmc| bmc.broken.clone());
+        assert_eq!(broken, vec![Violation::ShortTransfer; units.min(1)], "{units}");
+        assert_eq!(rig.session(&package, 2), Ok(STAGED), "{units}");
+    }
 }

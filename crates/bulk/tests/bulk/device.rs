@@ -308,3 +308,49 @@ fn need_then_result() {
     expected.extend(ending(1, 9));
     assert_eq!(actions(&mut device), expected);
 }
+
+/// A transfer that ends inside a unit breaks an exchange, and nothing that follows is read askew for it.
+#[test]
+fn short_transfers() {
+    let (offer, whole) = (offer(), message(Kind::Whole, EXCHANGE, 0, &1000_u64.to_le_bytes()));
+    for (stream, aligned) in
+        [(&offer, 0), (&offer, 512), (&offer, 3584), (&whole, 0), (&vec![0xff; 2048], 512)]
+    {
+        for short in [1, 19, 20, 21, 511] {
+            let mut device = Device::new();
+            give(&mut device, &stream[..aligned + short]);
+            actions(&mut device);
+            let broken = (!device.is_idle()).then_some(Incoming::Broken(Violation::ShortTransfer));
+            assert_eq!(device.handle_end_of_read(), broken, "{aligned} and {short}");
+            let ended = if broken.is_some() { ending(SEQUENCE, 0) } else { vec![] };
+            assert_eq!(actions(&mut device), ended);
+            assert!(device.is_idle());
+            assert_eq!(device.expected(), 512, "reads are whole packets");
+            assert_eq!(give(&mut device, &offer).len(), 3, "the next exchange begins");
+        }
+    }
+    // In the last chunk of a round.
+    let mut device = asking();
+    give(&mut device, &[chunk(0, 600), chunk(2, 492)].concat()[..1500]);
+    assert_eq!(device.handle_end_of_read(), Some(Incoming::Broken(Violation::ShortTransfer)));
+    assert_eq!(actions(&mut device), ending(SEQUENCE, 9));
+    // Whole units are as they should be, in any state.
+    let mut device = Device::new();
+    for unit in offer.chunks(512) {
+        give(&mut device, unit);
+        assert_eq!(device.handle_end_of_read(), None);
+    }
+    assert!(device.is_owing());
+    assert_eq!(device.handle_end_of_read(), None);
+}
+
+/// A host that goes on at once, its next OFFER in the same read as what broke the protocol: reads for the rest of the old exchange would
+/// wait for bytes that never come.
+#[test]
+fn reads_are_taken_back_though_the_next_exchange_has_begun() {
+    let mut device = asking();
+    let stream = [chunk(1, 10), offer()].concat();
+    let told = give(&mut device, &stream);
+    assert_eq!(told[..2], [Incoming::Broken(Violation::NotTheChunk(0)), Incoming::Package { length: 3584 }]);
+    assert_eq!(actions(&mut device), [Direction::Out, Direction::In].map(Action::TakeBack));
+}

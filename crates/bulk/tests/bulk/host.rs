@@ -220,6 +220,21 @@ fn a_device_that_says_nothing() {
     assert_eq!(host.poll_timeout(), Some(NOW + Duration::from_secs(600)));
 }
 
+/// Units that are dropped, and a message that comes a byte at a time, are no answer.
+#[test]
+fn a_device_that_says_nothing_at_length() {
+    let (mut host, mut now) = (waiting(), NOW);
+    let due = host.poll_timeout();
+    for bytes in [&[0xaa; 512][..], &need(0, &[])[..500]] {
+        now += Duration::from_secs(50);
+        host.handle_received(now, bytes).unwrap();
+        assert_eq!(host.poll_timeout(), due);
+    }
+    // A NEED that asks for nothing is one.
+    host.handle_received(now, &need(0, &[])[500..]).unwrap();
+    assert_eq!(host.poll_timeout(), Some(now + Duration::from_secs(600)));
+}
+
 #[test]
 fn what_cannot_be_offered() {
     let offer = |head: usize, lengths: &[u32], limits| {

@@ -83,6 +83,14 @@ impl Bmc {
         Self::new(package, package.set([]), &package.set([]))
     }
 
+    /// A read came home with these bytes.
+    pub(crate) fn take_read(&mut self, bytes: &[u8]) {
+        self.take(bytes);
+        if let Some(incoming) = self.device.handle_end_of_read() {
+            self.on(incoming);
+        }
+    }
+
     /// Bytes have come.
     pub(crate) fn take(&mut self, mut bytes: &[u8]) {
         while let Some(incoming) = self.device.handle_bytes(&mut bytes) {
@@ -282,7 +290,7 @@ impl Wire {
                 let bytes = std::mem::take(bytes);
                 self.read = None;
                 busy = true;
-                self.bmc.take(&bytes);
+                self.bmc.take_read(&bytes);
             }
         }
         while let Some(action) = self.bmc.device.poll_action() {

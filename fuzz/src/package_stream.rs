@@ -4,6 +4,8 @@
 //! Mending makes head and index agree (bit 0), so that changes of the index are not all caught by its digest, and
 //! before that index and compressed chunks (bit 1), so that changes of these reach the decoder.
 
+use std::sync::Arc;
+
 use inband_package::digest::{Digest, sha256};
 use inband_package::index::Encoding;
 use inband_package::reader::Error;
@@ -40,11 +42,11 @@ pub(crate) enum Never {}
 impl Sink for Checks {
     type Error = Never;
 
-    fn begin(&mut self, head: &Head, _: &Digest, index: &Index, bytes: &[u8]) -> Result<(), Never> {
+    fn begin(&mut self, head: &Head, _: &Digest, index: &Arc<Index>, bytes: &[u8]) -> Result<(), Never> {
         assert_eq!(self.index, None);
         assert_eq!(sha256(bytes), head.index_digest);
         assert_eq!(index.machine, "m");
-        self.index = Some(index.clone());
+        self.index = Some(Index::clone(index));
         Ok(())
     }
 

@@ -121,6 +121,27 @@ pub struct Chunk {
     pub digest: Digest,
 }
 
+/// What [`Index::visit`] comes by, in the order of the index.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// A member begins.
+    Member {
+        /// The index, with the members before this one.
+        index: &'a Index,
+        /// The member, without chunks.
+        member: &'a Member,
+        /// How many chunks follow.
+        count: usize,
+    },
+    /// The next chunk of that member.
+    Chunk {
+        /// Where in the member it begins, in bytes.
+        offset: u64,
+        /// The chunk.
+        chunk: Chunk,
+    },
+}
+
 /// How an index breaks the format. Members and chunks are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IndexError {
@@ -256,7 +277,62 @@ impl Index {
     /// # Errors
     /// The first rule that is broken, in the order of the fields.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
+        let mut members: Vec<Vec<Chunk>> = Vec::new();
+        let mut index = Self::visit(bytes, |part| match part {
+            Part::Member { count, .. } => members.push(Vec::with_capacity(count)),
+            Part::Chunk { chunk, .. } => {
+                members.iter_mut().last().into_iter().for_each(|chunks| chunks.push(chunk))
+            }
+        })?;
+        for (member, chunks) in index.members.iter_mut().zip(members) {
+            member.chunks = chunks;
+        }
+        Ok(index)
+    }
+
+    /// As [`Index::parse`], but keeps no chunk: `each` gets them one by one, and what is returned has members without any. What `each` got
+    /// of an index that is refused in the end is worth nothing.
+    ///
+    /// # Errors
+    /// Those of `parse`.
+    pub fn visit(bytes: &[u8], mut each: impl FnMut(Part<'_>)) -> Result<Self, IndexError> {
         let mut fields = Fields(bytes);
+        let mut index = Self::start(&mut fields)?;
+        let count = usize::from(within(Field::Members, fields.u16())?);
+        if !(1..=MAX_MEMBERS).contains(&count) {
+            return Err(IndexError::Count(Field::Members, count));
+        }
+        index.members.reserve_exact(count);
+        for number in 0..count {
+            let (member, count) = Member::start(&mut fields, number, index.targets.len())?;
+            each(Part::Member { index: &index, member: &member, count });
+            let mut offset: u64 = 0;
+            let mut encoded = false;
+            for place in 0..count {
+                let chunk = Chunk::parse(&mut fields, number, place)?;
+                encoded |= chunk.encoding != Encoding::Plain;
+                each(Part::Chunk { offset, chunk });
+                offset = offset.saturating_add(chunk.length.into());
+            }
+            if offset != member.length {
+                return Err(IndexError::MemberLength(number));
+            }
+            if archive_name(&member.name, encoded).len() > tar::MAX_NAME {
+                return Err(IndexError::MemberName(number));
+            }
+            if index.members.iter().any(|earlier| earlier.name == member.name) {
+                return Err(IndexError::MemberTwice(number));
+            }
+            index.members.push(member);
+        }
+        if !fields.0.is_empty() {
+            return Err(IndexError::Trailing(fields.0.len()));
+        }
+        Ok(index)
+    }
+
+    /// Reads what stands before the members.
+    fn start(fields: &mut Fields<'_>) -> Result<Self, IndexError> {
         if &within(Field::Start, fields.array())? != MAGIC {
             return Err(IndexError::Magic);
         }
@@ -268,32 +344,18 @@ impl Index {
             return Err(IndexError::Reserved);
         }
         let machine = within(Field::Machine, fields.str(1..=MAX_MACHINE))?;
-        let compatible = names(&mut fields, Field::Compatible, 0..=MAX_COMPATIBLE, MAX_MACHINE)?;
+        let compatible = names(fields, Field::Compatible, 0..=MAX_COMPATIBLE, MAX_MACHINE)?;
         let version = within(Field::Version, fields.str(1..=MAX_VERSION))?;
         let security_version = within(Field::Version, fields.u32())?;
         let bcd_device = within(Field::Version, fields.u16())?;
         if !is_bcd(bcd_device) {
             return Err(IndexError::BcdDevice(bcd_device));
         }
-        let targets = names(&mut fields, Field::Targets, 1..=MAX_TARGETS, MAX_TARGET_NAME)?;
+        let targets = names(fields, Field::Targets, 1..=MAX_TARGETS, MAX_TARGET_NAME)?;
         if let Some(twice) = first_repeated(&targets) {
             return Err(IndexError::TargetTwice(twice));
         }
-        let count = usize::from(within(Field::Members, fields.u16())?);
-        if !(1..=MAX_MEMBERS).contains(&count) {
-            return Err(IndexError::Count(Field::Members, count));
-        }
-        let mut members: Vec<Member> = Vec::with_capacity(count);
-        for number in 0..count {
-            let member = Member::parse(&mut fields, number, targets.len())?;
-            if members.iter().any(|earlier| earlier.name == member.name) {
-                return Err(IndexError::MemberTwice(number));
-            }
-            members.push(member);
-        }
-        if !fields.0.is_empty() {
-            return Err(IndexError::Trailing(fields.0.len()));
-        }
+        let members = Vec::new();
         Ok(Self { machine, compatible, version, security_version, bcd_device, targets, members })
     }
 
@@ -368,9 +430,7 @@ impl Member {
     /// The name in its tar header.
     #[must_use]
     pub fn archive_name(&self) -> String {
-        let encoded = self.chunks.iter().any(|chunk| chunk.encoding != Encoding::Plain);
-        let prefix = if encoded { ENCODED_PREFIX } else { "" };
-        [prefix, &self.name].concat()
+        archive_name(&self.name, self.chunks.iter().any(|chunk| chunk.encoding != Encoding::Plain))
     }
 
     /// The chunks with their offsets in the member, in bytes.
@@ -382,8 +442,8 @@ impl Member {
         })
     }
 
-    /// Reads the member that has this `number`, of an index with `targets` targets.
-    fn parse(fields: &mut Fields<'_>, number: usize, targets: usize) -> Result<Self, IndexError> {
+    /// Reads the member that has this `number`, of an index with `targets` targets, and how many chunks follow.
+    fn start(fields: &mut Fields<'_>, number: usize, targets: usize) -> Result<(Self, usize), IndexError> {
         let this = Field::Member(number);
         let name = within(this, fields.str(1..=tar::MAX_NAME))?;
         if name.starts_with(OWN_PREFIX) || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -405,21 +465,7 @@ impl Member {
         if fields.0.len() / CHUNK_ENTRY_LENGTH < count {
             return Err(IndexError::Field(this, FieldError::Short));
         }
-        let mut chunks = Vec::with_capacity(count);
-        let mut sum: u64 = 0;
-        for _ in 0..count {
-            let chunk = Chunk::parse(fields, number, chunks.len())?;
-            sum = sum.saturating_add(chunk.length.into());
-            chunks.push(chunk);
-        }
-        if sum != length {
-            return Err(IndexError::MemberLength(number));
-        }
-        let member = Self { name, kind, target, length, chunks };
-        if member.archive_name().len() > tar::MAX_NAME {
-            return Err(IndexError::MemberName(number));
-        }
-        Ok(member)
+        Ok((Self { name, kind, target, length, chunks: Vec::new() }, count))
     }
 
     fn encode(&self, number: usize, out: &mut Vec<u8>) -> Result<(), IndexError> {
@@ -483,6 +529,12 @@ impl Chunk {
         }
         Ok(Self { encoding: Encoding::Zstd(sent), length, digest })
     }
+}
+
+/// The name in the tar header of a member; `encoded` is whether any of its chunks is not sent as it is stored.
+fn archive_name(name: &str, encoded: bool) -> String {
+    let prefix = if encoded { ENCODED_PREFIX } else { "" };
+    [prefix, name].concat()
 }
 
 /// A count byte and that many *str* of 1 to `longest` bytes.

@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inband_package::digest::Digest;
@@ -57,7 +58,7 @@ struct Nothing;
 impl Sink for Nothing {
     type Error = Infallible;
 
-    fn begin(&mut self, _: &Head, _: &Digest, _: &Index, _: &[u8]) -> Result<(), Infallible> {
+    fn begin(&mut self, _: &Head, _: &Digest, _: &Arc<Index>, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 

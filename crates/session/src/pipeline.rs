@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -53,9 +54,9 @@ pub struct Offered {
 /// What is left of a package that was offered, once what was asked for has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Not all of the slot was looked at: ask again.
+    /// Not all was looked at: ask again.
     NotYet,
-    /// Chunks that the slot was said to hold, and does not: to be sent as well.
+    /// Chunks that were said to be there, and are not: to be sent as well.
     Missing(Vec<u32>),
     /// All is there.
     Complete(Progress),
@@ -66,7 +67,7 @@ pub enum Settled {
 /// A session goes [`begin`](Self::begin), any number of [`push`](Self::push), [`finish`](Self::finish);
 /// [`abort`](Self::abort) ends it at any point before. One of which only what is missing comes goes [`begin_offer`](Self::begin_offer), any
 /// number of `push` with what stands before the package's first member, [`offered`](Self::offered), then chunks by their numbers
-/// ([`chunk`](Self::chunk)), [`settle`](Self::settle) until all is there, `finish`. After an error the session is over, and the record says so
+/// ([`look`](Self::look) until it is done, [`chunk`](Self::chunk)), [`settle`](Self::settle) until all is there, `finish`. After an error the session is over, and the record says so
 /// as far as it could be written; [`last_error`](Self::last_error) has the details for the log.
 #[derive(Debug)]
 pub struct Pipeline<M, V> {
@@ -123,6 +124,10 @@ impl<V: Verifier> Intake<V> {
         Ok(self.progress())
     }
 
+    fn look<M: Medium>(&mut self, store: &mut Store<M>) -> Result<bool, Fault> {
+        Ok(self.source.needed()?.look(store)?)
+    }
+
     fn settle<M: Medium>(&mut self, store: &mut Store<M>) -> Result<Settled, Fault> {
         let needed = self.source.needed()?;
         if !needed.settle(store)? {
@@ -131,6 +136,9 @@ impl<V: Verifier> Intake<V> {
         let missing = needed.missing();
         if !missing.is_empty() {
             return Ok(Settled::Missing(missing));
+        }
+        if !needed.is_whole() {
+            return Ok(Settled::NotYet);
         }
         self.complete = true;
         Ok(Settled::Complete(self.progress()))
@@ -268,8 +276,22 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         offered.map_err(|error| self.fail(&error))
     }
 
-    /// Takes the next bytes of a chunk that is missing, as it is sent; each chunk from its beginning to its end. What the slot is said to hold
-    /// before it is looked at first, which may take as long as reading the slot.
+    /// Looks at one chunk that is said to be there already, of those before the next one that is to come; reads, hashes and perhaps
+    /// writes no more than that. Returns whether none of them is left: then it is [`chunk`](Self::chunk)'s turn, or that of
+    /// [`settle`](Self::settle). Chunks are worked on in the order of the index, so that the journal's marks mean what they do for a file.
+    ///
+    /// # Errors
+    /// Those of the store; the session is over.
+    pub fn look(&mut self) -> Result<bool, ResultCode> {
+        let result = match &mut self.work {
+            Work::Idle | Work::Staged(_) => return Err(self.out_of_order("nothing to look at")),
+            Work::Reading(intake) => intake.look(&mut self.store),
+        };
+        result.map_err(|error| self.fail(&error))
+    }
+
+    /// Takes the next bytes of a chunk that is missing, as it is sent; each chunk from its beginning to its end. What is said to be there
+    /// before it is looked at first: as long as [`look`](Self::look) says that something is left, this may take as long as reading the slot.
     ///
     /// # Errors
     /// [`ResultCode::BadChunk`]; [`ResultCode::Internal`] for a chunk that is not missing; those of the store. The session is over.
@@ -281,7 +303,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         result.map_err(|error| self.fail(&error))
     }
 
-    /// Looks at what the slot is said to hold, a MiB or a chunk more in each call, and says what is still to come. Due when all that was asked
+    /// Looks at what is said to be there already, one chunk more in each call, and says what is still to come. Due when all that was asked
     /// for has come, and at once if that is nothing.
     ///
     /// # Errors
@@ -492,7 +514,7 @@ struct Target<'a, M> {
 
 impl<M: Medium> Target<'_, M> {
     /// What this index describes is authentic: the slot is made ready for it.
-    fn accept(&mut self, index: &Index, index_bytes: &[u8], digest: &Digest) -> Result<(), StoreError> {
+    fn accept(&mut self, index: &Arc<Index>, index_bytes: &[u8], digest: &Digest) -> Result<(), StoreError> {
         // Known from here on, whether the store takes it or not.
         *self.accepted = Some(Identity::new(index, digest));
         // There is one: the session could not have begun without, and there is no other session.
@@ -510,7 +532,7 @@ impl<M: Medium> Sink for Target<'_, M> {
         &mut self,
         _head: &Head,
         head_digest: &Digest,
-        index: &Index,
+        index: &Arc<Index>,
         index_bytes: &[u8],
     ) -> Result<(), StoreError> {
         self.accept(index, index_bytes, head_digest)

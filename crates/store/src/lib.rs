@@ -30,4 +30,7 @@ pub use journal::Levels;
 pub use layout::{Layout, Region, RegionPolicy};
 pub use medium::{Medium, MediumError};
 pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState, StartId, TrialRecord};
-pub use store::{Ending, FingerprintKey, Firmware, GIVEN_BACK_LIMIT, Identity, Options, Store, StoreError};
+pub use store::{
+    ChunkHint, Ending, FingerprintKey, Firmware, Found, GIVEN_BACK_LIMIT, Identity, Options, Store,
+    StoreError,
+};

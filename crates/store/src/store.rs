@@ -1,10 +1,12 @@
 //! The store itself: the record, the slots, and the rules of docs/spec/store.md, 1.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use inband_package::digest::sha256;
+use inband_package::index::MAX_CHUNK_LENGTH;
 use inband_package::{Checked, Digest, Index};
 
 use crate::boot;
@@ -18,6 +20,7 @@ use crate::text::Text;
 
 mod error;
 mod fingerprint;
+mod have;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,9 @@ mod writing;
 
 pub use error::StoreError;
 pub use fingerprint::FingerprintKey;
-use plan::Plan;
+pub use have::ChunkHint;
+use have::{Have, Search, Source};
+use plan::{Plan, Wanted};
 use writing::{Before, Known, Writing};
 
 /// Bytes compared, filled and read back at a time: 64 KiB.
@@ -89,6 +94,17 @@ impl Identity {
     }
 }
 
+/// What has become of a chunk that was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It stands in the slot.
+    There,
+    /// It has to come.
+    Missing,
+    /// It has the content of the chunk of this number, and is copied once that one stands in the slot: it is to be looked for, or to come, first.
+    Behind(u32),
+}
+
 /// How far the session is that the store serves.
 #[derive(Debug)]
 enum Phase {
@@ -120,6 +136,8 @@ pub struct Store<M> {
     running: Slot,
     phase: Phase,
     piece: Vec<u8>,
+    /// Room for a chunk that is looked for, once one has been.
+    chunk: Vec<u8>,
 }
 
 impl<M: Medium> Store<M> {
@@ -175,7 +193,18 @@ impl<M: Medium> Store<M> {
         let journal = Journal::load(&mut medium);
         let running = record.booted;
         let piece = vec![0; PIECE];
-        Ok(Self { medium, layout, options, record, place, journal, running, phase: Phase::Idle, piece })
+        Ok(Self {
+            medium,
+            layout,
+            options,
+            record,
+            place,
+            journal,
+            running,
+            phase: Phase::Idle,
+            piece,
+            chunk: Vec::new(),
+        })
     }
 
     /// Does what the boot loader does when the machine starts, and returns the slot that it boots. Any session is over.
@@ -288,7 +317,7 @@ impl<M: Medium> Store<M> {
     /// [`StoreError::Order`] if no session has begun or its index is there already; those of the medium.
     pub fn prepare(
         &mut self,
-        index: &Index,
+        index: &Arc<Index>,
         index_bytes: &[u8],
         head: &Digest,
         levels: Levels,
@@ -301,10 +330,10 @@ impl<M: Medium> Store<M> {
         let plan = Plan::new(&self.layout, index, head, self.options.fingerprints)?;
         let digest = sha256(index_bytes);
         let target = self.running.other();
-        // Only a hint: one that cannot be read is none.
-        let old_index = self.medium.load_index(target).ok().flatten();
-        let before = Before::new(&self.known(), old_index.as_deref(), &self.layout, &plan, &digest);
-        let writing = Writing::new(plan, before, digest, self.options.mark_every);
+        let known = self.known();
+        let before = Before::new(&known, &digest);
+        let have = self.have(&plan, &known, &before);
+        let writing = Writing::new(plan, have, before, digest, self.options.mark_every);
 
         let mut record = self.record.clone();
         record.choice = self.running;
@@ -329,6 +358,12 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// [`StoreError::Order`] before [`Store::prepare`], or for bytes that are not the member's; those of the medium.
     pub fn write(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        self.place(member, offset, data)?.pass(member, offset, data.len() as u64);
+        self.mark_if_due()
+    }
+
+    /// Puts bytes of a member to where they belong, if they go anywhere.
+    fn place(&mut self, member: usize, offset: u64, data: &[u8]) -> Result<&mut Writing, StoreError> {
         let Phase::Writing(writing) = &mut self.phase else {
             return Err(StoreError::Order("the slot is not ready to be written"));
         };
@@ -341,8 +376,7 @@ impl<M: Medium> Store<M> {
             }
             result?;
         }
-        writing.pass(member, offset, data.len() as u64);
-        self.mark_if_due()
+        Ok(writing)
     }
 
     /// Puts a chunk to where it belongs, as [`Store::write`] does, and remembers its fingerprint for the read-back.
@@ -350,52 +384,67 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// Those of [`Store::write`].
     pub fn write_chunk(&mut self, chunk: &Checked<'_>) -> Result<(), StoreError> {
-        self.write(chunk.member(), chunk.offset(), chunk.bytes())?;
-        if let Phase::Writing(writing) = &mut self.phase {
-            writing.plan.remember(chunk);
-        }
-        Ok(())
+        self.place(chunk.member(), chunk.offset(), chunk.bytes())?.pass_chunk(chunk);
+        self.mark_if_due()
     }
 
-    /// The chunks of the index that the slot is believed to hold in their places already: numbers of the member and of the
-    /// chunk in it. A hint, from the journal and the index that the slot was written from before; [`Store::check_chunk`] says
-    /// whether it is so. None without a session that has come to [`Store::prepare`].
-    pub fn held_chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+    /// What is said of the chunks of the index, in their order: which of them the slot holds in their places already, by the journal and the
+    /// index that it was written from before; which the running slot holds in a region that is replaced, by its index; which have the
+    /// content of another one. Hints, which [`Store::find_chunk`] looks into. None without a session that has come to [`Store::prepare`].
+    pub fn chunk_hints(&self) -> impl Iterator<Item = ChunkHint> {
         let writing = match &self.phase {
             Phase::Writing(writing) => Some(writing),
             Phase::Idle | Phase::Begun => None,
         };
-        writing.into_iter().flat_map(|writing| writing.held())
+        writing.into_iter().flat_map(|writing| writing.hints())
     }
 
-    /// Reads one of the [`Store::held_chunks`] and says whether it is there. If so, it counts as if it had been written.
-    /// Any other chunk is not there, however it reads: it may have been hit in the middle of being written (rule 6).
+    /// Looks for the chunk of this number, counted across all members of the index, where it is said to be. What is there is read and
+    /// hashed, at most once in each place; if it is the chunk, it is put to where it belongs unless it stands there, and counts as if it had come.
+    /// In its own place a chunk counts only if something says so, however it reads: it may have been hit in the middle of being written (rule 6).
     ///
     /// # Errors
-    /// [`StoreError::Order`] before [`Store::prepare`]; those of the medium, if a mark cannot be made.
-    pub fn check_chunk(&mut self, member: usize, chunk: usize) -> Result<bool, StoreError> {
+    /// [`StoreError::Order`] before [`Store::prepare`]; those of the medium, if the chunk or a mark cannot be written.
+    pub fn find_chunk(&mut self, number: u32) -> Result<Found, StoreError> {
+        let mut room = core::mem::take(&mut self.chunk);
+        room.resize(MAX_CHUNK_LENGTH as usize, 0);
+        let found = self.find_with(number, &mut room);
+        self.chunk = room;
+        found
+    }
+
+    /// As [`Store::find_chunk`], with room for a chunk.
+    fn find_with(&mut self, number: u32, room: &mut [u8]) -> Result<Found, StoreError> {
         let Phase::Writing(writing) = &mut self.phase else {
-            return Err(StoreError::Order("there is no index to check the slot against"));
+            return Err(StoreError::Order("there is no index to look for chunks of"));
         };
-        let entry = writing.plan.members().get(member);
-        let Some((offset, entry)) = entry.and_then(|entry| entry.chunks_with_offsets().nth(chunk)) else {
-            return Ok(false);
-        };
-        let length = u64::from(entry.length);
-        // As in `write`: what cannot be read is not there.
-        let there = writing.is_held(member, chunk)
-            && writing.plan.holds_chunk(
-                &mut self.medium,
-                self.running.other(),
-                (member, offset),
-                entry,
-                &mut self.piece,
-            ) == Ok(true);
-        if there {
-            writing.pass(member, offset, length);
-            self.mark_if_due()?;
+        let target = self.running.other();
+        let Some(wanted) = writing.plan.chunk(number) else { return Ok(Found::Missing) };
+        let Some(at) = wanted.at else { return Ok(Found::There) };
+        if writing.is_there(number) {
+            return Ok(Found::There);
         }
-        Ok(there)
+        if writing.have.take_in_place(number)
+            && let Some(chunk) = read_chunk(&mut self.medium, target, at, &wanted, room)
+        {
+            writing.pass_chunk(&chunk);
+            self.mark_if_due()?;
+            return Ok(Found::There);
+        }
+        let (slot, at) = match writing.have.source(number) {
+            Source::Nowhere => return Ok(Found::Missing),
+            Source::Running(at) => (self.running, at),
+            Source::Same(other) if !writing.is_there(other) => return Ok(Found::Behind(other)),
+            Source::Same(other) => match writing.plan.chunk(other).and_then(|other| other.at) {
+                Some(at) => (target, at),
+                None => return Ok(Found::Missing),
+            },
+        };
+        writing.have.forget_source(number);
+        match read_chunk(&mut self.medium, slot, at, &wanted, room) {
+            Some(chunk) => self.write_chunk(&chunk).map(|()| Found::There),
+            None => Ok(Found::Missing),
+        }
     }
 
     /// Completes the slot, reads it back against the index (rule 5), and chooses it for the next boot. Takes
@@ -578,6 +627,21 @@ impl<M: Medium> Store<M> {
         }
     }
 
+    /// What is said of a plan's chunks by the indexes of both slots. Only hints: an index that cannot be read says nothing.
+    fn have(&mut self, plan: &Plan, known: &Known, before: &Before) -> Have {
+        let mut search = Search::new(plan, &self.layout);
+        // One after the other: each may be as long as an index can be.
+        if let Ok(Some(index)) = self.medium.load_index(self.running.other())
+            && let Some(end) = before.end(known, &index)
+        {
+            search.target(&index, end);
+        }
+        if let Ok(Some(index)) = self.medium.load_index(self.running) {
+            search.running(&index);
+        }
+        search.finish()
+    }
+
     /// Puts a mark in the journal if enough has been written since the last one: first the slot, then the word about it.
     fn mark_if_due(&mut self) -> Result<(), StoreError> {
         let Phase::Writing(writing) = &mut self.phase else { return Ok(()) };
@@ -620,6 +684,19 @@ impl SessionRecord {
         self.head = identity.head;
         self.version = identity.version;
     }
+}
+
+/// Reads and hashes the bytes of a slot from `at` on; `None` if they are not the chunk. What cannot be read is not there.
+fn read_chunk<'a>(
+    medium: &mut impl Medium,
+    slot: Slot,
+    at: u64,
+    wanted: &Wanted<'_>,
+    room: &'a mut [u8],
+) -> Option<Checked<'a>> {
+    let bytes = room.get_mut(..wanted.chunk.length as usize)?;
+    medium.read(slot, at, bytes).ok()?;
+    Checked::new((wanted.member, wanted.number, wanted.offset), wanted.chunk, bytes)
 }
 
 /// Writes bytes to a slot. With a buffer to compare in, only those pieces that are not there already.

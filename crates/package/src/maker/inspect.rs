@@ -4,6 +4,7 @@ use core::cell::RefCell;
 use core::convert::Infallible;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::string::ToString;
+use std::sync::Arc;
 use std::vec::Vec;
 
 use super::MakeError;
@@ -151,8 +152,14 @@ struct Look {
 impl Sink for Look {
     type Error = Infallible;
 
-    fn begin(&mut self, head: &Head, digest: &Digest, index: &Index, _: &[u8]) -> Result<(), Infallible> {
-        self.begun = Some(Verified { head: head.clone(), head_digest: *digest, index: index.clone() });
+    fn begin(
+        &mut self,
+        head: &Head,
+        digest: &Digest,
+        index: &Arc<Index>,
+        _: &[u8],
+    ) -> Result<(), Infallible> {
+        self.begun = Some(Verified { head: head.clone(), head_digest: *digest, index: Index::clone(index) });
         Ok(())
     }
 

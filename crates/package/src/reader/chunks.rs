@@ -63,7 +63,7 @@ impl Chunks {
 
     /// The index, which is verified.
     #[must_use]
-    pub const fn index(&self) -> &Index {
+    pub fn index(&self) -> &Index {
         &self.package.index
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod archive;
 mod chunks;
 mod stages;
 
+use alloc::sync::Arc;
 use core::mem;
 
 use archive::Input;
@@ -37,7 +38,8 @@ pub trait Sink {
     /// Head and index are authentic, follow the format and suit the policy. From here the target may be
     /// touched. The sink refuses here what it cannot take: an image it has no region for, or one too large.
     ///
-    /// `head_digest` is SHA-256 of the 512 bytes of the head; `index_bytes` is what `index` was parsed from.
+    /// `head_digest` is SHA-256 of the 512 bytes of the head; `index_bytes` is what `index` was parsed from. Who needs the index
+    /// for longer keeps the reader's: there is one in memory.
     ///
     /// # Errors
     /// Any: it ends the reading and comes back from [`Reader::push`].
@@ -45,7 +47,7 @@ pub trait Sink {
         &mut self,
         head: &Head,
         head_digest: &Digest,
-        index: &Index,
+        index: &Arc<Index>,
         index_bytes: &[u8],
     ) -> Result<(), Self::Error>;
 

@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use sha2::{Digest as _, Sha256};
@@ -196,7 +197,7 @@ pub(super) struct IndexStage {
 enum IndexPart {
     Header(Gather),
     Content,
-    Padding(Zeros, Index),
+    Padding(Zeros, Arc<Index>),
 }
 
 impl IndexStage {
@@ -233,7 +234,7 @@ impl IndexStage {
                         return Ok(Step::Wait(self));
                     }
                     let index = check_index(&self.head, &self.bytes, policy)?;
-                    self.part = IndexPart::Padding(Zeros::new(tar::padding(length as u64)), index);
+                    self.part = IndexPart::Padding(Zeros::new(tar::padding(length as u64)), Arc::new(index));
                 }
                 IndexPart::Padding(mut zeros, index) => {
                     if !zeros.take(input, || ArchivePart::Padding(index::MEMBER_NAME.to_string()))? {
@@ -263,7 +264,7 @@ fn check_index(head: &Head, bytes: &[u8], policy: &Policy) -> Result<Index, Refu
 #[derive(Debug)]
 pub(super) struct Authentic {
     pub(super) head: Head,
-    pub(super) index: Index,
+    pub(super) index: Arc<Index>,
 }
 
 impl Authentic {

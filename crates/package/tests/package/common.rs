@@ -1,6 +1,7 @@
 //! Keys, packages and a sink that the tests share.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use inband_package::digest::Digest;
 use inband_package::index::MemberKind;
@@ -139,8 +140,8 @@ impl Notes {
 impl Sink for Notes {
     type Error = Told;
 
-    fn begin(&mut self, head: &Head, digest: &Digest, index: &Index, bytes: &[u8]) -> Result<(), Told> {
-        let (head, index, index_bytes) = (head.clone(), index.clone(), bytes.to_vec());
+    fn begin(&mut self, head: &Head, digest: &Digest, index: &Arc<Index>, bytes: &[u8]) -> Result<(), Told> {
+        let (head, index, index_bytes) = (head.clone(), Index::clone(index), bytes.to_vec());
         self.note(Call::Begin(Box::new(Begun { head, head_digest: *digest, index, index_bytes })))
     }
 

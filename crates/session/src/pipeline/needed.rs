@@ -4,22 +4,19 @@ use alloc::vec::Vec;
 
 use inband_package::Chunks;
 use inband_store::medium::Medium;
-use inband_store::{Store, StoreError};
+use inband_store::{ChunkHint, Found, Store, StoreError};
 
 use super::Target;
 use super::source::Fault;
-
-/// Bytes that are looked at in the slot in one go, at least: who asks for more has other work in between.
-const LOOK: u64 = 1 << 20;
 
 /// What is known of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// It has to come.
     Missing,
-    /// The slot is said to hold it in its place.
+    /// It is said to be there, in its place or elsewhere.
     Said,
-    /// It has come, or the slot does hold it.
+    /// It has come, or was there; or it goes nowhere.
     There,
 }
 
@@ -29,7 +26,7 @@ pub(super) struct Needed {
     chunks: Chunks,
     /// By the numbers of the chunks.
     known: Vec<Known>,
-    /// Of no chunk before this one it is only said that it is there.
+    /// The chunks before this one have been looked for, or put off.
     looked: usize,
     /// Bytes taken, those before the chunks included.
     received: u64,
@@ -38,11 +35,10 @@ pub(super) struct Needed {
 impl Needed {
     /// Behind the index, for which the store has been made ready.
     pub(super) fn new<M: Medium>(chunks: Chunks, store: &Store<M>, received: u64) -> Self {
-        // Both in the order of the index.
-        let mut held = store.held_chunks().peekable();
-        let known = chunks.places().map(|place| match held.next_if_eq(&(place.member, place.chunk)) {
-            Some(_) => Known::Said,
-            None => Known::Missing,
+        let known = store.chunk_hints().map(|hint| match hint {
+            ChunkHint::Unplaced => Known::There,
+            ChunkHint::Missing => Known::Missing,
+            ChunkHint::Said => Known::Said,
         });
         Self { known: known.collect(), chunks, looked: 0, received }
     }
@@ -59,7 +55,7 @@ impl Needed {
         numbered.filter(|(_, known)| **known == Known::Missing).map(|(number, _)| number).collect()
     }
 
-    /// Takes the next bytes of a chunk as it is sent. What stands before it in the slot is looked at first, so that all is passed in the
+    /// Takes the next bytes of a chunk as it is sent. What is said to be there of those before it is looked for first, so that all is passed in the
     /// order of the index, and the journal's marks mean what they do for a file.
     pub(super) fn push<M: Medium>(
         &mut self,
@@ -72,7 +68,7 @@ impl Needed {
             return Err(StoreError::Order("a chunk that is not missing").into());
         }
         while self.looked < at {
-            self.look(target.store)?;
+            self.step(target.store)?;
         }
         self.received = self.received.saturating_add(bytes.len() as u64);
         if self.chunks.push(number, bytes, target)? {
@@ -81,28 +77,63 @@ impl Needed {
         Ok(())
     }
 
-    /// Looks at some of the chunks that the slot is only said to hold. Returns whether there are none left.
-    pub(super) fn settle<M: Medium>(&mut self, store: &mut Store<M>) -> Result<bool, StoreError> {
-        let mut bytes = 0;
-        while bytes < LOOK && self.looked < self.known.len() {
-            bytes += self.look(store)?;
+    /// Looks for one chunk that is said to be there, of those before the next one that has to come. Returns whether there was none.
+    pub(super) fn look<M: Medium>(&mut self, store: &mut Store<M>) -> Result<bool, StoreError> {
+        while self.known.get(self.looked) == Some(&Known::There) {
+            self.looked += 1;
         }
-        Ok(self.looked == self.known.len())
+        let said = self.known.get(self.looked) == Some(&Known::Said);
+        if said {
+            self.step(store)?;
+        }
+        Ok(!said)
     }
 
-    /// Looks at the next chunk, if it is only said to be there. Returns how many bytes were looked at.
-    fn look<M: Medium>(&mut self, store: &mut Store<M>) -> Result<u64, StoreError> {
+    /// Looks for one chunk that is said to be there, wherever it stands. Returns whether there was none: the next call then begins anew,
+    /// with those that were put off.
+    pub(super) fn settle<M: Medium>(&mut self, store: &mut Store<M>) -> Result<bool, StoreError> {
+        while matches!(self.known.get(self.looked), Some(Known::There | Known::Missing)) {
+            self.looked += 1;
+        }
+        if self.looked < self.known.len() {
+            self.step(store)?;
+            return Ok(false);
+        }
+        self.looked = 0;
+        Ok(true)
+    }
+
+    /// Goes on to the next chunk, and looks for it if it is said to be there. If it is a copy of one that is only said to be there as well, that one is
+    /// looked for instead; if of one that has to come, it is put off.
+    fn step<M: Medium>(&mut self, store: &mut Store<M>) -> Result<(), StoreError> {
         let at = self.looked;
         self.looked += 1;
-        if self.known[at] != Known::Said {
-            return Ok(0);
+        if self.known.get(at) != Some(&Known::Said) {
+            return Ok(());
         }
-        let place = u32::try_from(at).ok().and_then(|number| self.chunks.place(number));
-        let Some(place) = place else { return Err(StoreError::Order("no such chunk")) };
-        let there = store.check_chunk(place.member, place.chunk)?;
-        self.known[at] = if there { Known::There } else { Known::Missing };
-        let chunk = &self.chunks.index().members[place.member].chunks[place.chunk];
-        Ok(chunk.length.into())
+        if let Some(original) = self.find(at, store)? {
+            match self.known.get(original) {
+                Some(Known::Said) => {
+                    self.looked = at;
+                    self.find(original, store)?;
+                }
+                Some(Known::Missing) => {}
+                Some(Known::There) | None => self.known[at] = Known::Missing,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for a chunk. Returns the chunk that it is a copy of, if that one is not there yet.
+    fn find<M: Medium>(&mut self, at: usize, store: &mut Store<M>) -> Result<Option<usize>, StoreError> {
+        let number = u32::try_from(at).map_err(|_| StoreError::Order("no such chunk"))?;
+        let known = match store.find_chunk(number)? {
+            Found::There => Known::There,
+            Found::Missing => Known::Missing,
+            Found::Behind(original) => return Ok(Some(original as usize)),
+        };
+        self.known[at] = known;
+        Ok(None)
     }
 
     pub(super) fn received(&self) -> u64 {

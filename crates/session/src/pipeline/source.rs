@@ -1,6 +1,7 @@
 //! What a session's bytes are read by: a package, or a firmware tar that has no head.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use inband_package::openbmc::{self, Format, Intake, MAX_WINDOW, Profile, Staging};
@@ -225,7 +226,7 @@ impl<V: Verifier> Stream<V> {
             Chosen::Tar(intake) => {
                 let Some(unindexed) = unindexed else { return Err(truncated.into()) };
                 let firmware = intake.verify(&unindexed.keys, &self.policy)?;
-                Ok(target.accept(&firmware.index, &firmware.index_bytes, &firmware.identity)?)
+                Ok(target.accept(&Arc::new(firmware.index), &firmware.index_bytes, &firmware.identity)?)
             }
         }
     }

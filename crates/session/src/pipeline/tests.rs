@@ -1,6 +1,7 @@
 //! Whole updates over the medium in memory, with faults. Those in which the power goes are in `cut`, on the file store.
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 

@@ -1,5 +1,7 @@
 //! What our reader, with the store behind it, says of a package.
 
+use std::sync::Arc;
+
 use inband_package::digest::{Hex, sha256};
 use inband_package::key::KeyError;
 use inband_package::{Checked, Digest, Head, Index, KeyRing, Policy, Reader, Sink};
@@ -98,7 +100,13 @@ impl Target<'_> {
 impl Sink for Target<'_> {
     type Error = StoreError;
 
-    fn begin(&mut self, _: &Head, digest: &Digest, index: &Index, bytes: &[u8]) -> Result<(), StoreError> {
+    fn begin(
+        &mut self,
+        _: &Head,
+        digest: &Digest,
+        index: &Arc<Index>,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
         self.members = index.members.iter().map(|member| (member.name.clone(), Vec::new())).collect();
         let mut store = self.new_store();
         store.prepare(index, bytes, digest, Levels::FULL)?;

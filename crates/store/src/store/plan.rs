@@ -1,5 +1,6 @@
 //! What a target slot has to hold in the end, and whether it does.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use inband_package::index::{Chunk, Member, MemberKind};
@@ -26,17 +27,34 @@ pub(super) fn short(digest: &Digest) -> [u8; 16] {
 /// The members of an index, laid out in a slot.
 #[derive(Debug)]
 pub(super) struct Plan {
-    index: Index,
+    index: Arc<Index>,
     head: [u8; 16],
     /// The regions, in the order of the layout.
     regions: Vec<Region>,
     /// For each member of the index, which of the regions it goes to; `None` for one that is not written. Each region
     /// that is replaced has a member, and no other region has.
     places: Vec<Option<usize>>,
-    /// Fingerprints of what the session wrote; none are taken without a key.
+    /// For each member of the index, the number of its first chunk: they are counted across all members.
+    first: Vec<usize>,
+    /// Where in its member each chunk begins.
+    offsets: Vec<u64>,
+    /// Fingerprints of what the session wrote or found; none are taken without a key.
     key: Option<FingerprintKey>,
-    /// For each member of the index, those of its chunks.
-    fingerprints: Vec<Vec<Option<Fingerprint>>>,
+    fingerprints: Vec<Option<Fingerprint>>,
+}
+
+/// A chunk of the index, and where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// Number of the member.
+    pub(super) member: usize,
+    /// Number of the chunk in the member.
+    pub(super) number: usize,
+    /// Where in the member it begins.
+    pub(super) offset: u64,
+    /// Where in the slot it belongs; `None` if it goes nowhere.
+    pub(super) at: Option<u64>,
+    pub(super) chunk: &'a Chunk,
 }
 
 impl Plan {
@@ -44,7 +62,7 @@ impl Plan {
     /// however well signed, a host could start a slot that cannot run, again and again.
     pub(super) fn new(
         layout: &Layout,
-        index: &Index,
+        index: &Arc<Index>,
         head: &Digest,
         key: Option<FingerprintKey>,
     ) -> Result<Self, Refusal> {
@@ -62,19 +80,66 @@ impl Plan {
             }
         }
         let regions = layout.regions().to_vec();
-        let none = |member: &Member| alloc::vec![None; if key.is_some() { member.chunks.len() } else { 0 }];
-        let fingerprints = index.members.iter().map(none).collect();
-        Ok(Self { index: index.clone(), head: short(head), regions, places, key, fingerprints })
+        let mut first = Vec::with_capacity(index.members.len());
+        let mut offsets = Vec::with_capacity(index.members.iter().map(|member| member.chunks.len()).sum());
+        for member in &index.members {
+            first.push(offsets.len());
+            offsets.extend(member.chunks_with_offsets().map(|(offset, _)| offset));
+        }
+        let fingerprints = alloc::vec![None; if key.is_some() { offsets.len() } else { 0 }];
+        let index = Arc::clone(index);
+        Ok(Self { index, head: short(head), regions, places, first, offsets, key, fingerprints })
     }
 
-    /// Takes the fingerprint of a chunk that was written, if it is the one that the index has at its place.
-    pub(super) fn remember(&mut self, chunk: &Checked<'_>) {
-        let (member, number) = (chunk.member(), chunk.number());
-        let meant = self.index.members.get(member).and_then(|member| member.chunks.get(number));
-        let room = self.fingerprints.get_mut(member).and_then(|chunks| chunks.get_mut(number));
-        if let (Some(key), Some(meant), Some(room)) = (&self.key, meant, room)
-            && meant.digest == *chunk.digest()
-        {
+    /// How many chunks there are.
+    pub(super) fn chunk_count(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// The chunk of this number.
+    pub(super) fn chunk(&self, number: u32) -> Option<Wanted<'_>> {
+        let number = number as usize;
+        // Of members without chunks and the one behind them, which begin with the same number, it is the last.
+        let member = self.first.partition_point(|first| *first <= number).checked_sub(1)?;
+        let in_member = number - self.first[member];
+        let chunk = self.index.members.get(member)?.chunks.get(in_member)?;
+        let offset = *self.offsets.get(number)?;
+        Some(Wanted { member, number: in_member, offset, at: self.start(member, offset), chunk })
+    }
+
+    /// All chunks in the order of their numbers.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Wanted<'_>> {
+        (0..).map_while(|number| self.chunk(number))
+    }
+
+    /// The chunk that belongs at this offset in the slot, and its number.
+    pub(super) fn chunk_at(&self, at: u64) -> Option<(u32, Wanted<'_>)> {
+        let region = self.regions.partition_point(|region| region.offset <= at).checked_sub(1)?;
+        let member = self.places.iter().position(|place| *place == Some(region))?;
+        let first = self.first[member];
+        let offsets = self.offsets.get(first..first + self.index.members[member].chunks.len())?;
+        let in_member = offsets.binary_search(&(at - self.regions[region].offset)).ok()?;
+        let number = u32::try_from(first + in_member).ok()?;
+        Some((number, self.chunk(number)?))
+    }
+
+    /// The number of a chunk that was checked, if it is the one that the index has at its place.
+    pub(super) fn number_of(&self, chunk: &Checked<'_>) -> Option<u32> {
+        let meant = self.index.members.get(chunk.member())?.chunks.get(chunk.number())?;
+        let number = self.first.get(chunk.member())? + chunk.number();
+        u32::try_from(number).ok().filter(|_| meant.digest == *chunk.digest())
+    }
+
+    /// Where in the slot a member's byte belongs.
+    fn start(&self, member: usize, offset: u64) -> Option<u64> {
+        let place = (*self.places.get(member)?)?;
+        // No sum overflows: the member ends inside its region, and that inside the slot.
+        Some(self.regions[place].offset + offset)
+    }
+
+    /// Takes the fingerprint of the chunk of this number, which was written or found.
+    pub(super) fn remember(&mut self, number: u32, chunk: &Checked<'_>) {
+        if let (Some(key), Some(room)) = (&self.key, self.fingerprints.get_mut(number as usize)) {
             *room = Some(Fingerprint::of(key, chunk.bytes()));
         }
     }
@@ -101,14 +166,14 @@ impl Plan {
 
     /// Where in the slot bytes of a member go; `None` if they go nowhere.
     pub(super) fn place(&self, member: usize, offset: u64, length: usize) -> Result<Option<u64>, StoreError> {
-        let known = self.index.members.get(member).zip(self.places.get(member));
-        let Some((entry, place)) = known else { return Err(StoreError::Order("no such member")) };
+        let Some(entry) = self.index.members.get(member) else {
+            return Err(StoreError::Order("no such member"));
+        };
         let end = u64::try_from(length).ok().and_then(|length| offset.checked_add(length));
         if end.is_none_or(|end| end > entry.length) {
             return Err(StoreError::Order("bytes behind the end of the member"));
         }
-        // Neither sum overflows: the member ends inside its region, and that inside the slot.
-        Ok(place.map(|place| self.regions[place].offset + offset))
+        Ok(self.start(member, offset))
     }
 
     /// Fills what the members leave of their regions: where it is not filled already if it can be compared, else all of it.
@@ -147,7 +212,7 @@ impl Plan {
             let mut at = region.offset;
             for (chunk_number, chunk) in member.chunks.iter().enumerate() {
                 let end = at + u64::from(chunk.length);
-                let known = self.fingerprints[number].get(chunk_number).copied().flatten();
+                let known = self.fingerprints.get(self.first[number] + chunk_number).copied().flatten();
                 let same = match known.zip(self.key) {
                     Some((known, key)) => fingerprint(medium, slot, at, chunk, &key, piece)? == known,
                     None => holds(medium, slot, at, chunk, piece)?,
@@ -168,21 +233,6 @@ impl Plan {
             })?;
         }
         Ok(())
-    }
-
-    /// Whether the slot holds a chunk where it belongs; a chunk that does not exist, or goes nowhere, it does not hold.
-    pub(super) fn holds_chunk(
-        &self,
-        medium: &mut impl Medium,
-        slot: Slot,
-        (member, offset): (usize, u64),
-        chunk: &Chunk,
-        piece: &mut [u8],
-    ) -> Result<bool, StoreError> {
-        match self.place(member, offset, chunk.length as usize)? {
-            Some(at) => holds(medium, slot, at, chunk, piece),
-            None => Ok(false),
-        }
     }
 
     /// The members that go to regions: number, region, member.

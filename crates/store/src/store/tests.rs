@@ -114,7 +114,7 @@ fn checked(package: &Package, member: usize, number: usize) -> Checked<'_> {
 }
 
 fn prepare(store: &mut Store<MemoryMedium>, package: &Package) -> Result<(), StoreError> {
-    store.prepare(&package.index, INDEX_BYTES, &HEAD, LEVELS)
+    store.prepare(&Arc::new(package.index.clone()), INDEX_BYTES, &HEAD, LEVELS)
 }
 
 fn update(store: &mut Store<MemoryMedium>, id: u32, package: &Package) -> Result<(), StoreError> {

@@ -3,12 +3,12 @@
 
 use alloc::vec::Vec;
 
+use inband_package::Checked;
 use inband_package::digest::{Digest, sha256};
-use inband_package::{Index, index::Chunk};
 
-use super::plan::Plan;
+use super::have::{ChunkHint, Have};
+use super::plan::{Plan, Wanted};
 use crate::journal::{Mark, Progress};
-use crate::layout::Layout;
 use crate::record::Slot;
 
 /// Entries of the journal that a session makes on its way, at most.
@@ -27,13 +27,11 @@ pub(super) enum Trust {
 }
 
 /// What a slot held before it is written.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     pub(super) trust: Trust,
     /// Everything before it has been written from the very index that is written again.
     base: Mark,
-    /// For each member of the new index, which of its chunks are believed to stand where they belong.
-    held: Vec<Vec<bool>>,
 }
 
 /// What is known of a slot from earlier.
@@ -47,17 +45,10 @@ pub(super) enum Known {
 }
 
 impl Before {
-    /// Compares what the slot is known to hold with what the new plan wants. `old_index` is what the medium has as the index
-    /// of the slot: a hint, which may be anything.
-    pub(super) fn new(
-        known: &Known,
-        old_index: Option<&[u8]>,
-        layout: &Layout,
-        plan: &Plan,
-        index: &Digest,
-    ) -> Self {
-        let (trust, base) = match known {
-            Known::Whole => (Trust::All, Mark::default()),
+    /// What is known of the slot, for a package with this index.
+    pub(super) fn new(known: &Known, index: &Digest) -> Self {
+        match known {
+            Known::Whole => Self { trust: Trust::All, base: Mark::default() },
             Known::Part(progress) => {
                 let base = if progress.index == *index { progress.mark } else { Mark::default() };
                 let trust = match (progress.settled, progress.index == *index) {
@@ -65,56 +56,23 @@ impl Before {
                     (false, true) => Trust::Before(base),
                     (false, false) => Trust::Nothing,
                 };
-                (trust, base)
+                Self { trust, base }
             }
-            Known::Nothing => (Trust::Nothing, Mark::default()),
-        };
-        let end = match (trust, known) {
-            (Trust::Nothing, _) | (_, Known::Nothing) => None,
-            (Trust::All | Trust::Before(_), Known::Part(progress)) => {
-                // Any other index than the one that the journal speaks of says nothing about the slot.
-                old_index.filter(|bytes| sha256(bytes) == progress.index).map(|_| progress.mark)
-            }
-            (Trust::All | Trust::Before(_), Known::Whole) => Some(Mark { member: u16::MAX, offset: 0 }),
-        };
-        let old = end.zip(old_index).and_then(|(end, bytes)| {
-            let old = Plan::new(layout, &Index::parse(bytes).ok()?, &[0; 32], None).ok()?;
-            Some((old, end))
-        });
-        Self { trust, base, held: old.map_or_else(Vec::new, |(old, end)| in_place(&old, end, plan)) }
-    }
-}
-
-/// Which chunks of `new` stand in their place once `old` has been written up to the mark `end`.
-fn in_place(old: &Plan, end: Mark, new: &Plan) -> Vec<Vec<bool>> {
-    let mut there = placed(old).filter(|(_, mark, _)| *mark <= end).collect::<Vec<_>>();
-    there.sort_unstable_by_key(|(at, ..)| *at);
-    let is_there = |at: u64, chunk: &Chunk| {
-        let found = there.binary_search_by_key(&at, |(at, ..)| *at).ok();
-        found.is_some_and(|number| {
-            let old = there[number].2;
-            old.length == chunk.length && old.digest == chunk.digest
-        })
-    };
-    let mut held =
-        new.members().iter().map(|member| alloc::vec![false; member.chunks.len()]).collect::<Vec<_>>();
-    for (number, member) in new.members().iter().enumerate() {
-        for (chunk_number, (offset, chunk)) in member.chunks_with_offsets().enumerate() {
-            let at = new.place(number, offset, chunk.length as usize).ok().flatten();
-            held[number][chunk_number] = at.is_some_and(|at| is_there(at, chunk));
+            Known::Nothing => Self { trust: Trust::Nothing, base: Mark::default() },
         }
     }
-    held
-}
 
-/// The chunks of a plan that go to the slot: offset in the slot, mark behind the chunk, the chunk.
-fn placed(plan: &Plan) -> impl Iterator<Item = (u64, Mark, &Chunk)> {
-    plan.members().iter().enumerate().flat_map(move |(number, member)| {
-        member.chunks_with_offsets().filter_map(move |(offset, chunk)| {
-            let at = plan.place(number, offset, chunk.length as usize).ok().flatten()?;
-            Some((at, mark(number, offset + u64::from(chunk.length)), chunk))
-        })
-    })
+    /// How far these bytes, which the medium has as the index of the slot, can be taken for what it was written from.
+    pub(super) fn end(&self, known: &Known, old_index: &[u8]) -> Option<Mark> {
+        match (self.trust, known) {
+            (Trust::Nothing, _) | (_, Known::Nothing) => None,
+            // Any other index than the one that the journal speaks of says nothing about the slot.
+            (Trust::All | Trust::Before(_), Known::Part(progress)) => {
+                (sha256(old_index) == progress.index).then_some(progress.mark)
+            }
+            (Trust::All | Trust::Before(_), Known::Whole) => Some(Mark { member: u16::MAX, offset: 0 }),
+        }
+    }
 }
 
 /// A place in the members; an index has far fewer than 65,536 of them.
@@ -126,10 +84,15 @@ pub(super) fn mark(member: usize, offset: u64) -> Mark {
 #[derive(Debug)]
 pub(super) struct Writing {
     pub(super) plan: Plan,
+    pub(super) have: Have,
     before: Before,
     index: Digest,
-    /// Everything before it has come and stands in the slot.
+    /// Everything before it that goes to the slot stands there.
     passed: Mark,
+    /// Which chunks stand in the slot, by their numbers.
+    there: Vec<bool>,
+    /// Of chunks: those before this one stand in the slot, or go nowhere.
+    next: u32,
     /// Bytes passed since the last mark.
     since_mark: u64,
     /// Bytes to be passed from one mark to the next, at least.
@@ -140,10 +103,21 @@ pub(super) struct Writing {
 
 impl Writing {
     /// Nothing has come yet. `mark_every` is the least distance of two marks in bytes; it is more where there would be too many.
-    pub(super) fn new(plan: Plan, before: Before, index: Digest, mark_every: u64) -> Self {
+    pub(super) fn new(plan: Plan, have: Have, before: Before, index: Digest, mark_every: u64) -> Self {
         let total = plan.members().iter().fold(0u64, |sum, member| sum.saturating_add(member.length));
         let mark_every = mark_every.max(total.div_ceil(MARKS)).max(1);
-        Self { plan, before, index, passed: Mark::default(), since_mark: 0, mark_every, sound: true }
+        Self {
+            have,
+            before,
+            index,
+            passed: Mark::default(),
+            there: alloc::vec![false; plan.chunk_count()],
+            plan,
+            next: 0,
+            since_mark: 0,
+            mark_every,
+            sound: true,
+        }
     }
 
     /// Whether the bytes of a member up to `end` can be compared instead of being written.
@@ -160,16 +134,18 @@ impl Writing {
         self.before.trust == Trust::All
     }
 
-    /// The chunks that are believed to stand where they belong: member and number of the chunk.
-    pub(super) fn held(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.before.held.iter().enumerate().flat_map(|(member, chunks)| {
-            chunks.iter().enumerate().filter_map(move |(chunk, held)| held.then_some((member, chunk)))
-        })
+    /// What is said of the chunks, in the order of their numbers.
+    pub(super) fn hints(&self) -> impl Iterator<Item = ChunkHint> {
+        let hint = |(number, wanted): (u32, Wanted<'_>)| match wanted.at {
+            Some(_) => self.have.hint(number),
+            None => ChunkHint::Unplaced,
+        };
+        (0..).zip(self.plan.chunks()).map(hint)
     }
 
-    /// Whether that chunk is one of them.
-    pub(super) fn is_held(&self, member: usize, chunk: usize) -> bool {
-        self.before.held.get(member).and_then(|chunks| chunks.get(chunk)).is_some_and(|held| *held)
+    /// Whether the chunk of this number stands in the slot.
+    pub(super) fn is_there(&self, number: u32) -> bool {
+        self.there.get(number as usize).is_some_and(|there| *there)
     }
 
     /// Bytes of a member stand in the slot. Counts only what follows on what has passed.
@@ -183,6 +159,23 @@ impl Writing {
         if self.passed == mark(member, offset) {
             self.passed.offset += length;
             self.since_mark = self.since_mark.saturating_add(length);
+        }
+    }
+
+    /// A chunk stands in the slot, if it is one of the index. In whatever order chunks come, those that the first one which does not stand there yet
+    /// leaves in front of it have passed; those that go nowhere keep no other one back.
+    pub(super) fn pass_chunk(&mut self, chunk: &Checked<'_>) {
+        let Some(number) = self.plan.number_of(chunk) else { return };
+        self.plan.remember(number, chunk);
+        if let Some(there) = self.there.get_mut(number as usize) {
+            *there = true;
+        }
+        while let Some(Wanted { member, offset, at, chunk, .. }) = self.plan.chunk(self.next)
+            && (at.is_none() || self.is_there(self.next))
+        {
+            let length = chunk.length.into();
+            self.pass(member, offset, length);
+            self.next += 1;
         }
     }
 

@@ -12,7 +12,7 @@ struct Chunks(Vec<Vec<u8>>);
 impl Sink for Chunks {
     type Error = Infallible;
 
-    fn begin(&mut self, _: &Head, _: &Digest, _: &Index, _: &[u8]) -> Result<(), Infallible> {
+    fn begin(&mut self, _: &Head, _: &Digest, _: &Arc<Index>, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 
@@ -52,8 +52,10 @@ fn offer(line: &mut Line, id: u32, package: &Package) -> Result<Offered, ResultC
     line.offered()
 }
 
+/// Sends chunks, each when what stands before it has been looked at.
 fn give(line: &mut Line, chunks: &[Vec<u8>], numbers: &[u32]) -> Result<(), ResultCode> {
     for number in numbers {
+        while !line.look()? {}
         for portion in chunks[*number as usize].chunks(5000) {
             line.chunk(*number, portion)?;
         }
@@ -94,8 +96,9 @@ fn offer_whole(line: &mut Line, id: u32, package: &Package) -> Result<Vec<u32>, 
     }
 }
 
+/// All that goes to the slot: chunk 0 is MANIFEST, which does not.
 fn all(package: &Package) -> Vec<u32> {
-    (0..chunks(package).len() as u32).collect()
+    (1..chunks(package).len() as u32).collect()
 }
 
 #[test]
@@ -117,9 +120,8 @@ fn what_the_slot_holds_is_not_sent() {
     let package = Package::new("2.0", 2);
     let mut line = line();
     offer_whole(&mut line, 1, &package).unwrap();
-    // MANIFEST, which is in no slot.
     line = with_medium(line, MemoryMedium::forget_operations);
-    assert_eq!(offer_whole(&mut line, 2, &package), Ok(vec![0]));
+    assert_eq!(offer_whole(&mut line, 2, &package), Ok(vec![]));
     let written = |operation: &Operation| matches!(operation, Operation::Write { .. });
     assert!(!line.store().medium().operations().iter().any(written), "bytes that were there were written");
 
@@ -128,8 +130,8 @@ fn what_the_slot_holds_is_not_sent() {
     let changed = Package::of("board", "2.1", 2, "kernel", noise(77, 70_000), rofs);
     let sent = offer_whole(&mut line, 3, &changed).unwrap();
     let lengths = chunks(&changed);
-    let of_kernel: usize = sent[1..].iter().map(|number| lengths[*number as usize].len()).sum();
-    assert_eq!((sent[0], of_kernel), (0, 70_000));
+    let of_kernel: usize = sent.iter().map(|number| lengths[*number as usize].len()).sum();
+    assert_eq!(of_kernel, 70_000);
 }
 
 #[test]
@@ -143,7 +145,7 @@ fn a_hint_that_is_wrong_is_asked_for() {
         medium.fill(Slot::B, &slot);
     });
     let sent = offer_whole(&mut line, 2, &package).unwrap();
-    assert_eq!(sent, [0, 1], "the first chunk of the kernel has number 1");
+    assert_eq!(sent, [1], "the first chunk of the kernel");
 }
 
 #[test]
@@ -157,9 +159,7 @@ fn what_an_aborted_session_brought_is_not_sent_again() {
         line.abort(ResultCode::Disconnected);
         assert_eq!(last(&line), (1, SessionState::Failed, ResultCode::Disconnected));
         let sent = offer_whole(&mut line, 2, &package).unwrap();
-        let rest = count.max(1).min(everything.len());
-        let expected: Vec<u32> = [&[0], &everything[rest..]].concat();
-        assert_eq!(sent, expected, "MANIFEST, and what had not come after {count}");
+        assert_eq!(sent, everything[count..], "what had not come after {count}");
     }
 }
 
@@ -176,10 +176,9 @@ fn what_a_killed_daemon_had_marked_is_not_sent_again() {
         line = with_medium(line, |_| {});
         assert_eq!(last(&line), (1, SessionState::Interrupted, ResultCode::Interrupted));
         let sent = offer_whole(&mut line, 2, &package).unwrap();
-        // MANIFEST, and all from some chunk on.
-        let rest = &sent[1..];
-        assert_eq!((sent[0], rest), (0, &everything[everything.len() - rest.len()..]));
-        assert!(rest.len() + count.max(1) >= everything.len(), "what had not come after {count}");
+        // All from some chunk on.
+        assert_eq!(sent, everything[everything.len() - sent.len()..]);
+        assert!(sent.len() + count >= everything.len(), "what had not come after {count}");
         spared.push(everything.len() - sent.len());
     }
     assert!(spared.is_sorted() && spared[0] == 0 && spared.last() > Some(&2), "{spared:?}");
@@ -242,18 +241,18 @@ fn a_package_in_part_is_not_staged() {
 fn what_no_caller_asks_for() {
     let package = Package::new("2.0", 2);
     let mut line = line();
-    for result in [line.offered().err(), line.chunk(0, &[1]).err(), line.settle().err()] {
+    for result in [line.offered().err(), line.look().err(), line.chunk(0, &[1]).err(), line.settle().err()] {
         assert_eq!(result, Some(ResultCode::Internal), "without a session");
     }
     line.begin_offer(1, Door::Bulk, NOW).unwrap();
     assert_eq!(line.chunk(0, &[1]), Err(ResultCode::Internal), "before the offer is complete");
     assert_eq!(last(&line), (1, SessionState::Failed, ResultCode::Internal));
-    for (id, number) in [(2, 1), (3, u32::MAX)] {
-        offer(&mut line, id, &package).unwrap();
-        give(&mut line, &chunks(&package), &[1]).unwrap();
-        assert_eq!(line.chunk(number, &[1]), Err(ResultCode::Internal), "not missing");
+    for (id, number) in [(2, None), (3, Some(0)), (4, Some(u32::MAX))] {
+        let first = offer(&mut line, id, &package).unwrap().missing[0];
+        give(&mut line, &chunks(&package), &[first]).unwrap();
+        assert_eq!(line.chunk(number.unwrap_or(first), &[1]), Err(ResultCode::Internal), "not missing");
     }
-    offer(&mut line, 4, &package).unwrap();
+    offer(&mut line, 5, &package).unwrap();
     assert_eq!(line.push(&[0]), Err(ResultCode::Internal), "bytes of the file");
-    offer_whole(&mut line, 5, &package).unwrap();
+    offer_whole(&mut line, 6, &package).unwrap();
 }

@@ -15,7 +15,7 @@ fn with_marks(medium: MemoryMedium) -> Store<MemoryMedium> {
 
 /// Encoded as an index is, so that it can be read again.
 fn prepare(store: &mut Store<MemoryMedium>, package: &Package) {
-    store.prepare(&package.index, &index_bytes(package), &HEAD, LEVELS).unwrap();
+    store.prepare(&Arc::new(package.index.clone()), &index_bytes(package), &HEAD, LEVELS).unwrap();
 }
 
 fn index_bytes(package: &Package) -> Vec<u8> {
@@ -56,8 +56,20 @@ fn abort(store: &mut Store<MemoryMedium>) {
     store.medium.forget_operations();
 }
 
+/// The chunks that are said to be there: member and number in it.
 fn held(store: &Store<MemoryMedium>) -> Vec<(usize, usize)> {
-    store.held_chunks().collect()
+    let Phase::Writing(writing) = &store.phase else { return Vec::new() };
+    let chunks = writing.plan.chunks().map(|wanted| (wanted.member, wanted.number));
+    let said = store.chunk_hints().zip(chunks).filter(|(hint, _)| *hint == ChunkHint::Said);
+    said.map(|(_, chunk)| chunk).collect()
+}
+
+/// Looks for that chunk of a member.
+fn find(store: &mut Store<MemoryMedium>, (member, chunk): (usize, usize)) -> Found {
+    let Phase::Writing(writing) = &store.phase else { panic!("nothing is written") };
+    let number =
+        writing.plan.members()[..member].iter().map(|member| member.chunks.len()).sum::<usize>() + chunk;
+    store.find_chunk(number as u32).unwrap()
 }
 
 /// The offsets in the slot that were written since the operations were forgotten.
@@ -78,8 +90,13 @@ fn complete(store: &mut Store<MemoryMedium>, package: &Package) {
 
 /// In which every chunk differs from every other.
 fn varied() -> Package {
+    varied_from(0)
+}
+
+/// As [`varied`]; with another number, so far from that, its chunks are others.
+fn varied_from(first: usize) -> Package {
     let bytes = |length: usize, start: usize| -> Vec<u8> {
-        (start..start + length).map(|at| (at / 300 + at % 7) as u8).collect()
+        (start..start + length).map(|at| (first + at / 300 + at % 7) as u8).collect()
     };
     package("2.0", 3, &bytes(700, 0), &bytes(2900, 3000))
 }
@@ -111,7 +128,7 @@ fn the_budget_and_the_doubt_are_in_the_journal_before_the_first_write() {
     assert_eq!(store.levels(), Some(Levels { sessions: 5, rewrites: 6 }));
     let package = varied();
     let levels = Levels { sessions: 5, rewrites: 4 };
-    store.prepare(&package.index, &index_bytes(&package), &HEAD, levels).unwrap();
+    store.prepare(&Arc::new(package.index.clone()), &index_bytes(&package), &HEAD, levels).unwrap();
     assert_eq!(written(&store), BTreeSet::new());
     let store = cut(store, Loss::All);
     assert_eq!(store.levels(), Some(levels));
@@ -151,8 +168,8 @@ fn after_a_cut_the_same_package_is_believed_up_to_the_mark_and_written_behind_it
     prepare(&mut store, &package);
     let believed = held(&store);
     assert_eq!(believed, [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)]);
-    for (member, chunk) in believed {
-        assert_eq!(store.check_chunk(member, chunk), Ok(true));
+    for chunk in believed {
+        assert_eq!(find(&mut store, chunk), Found::There);
     }
     complete(&mut store, &package);
     // Rule 6: all chunks behind the mark, the one that stood there whole among them, and the filling.
@@ -235,12 +252,13 @@ fn a_whole_slot_is_known_by_its_index() {
     prepare(&mut store, &other);
     let believed = held(&store);
     assert_eq!(believed.len(), 2 + 10, "{believed:?}");
-    for (member, chunk) in believed {
-        assert_eq!(store.check_chunk(member, chunk), Ok(true));
+    for chunk in believed {
+        assert_eq!(find(&mut store, chunk), Found::There);
     }
-    assert_eq!(store.check_chunk(1, 0), Ok(false));
-    for (member, chunk) in [(0, 0), (1, 3), (3, 0), (usize::MAX, usize::MAX)] {
-        assert_eq!(store.check_chunk(member, chunk), Ok(false), "{member} {chunk}");
+    assert_eq!(find(&mut store, (1, 0)), Found::Missing);
+    assert_eq!(store.chunk_hints().next(), Some(ChunkHint::Unplaced));
+    for (number, found) in [(0, Found::There), (1 + 3 + 10, Found::Missing), (u32::MAX, Found::Missing)] {
+        assert_eq!(store.find_chunk(number), Ok(found), "{number}");
     }
 }
 
@@ -258,8 +276,8 @@ fn a_hint_that_is_wrong_is_found_out() {
         prepare(&mut store, &package);
         let believed = held(&store);
         assert_eq!(believed.len(), if number == 0 { 13 } else { 0 });
-        for (member, chunk) in believed {
-            assert_eq!(store.check_chunk(member, chunk), Ok(false));
+        for chunk in believed {
+            assert_eq!(find(&mut store, chunk), Found::Missing);
         }
         complete(&mut store, &package);
     }
@@ -446,7 +464,7 @@ fn an_index_that_the_journal_does_not_name_says_nothing() {
     let mut store = with_marks(medium());
     write_some(&mut store, 1, &package, usize::MAX);
     abort(&mut store);
-    let other = super::package("3.0", 3, &[9; 700], &[8; 2900]);
+    let other = varied_from(100);
     store.medium.save_index(Slot::B, &index_bytes(&other)).unwrap();
     store.begin(2, DOOR, RECEIVING, LEVELS).unwrap();
     prepare(&mut store, &other);

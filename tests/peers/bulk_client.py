@@ -205,16 +205,16 @@ class Bmc:
 
 def look(address, busid, modes, limit):
     """The first device with an interface of one of these kinds, whatever its VID and PID."""
-    end = time.monotonic() + limit
+    end, reason = time.monotonic() + limit, "none there"
     while True:
         try:
             for listed in usbip.devices(address):
                 if busid in (None, listed.busid) and not set(modes).isdisjoint(listed.interfaces):
                     return Bmc(address, listed)
         except (usbip.Lost, usbip.Refused) as why:
-            tell(why)
+            reason = why
         if time.monotonic() > end:
-            raise Ended("no device", 3)
+            raise Ended(f"no device: {reason}", 3)
         time.sleep(SWITCH_PAUSE)
 
 

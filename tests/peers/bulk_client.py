@@ -214,13 +214,13 @@ def look(address, busid, modes, limit):
         except (usbip.Lost, usbip.Refused) as why:
             reason = why
         if time.monotonic() > end:
-            raise Ended(f"no device: {reason}", 3)
+            raise Ended(f"no device: {reason}", 12 if isinstance(reason, usbip.Refused) else 3)
         time.sleep(SWITCH_PAUSE)
 
 
-def enter(address, busid):
+def enter(address, busid, patience):
     """dfu.md, 2, points 1 and 2: the device in DFU mode."""
-    bmc = look(address, busid, (RUN_TIME, DFU_MODE), SWITCH_LIMIT)
+    bmc = look(address, busid, (RUN_TIME, DFU_MODE), patience)
     bmc.describe()
     if bmc.in_dfu_mode:
         return bmc
@@ -486,6 +486,9 @@ def stop(run, bmc, by):
     if by == "disconnect":
         bmc.link.close()
         return None
+    if by == "silence":
+        say("silent")
+        return run.result(run.listen(ROUND_LIMIT))
     if by == "detach":
         bulk.require(bmc.request(DETACH), "DETACH in an exchange was refused")
         bmc.link.close()
@@ -546,7 +549,7 @@ def update(options):
     if options.data:
         with open(options.data, "rb") as file:
             package.data = file.read()
-    bmc = enter(options.address, options.busid)
+    bmc = enter(options.address, options.busid, options.wait)
     bmc.make_ready()
     if options.door == "dfu" or not bulk_door(bmc):
         return download(bmc, data)
@@ -586,6 +589,7 @@ def arguments():
     add("address", help="ADDRESS:PORT of the USB/IP server")
     add("package", help="the file to be sent")
     add("--busid", help="the device, if it is not the first that is a BMC")
+    add("--wait", type=float, default=SWITCH_LIMIT, metavar="SECONDS", help="for a device to be there")
     add("--door", choices=("bulk", "dfu"), default="bulk", help="bulk falls back on dfu where there is none")
     add("--whole", action="store_true", help="send the file as one without index")
     add("--stay", action="store_true", help="leave it to the device to leave DFU mode behind an update")
@@ -593,8 +597,8 @@ def arguments():
     add("--read-late", action="store_true", help="read IN only when a round has been given out")
     add("--data", metavar="FILE", help="take the chunks from this file, at the places that the index says")
     add("--stop", type=int, metavar="N", help="end the exchange when the device has taken N chunks")
-    add("--by", choices=("disconnect", "abort", "detach", "set-interface", "set-configuration"),
-        default="disconnect", help="how --stop ends it")
+    add("--by", default="disconnect", help="how --stop ends it; by silence it waits for the device to do it",
+        choices=("disconnect", "abort", "detach", "set-interface", "set-configuration", "silence"))
     add("--fault", type=fault, action="append", default=[], metavar="KIND[:N]",
         help=f"{', '.join(BARE_FAULTS)}; with the chunk N that is sent: {', '.join(CHUNK_FAULTS)}")
     options = parser.parse_args()

@@ -14,6 +14,7 @@ mod remote;
 mod full;
 mod kill;
 mod openbmc;
+mod peer;
 mod policy;
 mod refusals;
 mod running;

@@ -1,0 +1,312 @@
+//! The host in Python, tests/peers/bulk_client.py, which was written from the specification: it updates the daemon
+//! by the bulk interface, and does to it what a host should not.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    home::{Home, Running, SLOT, good_config},
+    package::{Package, noise},
+    remote::settled,
+};
+
+const RUN_TIME: u16 = 1;
+/// Bytes of a slot here: some fifty chunks.
+const LARGE: usize = 2 * 1024 * 1024;
+
+/// A BMC, and a host in Python that has a directory for its packages.
+struct Lab {
+    home: Home,
+    running: Running,
+}
+
+/// What the host said, one object a line, and its exit code.
+#[derive(Debug)]
+struct Told {
+    exit: i32,
+    events: Vec<Value>,
+}
+
+impl Lab {
+    /// With slot a running firmware that no index is known of, and slot b empty.
+    fn new(more: &str) -> Self {
+        let home = Home::new();
+        let limits = "\n[limits]\nslot_rewrites_per_day = 0\nsessions_per_day = 0\nrefusals = 0\n";
+        home.configure(&(good_config().replace(&SLOT.to_string(), &LARGE.to_string()) + limits + more));
+        let output = home.inbandd(&["init"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let running = home.start();
+        Self { home, running }
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.home.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The host with this file.
+    fn command(&self, file: &Path, options: &[&str]) -> Command {
+        let mut command = python("bulk_client.py");
+        command.arg(self.running.address.to_string()).arg(file).args(options);
+        command
+    }
+
+    /// Runs it to its end.
+    fn host(&self, file: &Path, options: &[&str]) -> Told {
+        let output = self.command(file, options).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let events = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told = Told { exit: output.status.code().unwrap(), events };
+        println!("{options:?}: {told:?}\n{}", String::from_utf8_lossy(&output.stderr));
+        told
+    }
+
+    /// Updates, and waits until the new firmware runs.
+    fn install(&self, package: &Package) -> Told {
+        let told = self.host(&self.file("installed.tar", &package.bytes()), &[]);
+        assert_eq!(told.exit, 0);
+        settled(self.running.address, RUN_TIME);
+        told
+    }
+
+    fn slot(&self, name: &str) -> Vec<u8> {
+        fs::read(self.home.path(&format!("store/slot-{name}.img"))).unwrap()
+    }
+}
+
+impl Told {
+    fn all(&self, event: &str) -> impl Iterator<Item = &Value> {
+        self.events.iter().filter(move |value| value["event"] == event)
+    }
+
+    /// The only event of this name.
+    fn one(&self, event: &str) -> &Value {
+        let mut all = self.all(event);
+        let found = all.next().unwrap_or_else(|| panic!("no {event}: {self:?}"));
+        assert_eq!(all.next(), None, "{self:?}");
+        found
+    }
+
+    /// Of all rounds together: how many chunks were asked for, and how many bytes they have.
+    fn asked(&self) -> (u64, u64) {
+        let sum = |field: &str| self.all("need").map(|need| need[field].as_u64().unwrap()).sum();
+        (sum("asked"), sum("bytes"))
+    }
+
+    /// Bytes that went out by the bulk endpoint.
+    fn sent(&self) -> u64 {
+        self.one("end")["sent"].as_u64().unwrap()
+    }
+
+    fn result(&self) -> &str {
+        self.one("result")["name"].as_str().unwrap()
+    }
+}
+
+fn python(program: &str) -> Command {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers").join(program);
+    let mut command = Command::new("python3");
+    // No traces of it in the tree.
+    command.arg("-B").arg(program);
+    command
+}
+
+/// A package that fills the slot.
+fn package(version: u16) -> Package {
+    Package::new(version, LARGE)
+}
+
+#[test]
+fn the_peer_has_the_frozen_bytes() {
+    let output = python("bulk_messages_test.py").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn everything_is_sent_into_an_empty_slot() {
+    let lab = Lab::new("");
+    let package = package(1);
+    let told = lab.host(&lab.file("one.tar", &package.bytes()), &[]);
+    assert_eq!((told.exit, told.result()), (0, "ok"));
+    let need = told.one("need");
+    assert_eq!(need["asked"], need["chunks"]);
+    assert_eq!(need["bytes"], LARGE);
+    // dfuDNBUSY, status OK, 50 ms.
+    assert_eq!(need["dfu"], serde_json::json!([4, 0, 50]));
+    assert!(lab.slot("b") == package.slot(LARGE));
+    let overhead = told.sent() - LARGE as u64;
+    let chunks = need["chunks"].as_u64().unwrap();
+    assert!(overhead < 16_384 + chunks * 532, "{overhead} bytes besides {chunks} chunks");
+    let page = &told.one("end")["page0"];
+    assert_eq!((&page["boots_next"], &page["announced"]), (&1.into(), &package.bytes().len().into()));
+}
+
+#[test]
+fn of_a_small_change_the_changed_chunks_are_sent() {
+    let lab = Lab::new("\n[activation]\nwhen = \"immediate\"\n");
+    let mut old = package(1);
+    old.image.truncate(LARGE - 4096);
+    lab.install(&old);
+    // Everything behind the change stands elsewhere in the running slot.
+    let mut new = package(2);
+    new.image = old.image.clone();
+    new.image.splice(LARGE / 2..LARGE / 2, *b"a few bytes more");
+    let told = lab.install(&new);
+    let (chunks, bytes) = told.asked();
+    assert!((1..=3).contains(&chunks) && bytes <= 3 * 131_072, "{chunks} chunks, {bytes} bytes");
+    assert!(told.sent() < 3 * 131_072 + 16_384);
+    assert!(lab.slot("a") == new.slot(LARGE));
+    assert!(lab.slot("b") == old.slot(LARGE));
+}
+
+#[test]
+fn of_what_runs_already_nothing_is_sent_but_the_offer() {
+    let lab = Lab::new("\n[activation]\nwhen = \"immediate\"\n");
+    let package = package(1);
+    lab.install(&package);
+    let told = lab.install(&package);
+    assert_eq!(told.asked(), (0, 0));
+    assert!(told.sent() < 16_384, "{}", told.sent());
+    assert!(lab.slot("a") == package.slot(LARGE));
+}
+
+#[test]
+fn after_an_end_in_the_middle_only_what_is_missing_is_sent() {
+    for by in ["disconnect", "abort", "detach", "set-interface", "set-configuration"] {
+        let lab = Lab::new("");
+        let package = package(1);
+        let file = lab.file("one.tar", &package.bytes());
+        let cut = lab.host(&file, &["--stop", "30", "--by", by]);
+        assert_eq!(cut.exit, 14, "{by}");
+        let (all, _) = cut.asked();
+        let told = lab.host(&file, &[]);
+        assert_eq!(told.result(), "ok", "{by}");
+        let (rest, bytes) = told.asked();
+        assert_eq!(rest, all - 30, "{by}");
+        assert!(told.sent() < bytes + 16_384 + rest * 532, "{by}");
+        assert!(lab.slot("b") == package.slot(LARGE), "{by}");
+    }
+}
+
+#[test]
+fn a_host_that_breaks_the_protocol_is_refused_and_the_next_session_works() {
+    let refused = [
+        ("corrupt:5", "bad-chunk", 6),
+        ("duplicate:5", "sequence", 11),
+        ("reorder:5", "sequence", 11),
+        ("oversized:5", "sequence", 11),
+        ("undersized:5", "sequence", 11),
+        ("huge:5", "sequence", 11),
+        ("exchange:5", "sequence", 11),
+        ("unasked:5", "sequence", 11),
+        ("filling:5", "sequence", 11),
+        ("offer:5", "sequence", 11),
+        ("short-offer", "truncated", 6),
+        ("long-offer", "sequence", 11),
+        ("version", "sequence", 11),
+        ("reserved", "sequence", 11),
+        ("number", "sequence", 11),
+        ("padding", "sequence", 11),
+        ("in-error", "sequence", 11),
+        ("in-dfu", "busy", 9),
+    ];
+    let lab = Lab::new("");
+    for (number, (fault, result, exit)) in (1..).zip(refused) {
+        let mut package = package(number);
+        package.image.truncate(LARGE / 4);
+        let file = lab.file("one.tar", &package.bytes());
+        let told = lab.host(&file, &["--fault", fault]);
+        assert_eq!((told.result(), told.exit), (result, exit), "{fault}");
+        let told = lab.host(&file, &[]);
+        assert_eq!((told.result(), told.exit), ("ok", 0), "{fault}");
+        assert!(lab.slot("b") == package.slot(LARGE), "{fault}");
+    }
+}
+
+#[test]
+fn what_changes_nothing_does_not_disturb_an_update() {
+    let lab = Lab::new("");
+    let harmless: [&[&str]; 4] =
+        [&["--fault", "junk"], &["--fault", "dnload:5"], &["--read-late"], &["--transfer", "512"]];
+    for (number, options) in (1..).zip(harmless) {
+        let package = package(number);
+        let told = lab.host(&lab.file("one.tar", &package.bytes()), options);
+        assert_eq!((told.result(), told.exit), ("ok", 0), "{options:?}");
+        assert!(told.all("dnload").all(|event| event["stalled"] == true));
+        assert!(lab.slot("b") == package.slot(LARGE), "{options:?}");
+    }
+}
+
+#[test]
+fn an_index_and_the_data_of_another_package_are_refused_at_the_first_chunk_that_differs() {
+    let lab = Lab::new("");
+    let old = package(1);
+    let mut new = package(2);
+    new.image = old.image.clone();
+    new.image[LARGE - 1] ^= 1;
+    let (old, new) = (lab.file("old.tar", &old.bytes()), lab.file("new.tar", &new.bytes()));
+    for (index, data) in [(&old, &new), (&new, &old)] {
+        let told = lab.host(index, &["--data", data.to_str().unwrap()]);
+        assert_eq!((told.result(), told.exit), ("bad-chunk", 6));
+    }
+    assert_eq!(lab.host(&new, &[]).result(), "ok");
+}
+
+#[test]
+fn a_file_comes_whole() {
+    let lab = Lab::new("");
+    let package = package(1);
+    let told = lab.host(&lab.file("one.tar", &package.bytes()), &["--whole"]);
+    assert_eq!((told.result(), told.exit), ("ok", 0));
+    assert_eq!(told.asked(), ((package.bytes().len() as u64).div_ceil(65_536), package.bytes().len() as u64));
+    assert!(lab.slot("b") == package.slot(LARGE));
+
+    let no_package = lab.file("noise", &noise(200_000, 1));
+    assert_eq!(lab.host(&no_package, &["--whole"]).result(), "bad-head");
+    let cut = lab.file("cut.tar", &package.bytes()[..LARGE / 2]);
+    assert_eq!(lab.host(&cut, &["--whole"]).result(), "truncated");
+    let longer = lab.file("longer.tar", &[package.bytes(), vec![1; 512]].concat());
+    assert_eq!(lab.host(&longer, &["--whole"]).result(), "trailing-bytes");
+}
+
+#[test]
+fn while_one_host_is_silent_another_is_not_let_in_and_a_killed_daemon_leaves_nothing_in_the_way() {
+    let mut lab = Lab::new("");
+    let package = package(1);
+    let file = lab.file("one.tar", &package.bytes());
+    let mut silent =
+        lab.command(&file, &["--stop", "10", "--by", "silence"]).stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(silent.stdout.take().unwrap());
+    let mut lines = said.lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line.contains("\"silent\"")));
+    // Another program holds the device.
+    assert_eq!(lab.host(&file, &["--wait", "0"]).exit, 12);
+
+    lab.running.child.kill().unwrap();
+    // The device was lost.
+    assert_eq!(silent.wait().unwrap().code(), Some(10));
+    lab.running = lab.home.start();
+    let told = lab.host(&file, &[]);
+    assert_eq!(told.result(), "ok");
+    assert!(lab.slot("b") == package.slot(LARGE));
+}
+
+#[test]
+fn without_the_bulk_door_the_peer_goes_by_dfu() {
+    for doors in ["\n[doors.bulk]\npolicy = \"off\"\n", "\n[doors.dfu]\nconformance = \"strict\"\n"] {
+        let lab = Lab::new(doors);
+        let package = package(1);
+        let told = lab.host(&lab.file("one.tar", &package.bytes()), &[]);
+        assert_eq!(told.exit, 0, "{doors}");
+        assert_eq!(told.all("bulk").count(), 0, "{doors}");
+        assert!(told.all("device").all(|device| device["page4"].is_null()), "{doors}");
+        assert!(lab.slot("b") == package.slot(LARGE), "{doors}");
+    }
+}

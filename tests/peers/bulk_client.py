@@ -526,7 +526,8 @@ def download(bmc, data):
     say("dfu", status=status, poll=poll, state=state)
     say("end", why=name, page0=page, sent=min(at, len(data)))
     bulk.require(status == expected, f"bStatus {status} behind {name}")
-    if name == "ok":
+    # A strict device takes DETACH in dfuIDLE for an error, and leaves by itself.
+    if name == "ok" and page["flags"] & 8:
         bmc.request(DETACH)
     return code
 

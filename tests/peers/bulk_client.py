@@ -39,7 +39,7 @@ RESULTS = {
     41: ("unindexed", FILE, 6), 42: ("bad-manifest", FILE, 6), 43: ("wrong-purpose", TARGET, 6),
     44: ("bad-encoding", FILE, 6), 48: ("aborted", OK, 14), 49: ("disconnected", USBR, 10),
     50: ("timeout", NOTDONE, 10), 51: ("interrupted", POR, 10), 52: ("sequence", ADDRESS, 11),
-    64: ("write-failed", WRITE, 15), 65: ("readback-mismatch", VERIFY, 15),
+    53: ("protocol", VENDOR, 11), 64: ("write-failed", WRITE, 15), 65: ("readback-mismatch", VERIFY, 15),
     66: ("store-failed", WRITE, 15), 67: ("no-space", VENDOR, 15), 80: ("rolled-back", FIRMWARE, 13),
     81: ("unhealthy", FIRMWARE, 13), 96: ("internal", UNKNOWN, 1)}
 ABORTED = 48
@@ -261,7 +261,7 @@ class Exchange:
                 self.found = bulk.header_of_answer(transfer.data, self.number)
                 if self.found is None:
                     self.dropped += 1
-                    bulk.require(self.dropped < DROPPED_MOST, "nothing of this exchange on IN")
+                    bulk.require(self.dropped <= DROPPED_MOST, "nothing of this exchange on IN")
                     continue
                 self.dropped = 0
                 more = (bulk.units(self.found.length) - 1) * bulk.UNIT
@@ -280,7 +280,9 @@ class Exchange:
         waiting = bytearray()
         for message in messages:
             waiting += message
-            while len(waiting) >= self.transfer:
+            # What is no whole number of units is nothing to be followed in its transfer.
+            ends = len(message) % bulk.UNIT != 0
+            while len(waiting) >= self.transfer or ends and waiting:
                 yield bytes(waiting[: self.transfer])
                 del waiting[: self.transfer]
         if waiting:
@@ -383,6 +385,8 @@ class Exchange:
         if "junk" in self.faults:
             yield from (bytes([number]) * bulk.UNIT for number in range(200))
             yield bulk.message(bulk.CHUNK, self.number ^ 1, 0, b"of an earlier exchange")
+        if "first-runt" in self.faults:
+            yield b"no unit"
         if "short-offer" in self.faults:
             body = body[:-512]
         if "long-offer" in self.faults:
@@ -415,6 +419,8 @@ class Exchange:
         data = self.chunk(number)
         if "dnload" in faults:
             say("dnload", stalled=not self.bmc.request(DNLOAD, 0, b"x" * 64))
+        if "runt" in faults:
+            data = data[:700]
         if "offer" in faults:
             yield bulk.message(bulk.OFFER, self.number ^ 1, 0, self.package.offer)
         if "unasked" in faults:
@@ -563,8 +569,8 @@ def update(options):
 
 # Of the first message: the byte that is wrong, and what it is.
 BAD_BYTES = {"version": (4, 0x7F), "reserved": (6, 1), "number": (12, 1), "padding": (-1, 1)}
-BARE_FAULTS = "junk short-offer long-offer in-error in-dfu".split() + list(BAD_BYTES)
-CHUNK_FAULTS = ("corrupt duplicate reorder oversized undersized huge exchange unasked filling offer dnload"
+BARE_FAULTS = "junk first-runt short-offer long-offer in-error in-dfu".split() + list(BAD_BYTES)
+CHUNK_FAULTS = ("corrupt duplicate reorder oversized undersized huge exchange unasked filling offer dnload runt"
                 .split())
 
 

@@ -199,21 +199,22 @@ fn after_an_end_in_the_middle_only_what_is_missing_is_sent() {
 fn a_host_that_breaks_the_protocol_is_refused_and_the_next_session_works() {
     let refused = [
         ("corrupt:5", "bad-chunk", 6),
-        ("duplicate:5", "sequence", 11),
-        ("reorder:5", "sequence", 11),
-        ("oversized:5", "sequence", 11),
-        ("undersized:5", "sequence", 11),
-        ("huge:5", "sequence", 11),
-        ("exchange:5", "sequence", 11),
-        ("unasked:5", "sequence", 11),
-        ("filling:5", "sequence", 11),
-        ("offer:5", "sequence", 11),
+        ("duplicate:5", "protocol", 11),
+        ("reorder:5", "protocol", 11),
+        ("oversized:5", "protocol", 11),
+        ("undersized:5", "protocol", 11),
+        ("huge:5", "protocol", 11),
+        ("exchange:5", "protocol", 11),
+        ("unasked:5", "protocol", 11),
+        ("filling:5", "protocol", 11),
+        ("offer:5", "protocol", 11),
+        ("runt:5", "protocol", 11),
         ("short-offer", "truncated", 6),
-        ("long-offer", "sequence", 11),
-        ("version", "sequence", 11),
-        ("reserved", "sequence", 11),
-        ("number", "sequence", 11),
-        ("padding", "sequence", 11),
+        ("long-offer", "protocol", 11),
+        ("version", "protocol", 11),
+        ("reserved", "protocol", 11),
+        ("number", "protocol", 11),
+        ("padding", "protocol", 11),
         ("in-error", "sequence", 11),
         ("in-dfu", "busy", 9),
     ];
@@ -233,8 +234,13 @@ fn a_host_that_breaks_the_protocol_is_refused_and_the_next_session_works() {
 #[test]
 fn what_changes_nothing_does_not_disturb_an_update() {
     let lab = Lab::new("");
-    let harmless: [&[&str]; 4] =
-        [&["--fault", "junk"], &["--fault", "dnload:5"], &["--read-late"], &["--transfer", "512"]];
+    let harmless: [&[&str]; 5] = [
+        &["--fault", "junk"],
+        &["--fault", "first-runt"],
+        &["--fault", "dnload:5"],
+        &["--read-late"],
+        &["--transfer", "512"],
+    ];
     for (number, options) in (1..).zip(harmless) {
         let package = package(number);
         let told = lab.host(&lab.file("one.tar", &package.bytes()), options);

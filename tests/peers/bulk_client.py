@@ -570,8 +570,8 @@ def update(options):
 # Of the first message: the byte that is wrong, and what it is.
 BAD_BYTES = {"version": (4, 0x7F), "reserved": (6, 1), "number": (12, 1), "padding": (-1, 1)}
 BARE_FAULTS = "junk first-runt short-offer long-offer in-error in-dfu".split() + list(BAD_BYTES)
-CHUNK_FAULTS = ("corrupt duplicate reorder oversized undersized huge exchange unasked filling offer dnload runt"
-                .split())
+CHUNK_FAULTS = (
+    "corrupt duplicate reorder oversized undersized huge exchange unasked filling runt offer dnload".split())
 
 
 def fault(text):

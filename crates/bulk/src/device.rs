@@ -8,7 +8,7 @@ use crate::{
     chunks::ChunkSet,
     stream::{Part, Stream},
     wire::{
-        HEADER_LENGTH, Header, Kind, OFFER_LENGTHS, Outcome, SEQUENCE, VERSION, WHOLE_LENGTH, are_chunks,
+        HEADER_LENGTH, Header, Kind, OFFER_LENGTHS, Outcome, PROTOCOL, VERSION, WHOLE_LENGTH, are_chunks,
         message, message_length, parse_whole, pieces,
     },
 };
@@ -182,6 +182,12 @@ impl Device {
             State::Owing => 0,
             State::Offer | State::Whole(..) | State::Chunks(_) => self.left,
         }
+    }
+
+    /// How many chunks there are, once that is known.
+    #[must_use]
+    pub const fn chunks(&self) -> u32 {
+        self.asked.count()
     }
 
     // Inputs.
@@ -400,7 +406,7 @@ impl Device {
     }
 
     fn broken<'a>(&mut self, violation: Violation) -> Incoming<'a> {
-        self.finish(SEQUENCE);
+        self.finish(PROTOCOL);
         Incoming::Broken(violation)
     }
 

@@ -32,8 +32,8 @@ pub const MAX_NEED_LENGTH: usize = NEED_LENGTH + (MAX_CHUNKS as usize).div_ceil(
 /// Bytes of RESULT's body.
 pub const RESULT_LENGTH: usize = 8;
 
-/// The result for a message that breaks the protocol: `sequence` of docs/spec/results.md.
-pub const SEQUENCE: u16 = 52;
+/// The result for a message that breaks the protocol: `protocol` of docs/spec/results.md.
+pub const PROTOCOL: u16 = 53;
 /// The result for a package that is staged: `ok` of docs/spec/results.md.
 pub const OK: u16 = 1;
 

@@ -5,6 +5,7 @@
 
 use std::{task::Poll, time::Duration};
 
+use inband_bulk::interface;
 use inband_dfu::{
     descriptors::{self, Identity},
     device::{Answer, Cause, Device, Door as DfuDoor, Event, Intake, Manifestation},
@@ -21,9 +22,12 @@ use crate::{
     worker::{Command, Gone, Reply, Worker},
 };
 
+mod bulk;
 mod operator;
 mod trial;
 
+use bulk::Endpoints;
+pub(crate) use bulk::dfu_mode;
 use operator::Asked;
 pub use trial::Health;
 use trial::{Restart, Verdict};
@@ -50,6 +54,8 @@ const BURST: usize = 256;
 pub struct Options {
     /// Reading of DFU 1.1.
     pub mode: Mode,
+    /// There is a bulk door, which may be shut.
+    pub bulk: bool,
     /// Restart into staged firmware as soon as the host has left DFU mode.
     pub activate: bool,
     /// Names and numbers for the descriptors, from what the store says.
@@ -98,6 +104,8 @@ pub struct Bmc<B, W> {
     answer: Option<command::Answer>,
     /// When what is left of the budgets is to be written down.
     keep_budget_at: Option<Duration>,
+    /// The endpoints of the bulk door.
+    bulk: Endpoints,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
@@ -136,6 +144,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             asked: None,
             answer: None,
             keep_budget_at: None,
+            bulk: Endpoints::new(),
             current: None,
             sent: 0,
             announced: None,
@@ -201,7 +210,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let mut now = clock();
         self.dfu.handle_timeout(now);
         if self.session.handle_timeout(now) {
-            self.end_current(ResultCode::Timeout)?;
+            self.end_current(now, ResultCode::Timeout)?;
         }
         if self.confirm_at.is_some_and(|at| at <= now) {
             self.confirm_at = None;
@@ -219,6 +228,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.handle_reply(now, reply)?;
             }
             busy |= self.handle_dfu(now)?;
+            busy |= self.drive_bulk(now);
             busy |= self.handle_usb(now, &clock)?;
             now = clock();
             while let Some(line) = self.session.poll_audit() {
@@ -250,10 +260,17 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let Some(event) = self.backend.poll_event().map_err(Fault::Backend)? else { return Ok(false) };
         let now = clock();
         match event {
-            DeviceEvent::Enable => self.dfu.handle_enable(now),
-            DeviceEvent::Disable => self.dfu.handle_disable(now),
-            // Neither DFU nor a session knows of a bus that rests. No endpoint but 0 exists, so nothing completes.
-            DeviceEvent::Suspend | DeviceEvent::Resume | DeviceEvent::Complete(_) => {}
+            DeviceEvent::Enable => {
+                self.dfu.handle_enable(now);
+                self.reset_bulk(true);
+            }
+            DeviceEvent::Disable => {
+                self.dfu.handle_disable(now);
+                self.reset_bulk(false);
+            }
+            // Neither DFU nor a session knows of a bus that rests.
+            DeviceEvent::Suspend | DeviceEvent::Resume => {}
+            DeviceEvent::Complete(completion) => self.handle_completion(now, completion)?,
             DeviceEvent::Setup(setup) => {
                 self.handle_setup(now, &setup);
                 self.answers.add(clock().saturating_sub(since));
@@ -325,7 +342,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             && setup.index == u16::from(inband_dfu::device::INTERFACE)
             && setup.request == status::REQUEST
             && setup.length > 0;
-        if ours { self.session.page(setup.value, now) } else { None }
+        match setup.value {
+            _ if !ours => None,
+            interface::PAGE if self.options.bulk => Some(bulk::page()),
+            number => self.session.page(number, now),
+        }
     }
 
     /// Why the host may not begin now, if it may not.
@@ -410,7 +431,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// Says whether the host may send the next block.
     fn update_intake(&mut self) {
-        if self.current.is_some() {
+        if self.current.is_some() && !self.is_by_bulk() {
             self.dfu.set_intake(self.intake());
         }
     }
@@ -456,26 +477,37 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
         };
         if ended {
-            self.end_current(reason)?;
+            self.end_current(now, reason)?;
         }
         Ok(())
     }
 
     /// The current session is over before its end; the worker is told.
-    fn end_current(&mut self, reason: ResultCode) -> Result<(), Fault<B::Error>> {
+    fn end_current(&mut self, now: Duration, reason: ResultCode) -> Result<(), Fault<B::Error>> {
+        let by_bulk = self.is_by_bulk();
         if let Some(session) = self.current.take() {
-            self.dfu.set_intake(Intake::Failed(dfu_status(reason)));
+            if by_bulk {
+                self.end_exchange(now, reason);
+            } else {
+                self.dfu.set_intake(Intake::Failed(dfu_status(reason)));
+            }
             self.worker.send(Command::Abort { session, reason })?;
         }
         Ok(())
     }
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        self.session.leave(Door::Dfu);
+        self.leave_doors();
         if self.options.activate && self.session.state() == SessionState::Staged {
             return self.restart(now);
         }
         self.show_runtime(now)
+    }
+
+    /// What DETACH has opened is left.
+    fn leave_doors(&mut self) {
+        self.session.leave(Door::Dfu);
+        self.session.leave(Door::Bulk);
     }
 
     // The worker.
@@ -491,6 +523,20 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.session.update(*view);
                 self.plan_keeping(now);
             }
+            Reply::Portion { bytes, .. } => self.take_portion_home(bytes),
+            Reply::Offered { session, offered } if Some(session) == self.current => {
+                self.handle_offered(now, offered)?;
+            }
+            Reply::Missing { session, chunks } if Some(session) == self.current => {
+                self.handle_missing(now, &chunks)?;
+            }
+            Reply::Complete(progress) if Some(progress.session) == self.current => {
+                self.hand_over_exchange(&progress)?;
+            }
+            // A file is judged by all of it, where its end is known.
+            Reply::Taken(progress) if Some(progress.session) == self.current && self.is_by_bulk() => {
+                self.session.report(&progress);
+            }
             // What was sent on behalf of a session that ended meanwhile, or follows its end, means nothing any more.
             Reply::Taken(progress) if Some(progress.session) == self.current => {
                 self.announced = progress.announced;
@@ -502,7 +548,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.update_complete();
             }
             Reply::Staged { session } if Some(session) == self.current => {
-                if self.session.verdict(session, Ok(()), now).is_ok() {
+                let counts = self.session.verdict(session, Ok(()), now).is_ok();
+                if counts && self.is_by_bulk() {
+                    self.end_exchange(now, ResultCode::Ok);
+                } else if counts {
                     self.update_complete();
                     self.update_intake();
                 }
@@ -512,6 +561,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 }
             }
             Reply::Failed { session, refused } if Some(session) == self.current => {
+                let by_bulk = self.is_by_bulk();
                 self.current = None;
                 self.audit.warn(
                     now,
@@ -520,12 +570,20 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                         refused.code, refused.text
                     ),
                 );
-                self.dfu.set_intake(Intake::Failed(dfu_status(refused.code)));
+                if by_bulk {
+                    self.end_exchange(now, refused.code);
+                } else {
+                    self.dfu.set_intake(Intake::Failed(dfu_status(refused.code)));
+                }
                 // A staged package stays staged, whatever came behind it: then there is no verdict to give.
                 _ = self.session.verdict(session, Err(refused.code), now);
             }
             Reply::Failed { session, refused } => self.session.late_refusal(session, refused.code, now),
-            Reply::Taken(_) | Reply::Staged { .. } => {}
+            Reply::Taken(_)
+            | Reply::Staged { .. }
+            | Reply::Offered { .. }
+            | Reply::Missing { .. }
+            | Reply::Complete(_) => {}
             Reply::Confirmed(result) => {
                 match &result {
                     Ok(()) => {
@@ -598,7 +656,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let identity = (self.options.identity)(self.session.store());
         self.leave_bus()?;
         self.dfu.enter_dfu_mode(now);
-        self.backend.attach(&descriptors::dfu_mode(&identity)).map_err(Fault::Backend)
+        let bulk = self.open_bulk(now);
+        self.backend.attach(&dfu_mode(&identity, bulk)).map_err(Fault::Backend)
     }
 
     /// Leaves the bus and forgets what came from it: an event of the old set, its Disable at the latest, must not be taken for one
@@ -608,6 +667,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.recycle(buffer);
         }
         self.backend.detach().map_err(Fault::Backend)?;
+        self.bulk.close();
         for _ in 0..STALE {
             if self.backend.poll_event().map_err(Fault::Backend)?.is_none() {
                 break;

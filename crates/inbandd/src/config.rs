@@ -322,6 +322,31 @@ pub struct Doors {
     /// The door `dfu`.
     #[serde(default)]
     pub dfu: Dfu,
+    /// The door `bulk`.
+    #[serde(default)]
+    pub bulk: Bulk,
+}
+
+/// The door `bulk`, which opens and is left together with `dfu`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bulk {
+    /// Whether it opens; without a word, wherever it can: see [`Doors::bulk_policy`].
+    #[serde(deserialize_with = "some_policy")]
+    pub policy: Option<DoorPolicy>,
+}
+
+fn some_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DoorPolicy>, D::Error> {
+    policy(deserializer).map(Some)
+}
+
+impl Doors {
+    /// Whether `bulk` opens. Without a word it does, but where `dfu` never opens or keeps to the letter of DFU 1.1.
+    #[must_use]
+    pub fn bulk_policy(&self) -> DoorPolicy {
+        let can = self.dfu.policy != DoorPolicy::Off && self.dfu.conformance == Conformance::Lenient;
+        self.bulk.policy.unwrap_or(if can { DoorPolicy::Always } else { DoorPolicy::Off })
+    }
 }
 
 /// The door `dfu`.
@@ -538,6 +563,19 @@ impl Config {
                 "store.max_package = {} has to be 1 to {MAX_PACKAGE}",
                 self.store.max_package
             ));
+        }
+        if self.doors.bulk_policy() != DoorPolicy::Off {
+            let policy = self.doors.bulk_policy().name();
+            if self.doors.dfu.policy == DoorPolicy::Off {
+                return value(format!(
+                    "doors.bulk.policy = \"{policy}\" needs the door dfu, by which a host gets there; doors.dfu.policy is \"off\""
+                ));
+            }
+            if self.doors.dfu.conformance == Conformance::Strict {
+                return value(format!(
+                    "doors.bulk.policy = \"{policy}\" needs doors.dfu.conformance = \"lenient\": DFU 1.1 has no second interface"
+                ));
+            }
         }
         let Trial { boots, deadline_s, retry_s, .. } = self.trial;
         if boots == 0 {

@@ -156,7 +156,8 @@ impl<S: Side> Daemon<S> {
                 machine: Text::cut(&config.machine),
                 doors: Door::ALL.map(|door| match door {
                     Door::Dfu => config.doors.dfu.policy,
-                    Door::Bulk | Door::Volume | Door::Ipmi => DoorPolicy::Off,
+                    Door::Bulk => config.doors.bulk_policy(),
+                    Door::Volume | Door::Ipmi => DoorPolicy::Off,
                 }),
                 limits: Limits { refusals: config.limits.refusals, ..Limits::default() },
                 // In the other mode such a block is an error, as in the letter of DFU 1.1.
@@ -179,6 +180,7 @@ impl<S: Side> Daemon<S> {
                 Conformance::Lenient => Mode::Lenient,
                 Conformance::Strict => Mode::Strict,
             },
+            bulk: config.doors.bulk_policy() != DoorPolicy::Off,
             activate: config.activation.when == When::Immediate,
             identity: Box::new(move |view| {
                 let record = &view.record;

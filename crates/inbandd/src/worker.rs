@@ -6,9 +6,10 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, TryRecvError, channel},
     },
     thread::JoinHandle,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use inband_package::Verifier;
-use inband_session::{Door, Pipeline, Progress, ResultCode, StoreView};
+use inband_session::{Door, Offered, Pipeline, Progress, ResultCode, Settled, StoreView};
 use inband_store::Medium;
 
 /// So many blocks that nobody waits for are handed over at once, so that the thread is not woken for each.
@@ -42,6 +43,41 @@ pub enum Command {
         bytes: Vec<u8>,
         /// Somebody waits for what becomes of it. All else may lie a while, as long as more of it comes.
         awaited: bool,
+    },
+    /// A session begins with an offer of a package: of its data only what is missing comes.
+    BeginOffer {
+        /// Its id.
+        session: u32,
+        /// The door it came in by.
+        door: Door,
+        /// The time, for the budgets.
+        now: Duration,
+    },
+    /// A portion of what came by bulk.
+    Portion {
+        /// The session's id.
+        session: u32,
+        /// The bytes. The buffer comes back.
+        bytes: Vec<u8>,
+        /// What is in it, in order.
+        parts: Vec<Part>,
+        /// Somebody waits for the buffer.
+        awaited: bool,
+    },
+    /// The offer is complete.
+    Offered {
+        /// The session's id.
+        session: u32,
+    },
+    /// All chunks that were asked for have come.
+    Settle {
+        /// The session's id.
+        session: u32,
+    },
+    /// The last byte of a file that came by bulk is in.
+    EndOfFile {
+        /// The session's id.
+        session: u32,
     },
     /// The host has no access to the bytes any more: read back, stage.
     Finish {
@@ -75,6 +111,24 @@ pub enum Command {
     Boot,
 }
 
+/// Bytes of a portion that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What they are.
+    pub what: Payload,
+    /// Where in the portion.
+    pub range: Range<usize>,
+}
+
+/// What came by bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The next bytes of a file, or of what stands in it before its first member.
+    File,
+    /// The next bytes of the chunk of this number.
+    Chunk(u32),
+}
+
 /// What became of a [`Command`].
 #[derive(Debug)]
 pub enum Reply {
@@ -87,6 +141,29 @@ pub enum Reply {
         /// As in the command.
         awaited: bool,
     },
+    /// The buffer of a [`Command::Portion`], to be filled again.
+    Portion {
+        /// The bytes it was sent with.
+        bytes: Vec<u8>,
+        /// As in the command.
+        awaited: bool,
+    },
+    /// The package that is offered was accepted.
+    Offered {
+        /// The session's id.
+        session: u32,
+        /// What is to come of it.
+        offered: Offered,
+    },
+    /// Chunks that were said to be there, and are not: to be sent as well.
+    Missing {
+        /// The session's id.
+        session: u32,
+        /// Their numbers, in rising order.
+        chunks: Vec<u32>,
+    },
+    /// All is there: [`Command::Finish`] is due.
+    Complete(Progress),
     /// The session is over: refused, or failed.
     Failed {
         /// Its id.
@@ -117,8 +194,11 @@ impl Reply {
     fn is_news(&self) -> bool {
         match self {
             Self::Taken(progress) => progress.complete,
-            Self::Buffer { awaited, .. } => *awaited,
-            Self::Failed { .. }
+            Self::Buffer { awaited, .. } | Self::Portion { awaited, .. } => *awaited,
+            Self::Offered { .. }
+            | Self::Missing { .. }
+            | Self::Complete(_)
+            | Self::Failed { .. }
             | Self::Staged { .. }
             | Self::View(_)
             | Self::Confirmed(_)
@@ -167,11 +247,13 @@ struct Bench<M, V> {
     session: Option<u32>,
     /// The session's package was accepted, and the other half knows what that did to the store.
     accepted: bool,
+    /// The last session whose end is on its way here: what is left to do of it is not worth doing.
+    ended: Arc<AtomicU32>,
 }
 
 impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
-    const fn new(pipeline: Pipeline<M, V>) -> Self {
-        Self { pipeline, session: None, accepted: false }
+    fn new(pipeline: Pipeline<M, V>) -> Self {
+        Self { pipeline, session: None, accepted: false, ended: Arc::default() }
     }
 
     /// Carries out one command; replies go to `reply` in order.
@@ -179,11 +261,51 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
         match command {
             Command::Begin { session, door, now } => {
                 let begun = self.pipeline.begin(session, door, now);
-                self.session = begun.is_ok().then_some(session);
-                self.accepted = false;
-                reply(self.view());
-                if let Err(code) = begun {
-                    reply(Reply::Failed { session, refused: self.refused(code) });
+                self.begun(session, begun, reply);
+            }
+            Command::BeginOffer { session, door, now } => {
+                let begun = self.pipeline.begin_offer(session, door, now);
+                self.begun(session, begun, reply);
+            }
+            Command::Portion { session, bytes, parts, awaited } => {
+                match self.take(session, &bytes, &parts) {
+                    Ok(None) => {}
+                    Ok(Some(progress)) => {
+                        self.tell_accepted(&progress, reply);
+                        reply(Reply::Taken(progress));
+                    }
+                    Err(code) => self.fail(session, code, reply),
+                }
+                reply(Reply::Portion { bytes, awaited });
+            }
+            Command::Offered { session } => {
+                if self.is_at(session) {
+                    match self.pipeline.offered() {
+                        Ok(offered) => reply(Reply::Offered { session, offered }),
+                        Err(code) => self.fail(session, code, reply),
+                    }
+                }
+            }
+            Command::Settle { session } => {
+                while self.is_at(session) {
+                    match self.pipeline.settle() {
+                        Ok(Settled::NotYet) => continue,
+                        Ok(Settled::Missing(chunks)) => reply(Reply::Missing { session, chunks }),
+                        Ok(Settled::Complete(progress)) => reply(Reply::Complete(progress)),
+                        Err(code) => self.fail(session, code, reply),
+                    }
+                    break;
+                }
+            }
+            Command::EndOfFile { session } => {
+                if self.is_at(session) {
+                    match self.pipeline.progress().filter(|progress| progress.complete && progress.whole) {
+                        Some(progress) => reply(Reply::Complete(progress)),
+                        None => {
+                            self.pipeline.abort(ResultCode::Truncated);
+                            self.fail(session, ResultCode::Truncated, reply);
+                        }
+                    }
                 }
             }
             Command::Data { session, bytes, awaited } => {
@@ -262,6 +384,41 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
         }
     }
 
+    /// Whether a session is under way, and not about to be ended.
+    fn is_at(&self, session: u32) -> bool {
+        self.session == Some(session) && self.ended.load(Ordering::Acquire) != session
+    }
+
+    fn begun(&mut self, session: u32, begun: Result<(), ResultCode>, reply: &mut impl FnMut(Reply)) {
+        self.session = begun.is_ok().then_some(session);
+        self.accepted = false;
+        reply(self.view());
+        if let Err(code) = begun {
+            reply(Reply::Failed { session, refused: self.refused(code) });
+        }
+    }
+
+    /// Takes a portion in, as far as its session goes on. Returns what the pipeline knows then.
+    fn take(&mut self, session: u32, bytes: &[u8], parts: &[Part]) -> Result<Option<Progress>, ResultCode> {
+        let mut taken = None;
+        for part in parts {
+            let bytes = bytes.get(part.range.clone()).ok_or(ResultCode::Internal)?;
+            taken = match part.what {
+                _ if !self.is_at(session) => return Ok(None),
+                Payload::File => Some(self.pipeline.push(bytes)?),
+                Payload::Chunk(number) => {
+                    while !self.pipeline.look()? {
+                        if !self.is_at(session) {
+                            return Ok(None);
+                        }
+                    }
+                    Some(self.pipeline.chunk(number, bytes)?)
+                }
+            };
+        }
+        Ok(taken)
+    }
+
     /// Shows the store once the session's package is accepted: the slot is not what it was, and nothing else would tell before
     /// the end of the session. Returns whether that was new.
     fn tell_accepted(&mut self, progress: &Progress, reply: &mut impl FnMut(Reply)) -> bool {
@@ -299,7 +456,7 @@ pub struct Inline<M, V> {
 impl<M: Medium, V: Verifier + Clone> Inline<M, V> {
     /// Works on this pipeline.
     #[must_use]
-    pub const fn new(pipeline: Pipeline<M, V>) -> Self {
+    pub fn new(pipeline: Pipeline<M, V>) -> Self {
         Self { bench: Bench::new(pipeline), commands: VecDeque::new(), replies: VecDeque::new() }
     }
 
@@ -318,6 +475,9 @@ impl<M: Medium, V: Verifier + Clone> Inline<M, V> {
 
 impl<M: Medium, V: Verifier + Clone> Worker for Inline<M, V> {
     fn send(&mut self, command: Command) -> Result<(), Gone> {
+        if let Command::Abort { session, .. } = command {
+            self.bench.ended.store(session, Ordering::Release);
+        }
         self.commands.push_back(command);
         Ok(())
     }
@@ -342,6 +502,8 @@ pub struct Thread {
     /// Payload that is not handed over yet.
     held: Vec<Command>,
     backlog: Arc<AtomicUsize>,
+    /// See [`Bench`].
+    ended: Arc<AtomicU32>,
     replies: Receiver<Reply>,
     /// The other half has been woken, and has not looked at all replies since.
     woken: Arc<AtomicBool>,
@@ -366,6 +528,7 @@ impl Thread {
         let woken = Arc::new(AtomicBool::new(false));
         let is_woken = Arc::clone(&woken);
         let mut bench = Bench::new(pipeline);
+        let ended = Arc::clone(&bench.ended);
         let thread = std::thread::Builder::new().name("worker".into()).spawn(move || {
             for command in work.into_iter().flatten() {
                 bench.carry_out(command, &mut |reply| {
@@ -379,7 +542,8 @@ impl Thread {
                 left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Self { commands: Some(commands), held: Vec::new(), backlog, replies, woken, thread: Some(thread) })
+        let commands = Some(commands);
+        Ok(Self { commands, held: Vec::new(), backlog, ended, replies, woken, thread: Some(thread) })
     }
 }
 
@@ -393,6 +557,9 @@ impl Thread {
 impl Worker for Thread {
     fn send(&mut self, command: Command) -> Result<(), Gone> {
         self.backlog.fetch_add(1, Ordering::Relaxed);
+        if let Command::Abort { session, .. } = command {
+            self.ended.store(session, Ordering::Release);
+        }
         let can_wait = matches!(command, Command::Data { awaited: false, .. });
         self.held.push(command);
         if can_wait && self.held.len() < BATCH { Ok(()) } else { self.hand_over() }

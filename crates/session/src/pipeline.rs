@@ -266,7 +266,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// ready.
     ///
     /// # Errors
-    /// [`ResultCode::Truncated`] and [`ResultCode::Sequence`] if that is not what has been pushed; the session is over.
+    /// [`ResultCode::Truncated`] and [`ResultCode::Protocol`] if that is not what has been pushed; the session is over.
     pub fn offered(&mut self) -> Result<Offered, ResultCode> {
         let result = match &mut self.work {
             Work::Idle | Work::Staged(_) => return Err(self.out_of_order("nothing is offered")),

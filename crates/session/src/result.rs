@@ -81,6 +81,8 @@ pub enum ResultCode {
     Interrupted = 51,
     /// `sequence`: blocks missing, repeated or out of order.
     Sequence = 52,
+    /// `protocol`: the host broke the bulk protocol.
+    Protocol = 53,
     /// `write-failed`: the slot could not be written.
     WriteFailed = 64,
     /// `readback-mismatch`: the slot does not hold what was written to it.
@@ -129,7 +131,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -163,6 +165,7 @@ impl ResultCode {
         Self::Timeout,
         Self::Interrupted,
         Self::Sequence,
+        Self::Protocol,
         Self::WriteFailed,
         Self::ReadbackMismatch,
         Self::StoreFailed,
@@ -456,6 +459,13 @@ impl ResultCode {
                 "blocks missing, repeated or out of order",
                 "send it again; if it happens again, use another host tool",
             ),
+            Self::Protocol => row(
+                "protocol",
+                ERR_VENDOR,
+                11,
+                "the host broke the bulk protocol",
+                "send it again; if it happens again, use a host tool and a BMC of one version, or `--door dfu`",
+            ),
             Self::WriteFailed => row(
                 "write-failed",
                 ERR_WRITE,
@@ -587,7 +597,7 @@ impl From<&Fault> for ResultCode {
             Fault::Package(error) => Self::from(error),
             Fault::Tar(error) => Self::from(error),
             Fault::Store(error) => Self::from(error),
-            Fault::BehindOffer => Self::Sequence,
+            Fault::BehindOffer => Self::Protocol,
         }
     }
 }

@@ -3,7 +3,7 @@
 use inband_bulk::{
     ChunkSet, Device,
     device::{Action, Incoming, Violation},
-    wire::{Header, Kind, MAX_CHUNKS, MAX_FILE_LENGTH, Outcome, SEQUENCE, blank, message},
+    wire::{Header, Kind, MAX_CHUNKS, MAX_FILE_LENGTH, Outcome, PROTOCOL, blank, message},
 };
 use inband_usb::Direction;
 
@@ -119,7 +119,7 @@ fn offers_that_are_none() {
         assert_eq!(give(&mut device, &unit), [Incoming::Broken(violation)]);
         assert!(device.is_idle());
         let mut expected = vec![Action::TakeBack(Direction::In)];
-        expected.extend(ending(SEQUENCE, 0));
+        expected.extend(ending(PROTOCOL, 0));
         assert_eq!(actions(&mut device), expected);
         assert_eq!(give(&mut device, &offer()).len(), 3, "{violation}");
     }
@@ -220,7 +220,7 @@ fn chunks_that_are_not_the_one() {
         let mut device = asking();
         let broken = Incoming::Broken(Violation::NotTheChunk(0));
         assert_eq!(give(&mut device, &header.to_bytes()), [broken], "{header:?}");
-        assert_eq!(actions(&mut device), ending(SEQUENCE, 9));
+        assert_eq!(actions(&mut device), ending(PROTOCOL, 9));
     }
     for at in [0, 6, 7] {
         let mut device = asking();

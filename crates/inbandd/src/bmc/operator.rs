@@ -49,7 +49,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.session.disarm(door);
                 Some(Answer::Done)
             }
-            Ask::Abort => Some(if self.preempt()? {
+            Ask::Abort => Some(if self.preempt(now)? {
                 Answer::Done
             } else if state.is_at_work() {
                 Answer::Busy
@@ -69,7 +69,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             Ask::Activate if state.is_at_work() => Some(Answer::Busy),
             Ask::Confirm | Ask::Activate => Some(Answer::NotNow),
             Ask::Restart(by) => {
-                if !self.preempt()? && state.is_at_work() {
+                if !self.preempt(now)? && state.is_at_work() {
                     return Ok(Some(Answer::Busy));
                 }
                 match by {
@@ -106,13 +106,15 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// Ends a session that receives: the BMC's side always comes first. Returns whether there was one.
-    fn preempt(&mut self) -> Result<bool, Fault<B::Error>> {
+    fn preempt(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
         if self.session.abort().is_err() {
             return Ok(false);
         }
-        // The first failure is the one that the host is told of.
-        self.dfu.set_intake(Intake::Failed(Status::ErrVendor));
-        self.end_current(ResultCode::Aborted)?;
+        if !self.is_by_bulk() {
+            // The first failure is the one that the host is told of.
+            self.dfu.set_intake(Intake::Failed(Status::ErrVendor));
+        }
+        self.end_current(now, ResultCode::Aborted)?;
         Ok(true)
     }
 }

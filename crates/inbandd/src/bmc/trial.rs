@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_session::{
-    Door, SessionState,
+    SessionState,
     trial::{Action, Limits, Trial},
 };
 use inband_usb::DeviceBackend;
@@ -165,7 +165,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.end_trial();
         // Only staged firmware has a state of its own for this.
         _ = self.session.activate();
-        self.session.leave(Door::Dfu);
+        self.leave_doors();
         self.leave_bus()?;
         // Nothing of DFU runs on, and brings the device back while the BMC goes down.
         self.dfu.enter_runtime(now);

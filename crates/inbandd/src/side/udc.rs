@@ -4,11 +4,13 @@ use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration
 
 use inband_dfu::descriptors::{self, Identity};
 use inband_gadget::{Gadget, GadgetError, Options, Probe, Waiter};
+use inband_session::DoorPolicy;
 use inband_store::SlotRecord;
 use inband_usb::{DescriptorSet, DeviceBackend as _};
 
 use super::{Side, Waker};
 use crate::{
+    bmc,
     config::{Config, Usb},
     error::Error,
     handed::Named,
@@ -34,7 +36,7 @@ impl Udc {
         let failed = |error| unavailable(config, error);
         let kept = !handed.is_empty();
         let mut gadget = Gadget::adopt(options(config), handed).map_err(failed)?;
-        for set in sets(identity) {
+        for set in sets(config, identity) {
             gadget.prepare(&set).map_err(failed)?;
         }
         log::info!("event=gadget-ready handed-over={kept} {}", gadget.probe());
@@ -60,7 +62,7 @@ pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error>
         .map_err(|error| Error::System { what: "cannot look whose the store is", error })?;
     // What depends on the firmware is written whenever the device appears.
     let identity = open::identity(config, &SlotRecord::EMPTY, &SlotRecord::EMPTY);
-    for set in sets(&identity) {
+    for set in sets(config, &identity) {
         gadget.give_to(owner.uid(), owner.gid(), &set).map_err(failed)?;
     }
     let unheard =
@@ -74,9 +76,15 @@ pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error>
     Ok(Some(probe))
 }
 
-/// All descriptor sets there are.
-fn sets(identity: &Identity) -> [DescriptorSet; 2] {
-    [descriptors::runtime(identity), descriptors::dfu_mode(identity)]
+/// All descriptor sets there are. Where the bulk door may be shut there are two of DFU mode.
+fn sets(config: &Config, identity: &Identity) -> Vec<DescriptorSet> {
+    let dfu_mode: &[bool] = match config.doors.bulk_policy() {
+        DoorPolicy::Always => &[true],
+        DoorPolicy::Armed => &[false, true],
+        DoorPolicy::Off => &[false],
+    };
+    let dfu_mode = dfu_mode.iter().map(|bulk| bmc::dfu_mode(identity, *bulk));
+    [descriptors::runtime(identity)].into_iter().chain(dfu_mode).collect()
 }
 
 /// What kernel and controller offer; nothing is changed.

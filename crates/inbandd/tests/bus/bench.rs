@@ -52,6 +52,8 @@ pub(crate) const FACTORY: u16 = 0x0100;
 pub(crate) struct Setting {
     pub(crate) mode: Mode,
     pub(crate) policy: DoorPolicy,
+    /// Of the bulk door.
+    pub(crate) bulk: DoorPolicy,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -67,6 +69,7 @@ impl Setting {
     pub(crate) const DEFAULT: Self = Self {
         mode: Mode::Lenient,
         policy: DoorPolicy::Always,
+        bulk: DoorPolicy::Off,
         activate: false,
         health: false,
         restart: false,
@@ -283,13 +286,18 @@ impl Bench {
         let view = pipeline.view();
         let inner = Inline::new(pipeline);
         let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
-        let doors = Door::ALL.map(|door| if door == Door::Dfu { setting.policy } else { DoorPolicy::Off });
+        let doors = Door::ALL.map(|door| match door {
+            Door::Dfu => setting.policy,
+            Door::Bulk => setting.bulk,
+            Door::Volume | Door::Ipmi => DoorPolicy::Off,
+        });
         let limits = Limits { refusals: setting.refusals, ..Limits::default() };
         let takes_ahead = setting.mode == Mode::Lenient;
         let session = Session::new(Config { machine: Text::cut(MACHINE), doors, limits, takes_ahead }, view);
         let programs = Programs::default();
         let options = bmc::Options {
             mode: setting.mode,
+            bulk: setting.bulk != DoorPolicy::Off,
             activate: setting.activate,
             identity: Box::new(identity),
             health: setting.health.then(|| Health {

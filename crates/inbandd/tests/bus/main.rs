@@ -3,11 +3,14 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod bench;
+#[path = "../support/bulk.rs"]
+mod bulk_host;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/package.rs"]
 mod package;
 
+mod bulk;
 mod commands;
 mod dfu_core;
 mod doors;

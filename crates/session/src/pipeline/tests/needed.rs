@@ -191,8 +191,8 @@ fn what_is_no_offer_ends_the_session() {
     let cases: [(&[u8], ResultCode); 4] = [
         (&[], ResultCode::Truncated),
         (&beginning[..beginning.len() - 1], ResultCode::Truncated),
-        (&package.bytes[..beginning.len() + 1], ResultCode::Sequence),
-        (&package.bytes, ResultCode::Sequence),
+        (&package.bytes[..beginning.len() + 1], ResultCode::Protocol),
+        (&package.bytes, ResultCode::Protocol),
     ];
     for (bytes, result) in cases {
         let mut line = line();

@@ -23,7 +23,7 @@ pub(crate) mod source;
 mod tests;
 
 pub use source::Unindexed;
-use source::{Fault, Source, Stream};
+use source::{Chosen, Fault, Offer, Source, Stream};
 
 /// What the pipeline has done with the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,12 @@ impl<V: Verifier> Intake<V> {
         let mut target = Target { store, budget, accepted: &mut self.accepted };
         self.complete = self.source.push(bytes, &mut target, unindexed)?;
         Ok(self.progress())
+    }
+
+    fn offered<M: Medium>(&mut self, store: &mut Store<M>, budget: &mut Budget) -> Result<Offered, Fault> {
+        let mut target = Target { store, budget, accepted: &mut self.accepted };
+        let needed = self.source.offered(&mut target)?;
+        Ok(Offered { lengths: needed.lengths(), missing: needed.missing() })
     }
 
     fn chunk<M: Medium>(
@@ -202,7 +208,8 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// [`ResultCode::OnTrial`]; [`ResultCode::Worn`]; [`ResultCode::StoreFailed`] or [`ResultCode::NoSpace`] if the record or the
     /// journal cannot be written; [`ResultCode::Internal`] while another session is open. No session has begun then.
     pub fn begin(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
-        self.begin_with(id, door, now, self.unindexed.is_some())
+        let choose = self.unindexed.is_some();
+        self.begin_with(id, door, now, if choose { Chosen::not_yet() } else { Chosen::Package })
     }
 
     /// As [`begin`](Self::begin), for a session of which only what is missing comes. A firmware tar without a head is refused.
@@ -210,11 +217,10 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// # Errors
     /// Those of `begin`.
     pub fn begin_offer(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
-        self.begin_with(id, door, now, false)
+        self.begin_with(id, door, now, Chosen::Offer(Offer::default()))
     }
 
-    /// `choose` is whether the file may be something else than a package.
-    fn begin_with(&mut self, id: u32, door: Door, now: Duration, choose: bool) -> Result<(), ResultCode> {
+    fn begin_with(&mut self, id: u32, door: Door, now: Duration, format: Chosen) -> Result<(), ResultCode> {
         self.last_error = None;
         self.budget = self.budget.after(now);
         let wait = self.budget.wait();
@@ -241,7 +247,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
             }),
             ..self.policy.clone()
         };
-        let source = Source::Stream(Stream::new(self.verifier.clone(), policy, choose));
+        let source = Source::Stream(Stream::new(self.verifier.clone(), policy, format));
         self.work = Work::Reading(Box::new(Intake { session: id, source, accepted: None, complete: false }));
         Ok(())
     }
@@ -262,18 +268,18 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
         result.map_err(|error| self.fail(&error))
     }
 
-    /// All that stands before the package's first member has been pushed: says what is to come. Nothing was written, but what makes the slot
-    /// ready.
+    /// All that stands before the package's first member has been pushed, and nothing else: the package is accepted, the slot made ready, which
+    /// nothing has touched before, and this says what is to come.
     ///
     /// # Errors
-    /// [`ResultCode::Truncated`] and [`ResultCode::Protocol`] if that is not what has been pushed; the session is over.
+    /// [`ResultCode::Truncated`] if it is less than that (more is [`ResultCode::Protocol`] with [`push`](Self::push)); those of the store. The
+    /// session is over.
     pub fn offered(&mut self) -> Result<Offered, ResultCode> {
         let result = match &mut self.work {
             Work::Idle | Work::Staged(_) => return Err(self.out_of_order("nothing is offered")),
-            Work::Reading(intake) => intake.source.offered(&self.store),
+            Work::Reading(intake) => intake.offered(&mut self.store, &mut self.budget),
         };
-        let offered = result.map(|needed| Offered { lengths: needed.lengths(), missing: needed.missing() });
-        offered.map_err(|error| self.fail(&error))
+        result.map_err(|error| self.fail(&error))
     }
 
     /// Looks at one chunk that is said to be there already, of those before the next one that is to come; reads, hashes and perhaps

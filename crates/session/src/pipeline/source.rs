@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use inband_package::openbmc::{self, Format, Intake, MAX_WINDOW, Profile, Staging};
 use inband_package::reader::Beginning;
 use inband_package::refusal::Unindexed as NotTaken;
-use inband_package::{KeyRing, Policy, Reader, Refusal, Verifier, reader, tar};
+use inband_package::{
+    Checked, Digest, Head, Index, KeyRing, Policy, Reader, Refusal, Sink, Verifier, reader, tar,
+};
 use inband_store::medium::Medium;
 use inband_store::{Store, StoreError};
 
@@ -94,11 +96,16 @@ impl<V: Verifier> Source<V> {
         }
     }
 
-    /// What has come is all that stands before a package's members: from now on it is chunks by their numbers.
-    pub(super) fn offered<M: Medium>(&mut self, store: &Store<M>) -> Result<&Needed, Fault> {
+    /// What has come is all that stands before a package's members: the slot is made ready, and from now on it is chunks by their numbers.
+    pub(super) fn offered<M: Medium>(&mut self, target: &mut Target<'_, M>) -> Result<&Needed, Fault> {
         if let Self::Stream(stream) = self {
             let received = stream.received();
-            *self = Self::Needed(Needed::new(stream.reader.chunks()?, store, received));
+            let chunks = stream.reader.chunks()?;
+            let Chosen::Offer(Offer(Some(good))) = &stream.format else {
+                return Err(StoreError::Order("a file that was not offered").into());
+            };
+            target.accept(&good.index, &good.index_bytes, &good.head_digest)?;
+            *self = Self::Needed(Needed::new(chunks, target.store, received));
         }
         self.needed().map(|needed| &*needed)
     }
@@ -170,19 +177,62 @@ pub(super) struct Stream<V> {
 
 /// Which format it is.
 #[derive(Debug)]
-enum Chosen {
+pub(super) enum Chosen {
     /// That is not known before the first block is complete. This is as much as there is of it.
     NotYet(Vec<u8>),
     /// An Inband package.
     Package,
+    /// An Inband package up to its first member.
+    Offer(Offer),
     /// A firmware tar without a head.
     Tar(Box<Intake>),
 }
 
+impl Chosen {
+    /// What it is its first block tells.
+    pub(super) fn not_yet() -> Self {
+        Self::NotYet(Vec::with_capacity(tar::BLOCK))
+    }
+}
+
+/// What is good of a package that is offered. The slot is not touched before the offer is known to end there.
+#[derive(Debug, Default)]
+pub(super) struct Offer(Option<Box<Good>>);
+
+#[derive(Debug)]
+struct Good {
+    head_digest: Digest,
+    index: Arc<Index>,
+    index_bytes: Vec<u8>,
+}
+
+impl Sink for Offer {
+    type Error = StoreError;
+
+    fn begin(
+        &mut self,
+        _head: &Head,
+        head_digest: &Digest,
+        index: &Arc<Index>,
+        index_bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let (index, index_bytes) = (Arc::clone(index), index_bytes.to_vec());
+        self.0 = Some(Box::new(Good { head_digest: *head_digest, index, index_bytes }));
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &Checked<'_>) -> Result<(), StoreError> {
+        Err(StoreError::Order("a member in an offer"))
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        Err(StoreError::Order("the end of a package in an offer"))
+    }
+}
+
 impl<V: Verifier> Stream<V> {
-    /// At the beginning of a file. `choose` is whether it may be something else than a package.
-    pub(super) fn new(verifier: V, policy: Policy, choose: bool) -> Self {
-        let format = if choose { Chosen::NotYet(Vec::with_capacity(tar::BLOCK)) } else { Chosen::Package };
+    /// At the beginning of a file.
+    pub(super) fn new(verifier: V, policy: Policy, format: Chosen) -> Self {
         Self { reader: Reader::new(verifier, policy.clone()), policy, format }
     }
 
@@ -208,6 +258,19 @@ impl<V: Verifier> Stream<V> {
         match &mut self.format {
             Chosen::NotYet(_) => Ok(false),
             Chosen::Package => Ok(self.reader.push(bytes, target)? == reader::Progress::Complete),
+            Chosen::Offer(offer) => {
+                // By blocks, of which everything before the first member is made: what stands behind is not looked at.
+                while !bytes.is_empty() {
+                    if self.reader.phase() == reader::Phase::Members {
+                        return Err(Fault::BehindOffer);
+                    }
+                    let begun = self.reader.received() % tar::BLOCK as u64;
+                    let (block, rest) = bytes.split_at((tar::BLOCK - begun as usize).min(bytes.len()));
+                    self.reader.push(block, offer)?;
+                    bytes = rest;
+                }
+                Ok(false)
+            }
             Chosen::Tar(intake) => Ok(intake.push(bytes)?),
         }
     }
@@ -222,7 +285,7 @@ impl<V: Verifier> Stream<V> {
         let truncated = Refusal::Truncated { received: self.received(), total: self.reader.total() };
         match &mut self.format {
             // A package is checked as it comes; that it is complete, `finish` sees.
-            Chosen::NotYet(_) | Chosen::Package => Ok(()),
+            Chosen::NotYet(_) | Chosen::Package | Chosen::Offer(_) => Ok(()),
             Chosen::Tar(intake) => {
                 let Some(unindexed) = unindexed else { return Err(truncated.into()) };
                 let firmware = intake.verify(&unindexed.keys, &self.policy)?;
@@ -235,7 +298,7 @@ impl<V: Verifier> Stream<V> {
     fn finish<M: Medium>(&mut self, target: &mut Target<'_, M>) -> Result<(), Fault> {
         let truncated = Refusal::Truncated { received: self.received(), total: self.reader.total() };
         match &mut self.format {
-            Chosen::NotYet(_) => Err(truncated.into()),
+            Chosen::NotYet(_) | Chosen::Offer(_) => Err(truncated.into()),
             Chosen::Package => match self.reader.phase() {
                 reader::Phase::Complete => Ok(()),
                 reader::Phase::Head
@@ -258,7 +321,7 @@ impl<V: Verifier> Stream<V> {
     fn received(&self) -> u64 {
         match &self.format {
             Chosen::NotYet(first) => first.len() as u64,
-            Chosen::Package => self.reader.received(),
+            Chosen::Package | Chosen::Offer(_) => self.reader.received(),
             Chosen::Tar(intake) => intake.received(),
         }
     }
@@ -271,7 +334,7 @@ impl<V: Verifier> Stream<V> {
     /// Whether the file may end here.
     fn is_whole(&self) -> bool {
         match &self.format {
-            Chosen::NotYet(_) => false,
+            Chosen::NotYet(_) | Chosen::Offer(_) => false,
             Chosen::Package => self.reader.finish().is_ok(),
             Chosen::Tar(intake) => intake.is_whole(),
         }

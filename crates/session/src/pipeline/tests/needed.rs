@@ -194,15 +194,28 @@ fn what_is_no_offer_ends_the_session() {
         (&package.bytes[..beginning.len() + 1], ResultCode::Protocol),
         (&package.bytes, ResultCode::Protocol),
     ];
-    for (bytes, result) in cases {
-        let mut line = line();
-        line.begin_offer(1, Door::Bulk, NOW).unwrap();
-        line.push(bytes).unwrap();
-        assert_eq!(line.offered(), Err(result));
-        assert_eq!(last(&line), (1, SessionState::Failed, result));
-        offer_whole(&mut line, 2, &package).unwrap();
+    let garbage = [beginning, &[0x55; 512]].concat();
+    for (bytes, result) in cases.into_iter().chain([(&garbage[..], ResultCode::Sequence)]) {
+        for portion in [1, 700, usize::MAX] {
+            let mut line = line();
+            line.begin_offer(1, Door::Bulk, NOW).unwrap();
+            let pushed = bytes.chunks(portion).try_for_each(|bytes| line.push(bytes).map(drop));
+            assert_eq!(pushed.and_then(|()| line.offered().map(drop)), Err(result));
+            assert_eq!(last(&line), (1, SessionState::Failed, result));
+            assert_eq!(slot_state(&line, Slot::B), SlotState::Empty, "the slot is as it was");
+            offer_whole(&mut line, 2, &package).unwrap();
+        }
     }
+    // Nor does a good one touch the slot before it is complete.
     let mut line = line();
+    line.begin_offer(1, Door::Bulk, NOW).unwrap();
+    send(&mut line, beginning).unwrap();
+    assert_eq!(slot_state(&line, Slot::B), SlotState::Empty);
+    line.offered().unwrap();
+    assert_eq!(slot_state(&line, Slot::B), SlotState::Invalid);
+    line.abort(ResultCode::Aborted);
+
+    let mut line = self::line();
     let mut forged = Package::new("2.0", 2);
     forged.bytes[1536] ^= 1;
     assert_eq!(offer(&mut line, 1, &forged), Err(ResultCode::BadSignature));
@@ -247,6 +260,9 @@ fn what_no_caller_asks_for() {
     line.begin_offer(1, Door::Bulk, NOW).unwrap();
     assert_eq!(line.chunk(0, &[1]), Err(ResultCode::Internal), "before the offer is complete");
     assert_eq!(last(&line), (1, SessionState::Failed, ResultCode::Internal));
+    line.begin(10, Door::Bulk, NOW).unwrap();
+    send(&mut line, beginning(&package)).unwrap();
+    assert_eq!(line.offered().err(), Some(ResultCode::Internal), "of a file that is to come whole");
     for (id, number) in [(2, None), (3, Some(0)), (4, Some(u32::MAX))] {
         let first = offer(&mut line, id, &package).unwrap().missing[0];
         give(&mut line, &chunks(&package), &[first]).unwrap();

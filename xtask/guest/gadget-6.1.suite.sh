@@ -1,6 +1,6 @@
 # The BMC as a gadget on Linux 6.1, whose FunctionFS takes no DFU functional descriptor: what works by itself, and what has to be said.
 # timeout: 420
-# binaries: inband inbandd example:inband/hostile
+# binaries: inband inbandd example:inband/hostile example:inband/as-windows
 # kernel: 6.1
 . /guest/lib.sh
 . /guest/bmc.sh
@@ -17,6 +17,9 @@ bmc_start bmc
 bmc_attach bmc
 run grep -F 'functional descriptor' bmc-inbandd.log
 expect_text the-log-says-what-is-missing 'DFU functional descriptor refused'
+
+# Of Microsoft's descriptors it takes an older form, and the host is told the same.
+check as-windows as-windows 1.0
 
 # Our own host tool needs nothing said.
 check inband-list inband list

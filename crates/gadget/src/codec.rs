@@ -3,10 +3,13 @@
 #[cfg(test)]
 mod tests;
 
+mod microsoft;
+
 use inband_usb::{
     DescriptorSet, Setup,
     descriptor::{ENDPOINT, INTERFACE, Interface, LANGUAGE},
 };
+pub(crate) use microsoft::MicrosoftDescriptors;
 
 /// FUNCTIONFS_DESCRIPTORS_MAGIC_V2.
 const DESCRIPTORS_MAGIC: u32 = 3;
@@ -17,6 +20,8 @@ const STRINGS_MAGIC: u32 = 2;
 const HAS_FULL_SPEED: u32 = 1;
 /// FUNCTIONFS_HAS_HS_DESC.
 const HAS_HIGH_SPEED: u32 = 2;
+/// FUNCTIONFS_HAS_MS_OS_DESC.
+const HAS_MICROSOFT: u32 = 8;
 /// FUNCTIONFS_EVENTFD: an eventfd counts every event there was, also those the kernel's queue of four has dropped since. How
 /// [`ep0`](crate::ep0) knows that a request it holds was cancelled.
 const EVENTFD: u32 = 32;
@@ -38,19 +43,47 @@ pub(crate) enum ClassDescriptors {
     LeftOut,
 }
 
-/// What is written first: descriptors at full and at high speed. Endpoint addresses are wishes: the controller gives
+/// What of a set is written that not every kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// Class-specific descriptors.
+    pub(crate) class: ClassDescriptors,
+    /// Descriptors for Windows.
+    pub(crate) microsoft: MicrosoftDescriptors,
+}
+
+impl Form {
+    /// Everything, as the specifications have it.
+    pub(crate) const WHOLE: Self =
+        Self { class: ClassDescriptors::Written, microsoft: MicrosoftDescriptors::Written };
+
+    /// What to try for a set, one after the other. That hosts learn what DFU needs comes before what Windows needs.
+    pub(crate) fn to_try(set: &DescriptorSet, kernel: &str) -> impl Iterator<Item = Self> {
+        let has_class = set.interfaces.iter().any(|interface| !interface.extra.is_empty());
+        let classes = [ClassDescriptors::Written, ClassDescriptors::LeftOut];
+        let classes = classes.into_iter().take(if has_class { 2 } else { 1 });
+        let microsoft = MicrosoftDescriptors::to_try(set, kernel);
+        classes.flat_map(move |class| {
+            microsoft.iter().map(move |microsoft| Self { class, microsoft: *microsoft })
+        })
+    }
+}
+
+/// What is written first: descriptors at full and at high speed, and for Windows. Endpoint addresses are wishes: the controller gives
 /// others. `eventfd` is the number of the file descriptor in the writing process.
-pub(crate) fn descriptors(set: &DescriptorSet, class: ClassDescriptors, eventfd: u32) -> Vec<u8> {
-    let speeds = [FULL_SPEED_PACKET, HIGH_SPEED_PACKET].map(|packet| speed(set, class, packet));
+pub(crate) fn descriptors(set: &DescriptorSet, form: Form, eventfd: u32) -> Vec<u8> {
+    let speeds = [FULL_SPEED_PACKET, HIGH_SPEED_PACKET].map(|packet| speed(set, form.class, packet));
+    let for_windows = microsoft::descriptors(set, form.microsoft);
+    let microsoft_flag = if for_windows.is_some() { HAS_MICROSOFT } else { 0 };
     let mut blob = Vec::new();
-    let flags = HAS_FULL_SPEED | HAS_HIGH_SPEED | EVENTFD | ALL_RECIPIENTS;
+    let flags = HAS_FULL_SPEED | HAS_HIGH_SPEED | microsoft_flag | EVENTFD | ALL_RECIPIENTS;
     for word in [DESCRIPTORS_MAGIC, 0, flags, eventfd] {
         blob.extend(word.to_le_bytes());
     }
-    for (count, _) in &speeds {
+    for (count, _) in speeds.iter().chain(&for_windows) {
         blob.extend(count.to_le_bytes());
     }
-    for (_, bytes) in speeds {
+    for (_, bytes) in speeds.iter().chain(&for_windows) {
         blob.extend(bytes);
     }
     with_length(blob)

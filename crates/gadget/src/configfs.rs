@@ -13,12 +13,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inband_usb::{DescriptorSet, descriptor::LANGUAGE};
+use inband_usb::{DescriptorSet, descriptor::LANGUAGE, microsoft};
 
 use crate::GadgetError;
 
 /// The gadget's only configuration.
 const CONFIGURATION: &str = "configs/c.1";
+/// What the gadget says to Windows.
+const MICROSOFT: &str = "os_desc";
+/// The signature of Microsoft's string descriptor of index EEh.
+const MICROSOFT_SIGNATURE: &str = "MSFT100";
 
 /// One step, all paths absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +33,14 @@ pub(crate) enum Step {
     Write(PathBuf, String),
     /// Writes an attribute that older kernels do not have.
     WriteIfThere(PathBuf, String),
-    /// Puts a function into a configuration.
+    /// Puts a function into a configuration, or says of a configuration that its functions have something for Windows.
     Link {
-        /// The function.
-        function: PathBuf,
+        /// The function, or the configuration.
+        to: PathBuf,
         /// The link's place.
         at: PathBuf,
     },
-    /// Takes it out.
+    /// Takes that back.
     Unlink(PathBuf),
     /// Removes a folder with the attributes in it.
     Remove(PathBuf),
@@ -53,7 +57,7 @@ impl Step {
             Self::Write(path, text) | Self::WriteIfThere(path, text) => {
                 fs::write(path, text).map_err(|error| failed("write", path, error))
             }
-            Self::Link { function, at } => symlink(function, at).map_err(|error| failed("make", at, error)),
+            Self::Link { to, at } => symlink(to, at).map_err(|error| failed("make", at, error)),
             Self::Unlink(path) => gone(fs::remove_file(path)).map_err(|error| failed("remove", path, error)),
             Self::Remove(path) => gone(fs::remove_dir(path)).map_err(|error| failed("remove", path, error)),
         }
@@ -169,7 +173,21 @@ impl ConfigFs {
             Step::Write(gadget.join("bcdUSB"), "0x0200\n".into()),
             // The kernel loads the function's module at this.
             Step::Folder(function.clone()),
-            Step::Link { function, at: configuration.join(function_name(name)) },
+            Step::Link { to: function, at: configuration.join(function_name(name)) },
+        ]
+    }
+
+    /// Has the kernel answer Windows from what the function said of itself. After the function is there: a gadget that announces
+    /// descriptors and has none would be asked for them in vain.
+    pub(crate) fn announce_microsoft(&self, name: &str) -> Vec<Step> {
+        let gadget = self.folder(name);
+        let folder = gadget.join(MICROSOFT);
+        let code = microsoft::VENDOR_CODE;
+        vec![
+            Step::Write(folder.join("b_vendor_code"), format!("{code:#04x}\n")),
+            Step::Write(folder.join("qw_sign"), MICROSOFT_SIGNATURE.into()),
+            Step::Link { to: gadget.join(CONFIGURATION), at: folder.join("c.1") },
+            Step::Write(folder.join("use"), "1\n".into()),
         ]
     }
 
@@ -208,14 +226,10 @@ impl ConfigFs {
     /// Takes an unbound gadget away: a function cannot go before its links, nor a folder before what was made in it.
     pub(crate) fn remove(&self, name: &str) -> Vec<Step> {
         let gadget = self.folder(name);
-        let mut steps = Vec::new();
+        let mut steps: Vec<_> = unlink_all_in(&gadget.join(MICROSOFT)).collect();
         let configurations = gadget.join("configs");
         for configuration in list(&configurations).into_iter().map(|name| configurations.join(name)) {
-            for entry in list(&configuration).into_iter().map(|name| configuration.join(name)) {
-                if entry.is_symlink() {
-                    steps.push(Step::Unlink(entry));
-                }
-            }
+            steps.extend(unlink_all_in(&configuration));
             steps.extend(remove_all_in(&configuration.join("strings")));
             steps.push(Step::Remove(configuration));
         }
@@ -260,6 +274,10 @@ pub(crate) fn list(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
+}
+
+fn unlink_all_in(folder: &Path) -> impl Iterator<Item = Step> {
+    list(folder).into_iter().map(|name| folder.join(name)).filter(|path| path.is_symlink()).map(Step::Unlink)
 }
 
 fn remove_all_in(folder: &Path) -> impl Iterator<Item = Step> {

@@ -152,8 +152,9 @@ impl Gadget {
         if set.endpoints().next().is_some() {
             self.need_bulk()?;
         }
-        let (instance, class) = Instance::create(&self.configfs, self.configfs.free_name(), set)?;
-        self.probe.tried(class);
+        let name = self.configfs.free_name();
+        let (instance, form) = Instance::create(&self.configfs, name, set, &self.probe.kernel)?;
+        self.probe.tried(set, form);
         self.instances.push(instance);
         Ok(self.instances.len() - 1)
     }

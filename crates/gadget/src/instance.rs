@@ -22,7 +22,7 @@ use rustix::{
 
 use crate::{
     GadgetError,
-    codec::{self, ClassDescriptors},
+    codec::{self, ClassDescriptors, Form, MicrosoftDescriptors},
     configfs::{self, ConfigFs},
     ep0::ControlFile,
 };
@@ -30,7 +30,8 @@ use crate::{
 /// How the control file and the endpoints' are opened. With O_NONBLOCK, reading events never waits: a thread that waits in there
 /// holds a lock which unbinding the gadget waits for, in a state that no signal ends.
 const FILE_FLAGS: OFlags = OFlags::RDWR.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-/// Most bytes of a blueprint: two configurations of 4096 bytes, and 64 strings of at most 378.
+/// Most bytes of a blueprint: two configurations of 4096 bytes, 108 for Windows for each of 64 interfaces, and as many strings of at most
+/// 378.
 const MAX_BLUEPRINT: usize = 64 << 10;
 
 /// A prepared gadget.
@@ -56,18 +57,19 @@ pub(crate) fn blueprint(set: &DescriptorSet) -> Vec<u8> {
     // The number of endpoints, by which it is known whether files are missing.
     let mut blueprint = (set.endpoints().count() as u32).to_le_bytes().to_vec();
     // Only the interfaces are in these.
-    blueprint.extend(codec::descriptors(set, ClassDescriptors::Written, 0));
+    blueprint.extend(codec::descriptors(set, Form::WHOLE, 0));
     blueprint.extend(codec::strings(set));
     blueprint
 }
 
 impl Instance {
-    /// Makes one. Also says whether the kernel took the class-specific descriptors, if there were any.
+    /// Makes one on a kernel of this release. Also says what the kernel took.
     pub(crate) fn create(
         configfs: &ConfigFs,
         name: String,
         set: &DescriptorSet,
-    ) -> Result<(Self, Option<ClassDescriptors>), GadgetError> {
+        kernel: &str,
+    ) -> Result<(Self, Form), GadgetError> {
         let made = configfs::run(&configfs.make(&name)).map_err(|error| match error {
             // What making the function's folder says when there is no such function.
             GadgetError::System { what, source } if source.raw_os_error() == Some(libc::ENOENT) => {
@@ -76,41 +78,51 @@ impl Instance {
             }
             other => other,
         });
-        let opened = made.and_then(|()| Self::open(name.clone(), set));
-        if opened.is_err() {
+        let opened = made.and_then(|()| Self::open(name.clone(), set, kernel));
+        let (instance, mut form) = opened.inspect_err(|_| {
             let _ = configfs::run(&configfs.remove(&name));
+        })?;
+        if form.microsoft != MicrosoftDescriptors::LeftOut
+            && let Err(error) = configfs::run(&configfs.announce_microsoft(&name))
+        {
+            log::warn!("{error}: Windows will not find a driver by itself");
+            form.microsoft = MicrosoftDescriptors::LeftOut;
         }
-        opened
+        Ok((instance, form))
     }
 
-    fn open(name: String, set: &DescriptorSet) -> Result<(Self, Option<ClassDescriptors>), GadgetError> {
+    fn open(name: String, set: &DescriptorSet, kernel: &str) -> Result<(Self, Form), GadgetError> {
         let mount = mount(&name)?;
         let failed = |what: &str| GadgetError::system(format!("{what} of the gadget {name}"));
         let events =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed("make the eventfd"))?;
-        let written = |class| -> Result<OwnedFd, GadgetError> {
+        let written = |form| -> Result<OwnedFd, GadgetError> {
             let ep0 =
                 openat(&mount, "ep0", FILE_FLAGS, Mode::empty()).map_err(failed("open the control file"))?;
-            let descriptors = codec::descriptors(set, class, events.as_raw_fd() as u32);
+            let descriptors = codec::descriptors(set, form, events.as_raw_fd() as u32);
             write_whole(&ep0, &descriptors).map_err(failed("write the descriptors"))?;
             write_whole(&ep0, &codec::strings(set)).map_err(failed("write the strings"))?;
             Ok(ep0)
         };
-        let has_class = set.interfaces.iter().any(|interface| !interface.extra.is_empty());
-        let (ep0, class) = match written(ClassDescriptors::Written) {
-            // Kernels before 6.12 know no descriptor of type 21h in this place. The control file was closed, which makes the kernel
-            // forget what it read of the first attempt.
-            Err(GadgetError::System { source, .. })
-                if has_class && source.raw_os_error() == Some(libc::EINVAL) =>
-            {
-                log::warn!(
-                    "the kernel does not take a DFU functional descriptor (Linux 6.12 does): dfu-util has to be told the transfer \
-                     size, see docs/kernels.md"
-                );
-                (written(ClassDescriptors::LeftOut)?, ClassDescriptors::LeftOut)
+        // EINVAL is all the kernel says to what it does not know. The control file is closed then, which makes it forget what it read.
+        let refused = |result: &Result<OwnedFd, GadgetError>| matches!(result, Err(GadgetError::System { source, .. }) if source.raw_os_error() == Some(libc::EINVAL));
+        let mut form = Form::WHOLE;
+        let mut ep0 = Err(GadgetError::NoFunctionFs);
+        for next in Form::to_try(set, kernel) {
+            form = next;
+            ep0 = written(form);
+            if !refused(&ep0) {
+                break;
             }
-            other => (other?, ClassDescriptors::Written),
-        };
+        }
+        let ep0 = ep0?;
+        if form.class == ClassDescriptors::LeftOut {
+            // Kernels before 6.12 know no descriptor of type 21h in this place.
+            log::warn!(
+                "the kernel does not take a DFU functional descriptor (Linux 6.12 does): dfu-util has to be told the transfer \
+                 size, see docs/kernels.md"
+            );
+        }
         let count = set.endpoints().count();
         let endpoints = (1..=count)
             .map(|number| openat(&mount, format!("ep{number}"), FILE_FLAGS, Mode::empty()))
@@ -121,7 +133,7 @@ impl Instance {
             memfd_create("inband-blueprint", MemfdFlags::CLOEXEC).map_err(failed("keep the description"))?;
         write_whole(&blueprint_file, &blueprint).map_err(failed("keep the description"))?;
         let instance = Self { name, blueprint, blueprint_file, ep0: Arc::new(ep0), events, endpoints };
-        Ok((instance, has_class.then_some(class)))
+        Ok((instance, form))
     }
 
     /// The open files, each with the name [`adopt`](Self::adopt) knows it by.

@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use inband_usb::DescriptorSet;
+
 use crate::{
     GadgetError, Options,
-    codec::ClassDescriptors,
+    codec::{ClassDescriptors, Form, MicrosoftDescriptors},
     configfs::{ConfigFs, list},
     sys::aio,
 };
@@ -42,6 +44,8 @@ pub struct Probe {
     /// Whether the kernel takes the DFU functional descriptor, as it does since 6.12: known once a set that has one was
     /// prepared.
     pub dfu_descriptor: Option<bool>,
+    /// Whether the kernel tells Windows to take WinUSB: known once a set for which that is of use was prepared.
+    pub winusb: Option<bool>,
     /// Whether requests are refused by STALL: unless the controller's driver is known not to be able to, or the options say otherwise. Where
     /// it cannot, a request that is refused gets no answer, and the host gives it up after its time.
     pub stalls: bool,
@@ -71,14 +75,19 @@ impl Probe {
             functionfs: filesystems.lines().any(|line| line.split_whitespace().last() == Some("functionfs")),
             aio: aio::is_there(),
             dfu_descriptor: None,
+            winusb: None,
             stalls: options.stalls.unwrap_or_else(|| controller.can_stall(class)),
             controller,
         })
     }
 
-    pub(crate) fn tried(&mut self, class: Option<ClassDescriptors>) {
-        if let Some(class) = class {
-            self.dfu_descriptor = Some(class == ClassDescriptors::Written);
+    /// Remembers in which form the kernel took a set.
+    pub(crate) fn tried(&mut self, set: &DescriptorSet, form: Form) {
+        if set.interfaces.iter().any(|interface| !interface.extra.is_empty()) {
+            self.dfu_descriptor = Some(form.class == ClassDescriptors::Written);
+        }
+        if set.wants_winusb() {
+            self.winusb = Some(form.microsoft != MicrosoftDescriptors::LeftOut);
         }
         self.functionfs = true;
     }
@@ -160,11 +169,16 @@ impl fmt::Display for Probe {
             Some(true) => "taken",
             Some(false) => "refused, left out",
         };
+        let winusb = match self.winusb {
+            None => "not tried",
+            Some(true) => "announced",
+            Some(false) => "not announced",
+        };
         let refusals = if self.stalls { "STALL" } else { "none, the host waits its time (ep0 cannot stall)" };
         write!(
             f,
-            "Linux {}, controller {}, FunctionFS {loaded}, AIO {aio}, DFU functional descriptor {dfu}, answer to refused requests {refusals}, \
-             gadgets in {}",
+            "Linux {}, controller {}, FunctionFS {loaded}, AIO {aio}, DFU functional descriptor {dfu}, WinUSB {winusb}, answer to refused \
+             requests {refusals}, gadgets in {}",
             self.kernel,
             self.controller,
             self.configfs.display()

@@ -1,4 +1,4 @@
-//! Standard requests (USB 2.0, 9.4), for backends that have no kernel to answer them.
+//! Standard requests (USB 2.0, 9.4), and the one of [`microsoft`], for backends that have no kernel to answer them.
 //!
 //! No I/O: [`Chapter9::handle`] takes a setup packet and says what the backend has to do with the request. Requests
 //! which USB 2.0 leaves unspecified (a wrong wValue, wIndex, wLength or direction; most requests in the Default state) are
@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 use crate::{
     DescriptorSet, Direction, EndpointAddress, RequestType, Setup,
     descriptor::{
-        CONFIGURATION, CONFIGURATION_VALUE, DEVICE, DEVICE_QUALIFIER, OTHER_SPEED_CONFIGURATION, STRING,
+        BOS, CONFIGURATION, CONFIGURATION_VALUE, DEVICE, DEVICE_QUALIFIER, OTHER_SPEED_CONFIGURATION, STRING,
     },
+    microsoft,
 };
 
 /// bRequest of the standard requests (USB 2.0, table 9-4).
@@ -154,6 +155,9 @@ impl Chapter9 {
 
     /// Answers one request. Only requests with [`Outcome::Ack`] change anything.
     pub fn handle(&mut self, set: &DescriptorSet, setup: &Setup) -> Outcome {
+        if let Some(bytes) = microsoft::answer(set, setup) {
+            return reply(bytes, setup);
+        }
         match setup.kind() {
             RequestType::Standard => {}
             RequestType::Class | RequestType::Vendor if self.state == State::Configured => {
@@ -162,10 +166,7 @@ impl Chapter9 {
             RequestType::Class | RequestType::Vendor | RequestType::Reserved => return Outcome::Stall,
         }
         let answered = match setup.direction() {
-            Direction::In => self.read(set, setup).map(|mut bytes| {
-                bytes.truncate(usize::from(setup.length));
-                Outcome::Reply(bytes)
-            }),
+            Direction::In => self.read(set, setup).map(|bytes| reply(bytes, setup)),
             Direction::Out if setup.length == 0 => self.write(set, setup).map(Outcome::Ack),
             // SET_DESCRIPTOR is the only one with data to the device, and it is optional (USB 2.0, 9.4.8).
             Direction::Out => None,
@@ -287,11 +288,18 @@ impl Chapter9 {
     }
 }
 
-/// GET_DESCRIPTOR (USB 2.0, 9.4.3). No BOS: a device with bcdUSB 2.00 has none.
+/// As much of an answer as was asked for.
+fn reply(mut bytes: Vec<u8>, setup: &Setup) -> Outcome {
+    bytes.truncate(usize::from(setup.length));
+    Outcome::Reply(bytes)
+}
+
+/// GET_DESCRIPTOR (USB 2.0, 9.4.3).
 fn descriptor(set: &DescriptorSet, value: u16, index: u16) -> Option<Vec<u8>> {
     let [number, kind] = value.to_le_bytes();
     match (kind, number, index) {
         (STRING, _, language) => set.string_bytes(number, language),
+        (BOS, 0, 0) => set.bos_bytes(),
         (DEVICE, 0, 0) => Some(set.device_bytes().into()),
         (CONFIGURATION, 0, 0) => Some(set.configuration_bytes()),
         (DEVICE_QUALIFIER, 0, 0) => Some(set.device_qualifier_bytes().into()),

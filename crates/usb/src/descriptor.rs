@@ -12,7 +12,7 @@ pub use parse::{
     ParsedInterface, parse_configuration, parse_device, parse_string,
 };
 
-use crate::{Direction, EndpointAddress};
+use crate::{Direction, EndpointAddress, microsoft};
 
 /// bDescriptorType of a device descriptor (USB 2.0, table 9-5).
 pub const DEVICE: u8 = 1;
@@ -28,6 +28,10 @@ pub const ENDPOINT: u8 = 5;
 pub const DEVICE_QUALIFIER: u8 = 6;
 /// bDescriptorType of an other-speed configuration descriptor.
 pub const OTHER_SPEED_CONFIGURATION: u8 = 7;
+/// bDescriptorType of a binary device object store (USB 3.2, table 9-5).
+pub const BOS: u8 = 15;
+/// bDescriptorType of a device capability, which stands in a BOS.
+pub const DEVICE_CAPABILITY: u8 = 16;
 
 /// The only language of all strings: English (United States).
 pub const LANGUAGE: u16 = 0x0409;
@@ -38,7 +42,7 @@ pub const MAX_PACKET_SIZE_0: u8 = 64;
 /// wMaxPacketSize of bulk endpoints at high speed, in bytes (USB 2.0, 5.8.3).
 pub const BULK_PACKET_SIZE: u16 = 512;
 
-/// bcdUSB 2.00.
+/// bcdUSB 2.00, of a device without a BOS.
 const USB_VERSION: u16 = 0x0200;
 /// wMaxPacketSize of bulk endpoints at full speed, in bytes: what an other-speed configuration shows.
 const FULL_SPEED_BULK_PACKET_SIZE: u16 = 64;
@@ -153,7 +157,7 @@ impl DescriptorSet {
     /// The device descriptor (USB 2.0, table 9-8).
     #[must_use]
     pub fn device_bytes(&self) -> [u8; 18] {
-        let usb = USB_VERSION.to_le_bytes();
+        let usb = self.usb_version().to_le_bytes();
         let vendor = self.vendor_id.to_le_bytes();
         let product = self.product_id.to_le_bytes();
         let version = self.device_version.to_le_bytes();
@@ -185,7 +189,7 @@ impl DescriptorSet {
     /// The device qualifier descriptor: the device as it would be at full speed (USB 2.0, table 9-9).
     #[must_use]
     pub fn device_qualifier_bytes(&self) -> [u8; 10] {
-        let usb = USB_VERSION.to_le_bytes();
+        let usb = self.usb_version().to_le_bytes();
         [10, DEVICE_QUALIFIER, usb[0], usb[1], 0, 0, 0, MAX_PACKET_SIZE_0, 1, 0]
     }
 
@@ -242,6 +246,11 @@ impl DescriptorSet {
         (0..)
             .zip(&self.interfaces)
             .find_map(|(number, interface)| interface.endpoints.contains(&endpoint).then_some(number))
+    }
+
+    /// bcdUSB.
+    fn usb_version(&self) -> u16 {
+        if self.wants_winusb() { microsoft::USB_VERSION } else { USB_VERSION }
     }
 
     /// String index of an interface's name; 0 if it has none.

@@ -18,6 +18,7 @@ pub mod conformance;
 pub mod descriptor;
 mod device;
 mod host;
+pub mod microsoft;
 mod setup;
 
 pub use descriptor::DescriptorSet;

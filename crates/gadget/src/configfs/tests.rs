@@ -37,7 +37,7 @@ impl Fake {
 
     /// What the kernel makes with a gadget.
     fn kernel_makes(&self, name: &str) {
-        for part in ["configs", "functions", "strings"] {
+        for part in ["configs", "functions", "os_desc", "strings"] {
             fs::create_dir_all(self.path(name).join(part)).unwrap();
         }
         fs::write(self.path(name).join("UDC"), "\n").unwrap();
@@ -80,6 +80,24 @@ fn the_highest_speed_is_limited_where_the_kernel_can() {
     fs::write(fake.path("inband-0/max_speed"), "super-speed-plus\n").unwrap();
     run(&fake.configfs.make("inband-0")).unwrap();
     assert_eq!(fake.text("inband-0/max_speed"), "high-speed\n");
+}
+
+#[test]
+fn windows_is_told_of_the_configuration_and_no_more_when_it_goes() {
+    let fake = Fake::new();
+    fake.make("inband-0");
+    run(&fake.configfs.announce_microsoft("inband-0")).unwrap();
+    assert_eq!(fake.text("inband-0/os_desc/use"), "1\n");
+    assert_eq!(fake.text("inband-0/os_desc/b_vendor_code"), "0x4d\n");
+    assert_eq!(fake.text("inband-0/os_desc/qw_sign"), "MSFT100");
+    let link = fake.path("inband-0/os_desc/c.1");
+    assert_eq!(fs::read_link(&link).unwrap(), fake.path("inband-0/configs/c.1"));
+    let steps = fake.configfs.remove("inband-0");
+    // A configuration that is linked to is not removed.
+    assert_eq!(steps[0], Step::Unlink(link));
+    // A kernel without these attributes: said, and the gadget is as it was.
+    fs::remove_dir_all(fake.path("inband-0/os_desc")).unwrap();
+    assert!(run(&fake.configfs.announce_microsoft("inband-0")).is_err());
 }
 
 #[test]

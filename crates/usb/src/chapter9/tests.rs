@@ -112,7 +112,8 @@ fn table() {
             setup(0x80, 6, 0x0700, 0, 0xffff),
             always(reply(&set().other_speed_configuration_bytes())),
         ),
-        ("USB 3.2, 9.6.2 BOS", setup(0x80, 6, 0x0f00, 0, 5), never()),
+        ("USB 3.2, 9.6.2 BOS", setup(0x80, 6, 0x0f00, 0, 0xffff), always(reply(&set().bos_bytes().unwrap()))),
+        ("USB 3.2, 9.6.2 second BOS", setup(0x80, 6, 0x0f01, 0, 5), never()),
         ("DFU 1.1, 4.1.3 functional", setup(0x80, 6, 0x2100, 0, 9), never()),
         ("9.4.3 from the interface", setup(0x81, 6, 0x0100, 0, 18), never()),
         // GET_INTERFACE

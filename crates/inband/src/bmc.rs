@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use inband_bulk::interface::{self, BulkInterface};
 use inband_dfu::host::{DfuInterface, InterfaceMode, find_dfu_interface};
 use inband_dfu::wire::FunctionalDescriptor;
 use inband_session::status::{self, FirmwarePage, LogPage, MachinePage, PageError, StatusPage};
@@ -53,6 +54,7 @@ pub struct Bmc {
     /// The board it says it is.
     pub machine: String,
     interface: DfuInterface,
+    bulk: Option<BulkInterface>,
     device: Box<dyn HostDevice>,
 }
 
@@ -111,6 +113,7 @@ impl Bmc {
             interfaces,
             machine,
             interface,
+            bulk: interface::find(&configuration),
             device,
         })))
     }
@@ -125,6 +128,12 @@ impl Bmc {
     #[must_use]
     pub const fn interface(&self) -> &DfuInterface {
         &self.interface
+    }
+
+    /// Its bulk interface, as its descriptors have one. It is not claimed.
+    #[must_use]
+    pub const fn bulk(&self) -> Option<BulkInterface> {
+        self.bulk
     }
 
     /// The device under it.
@@ -153,6 +162,20 @@ impl Bmc {
             Ok(page) if page.slot != slot => Err(PageError::Field("slot")),
             other => other,
         })
+    }
+
+    /// Page 4: what it speaks by bulk (docs/spec/bulk.md, 1.1); `None` if it has no such page.
+    ///
+    /// # Errors
+    /// If the device does not answer. What is wrong with the page is told inside.
+    pub fn bulk_page(
+        &mut self,
+    ) -> Result<Option<Result<interface::Page, interface::PageError>>, DeviceError> {
+        match ask(&mut *self.device, self.interface.number, interface::PAGE, CONTROL_TIMEOUT) {
+            Ok(page) => Ok(Some(interface::Page::decode(&page))),
+            Err(HostError::Stall) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Pages 16 and on: the log, newest first.

@@ -205,18 +205,29 @@ fn collect(
 /// Brings a device in DFU mode to dfuIDLE and asks it to leave; a device that takes no DETACH there leaves at a bus reset
 /// (DFU 1.1, A.2.3). What goes wrong changes nothing any more.
 pub fn leave(device: &mut dyn HostDevice, interface: &DfuInterface) {
-    let never = Cancel::default();
-    let mut step = host::open(device.now(), interface, Limits::default());
-    while !matches!(step, Step::Ready(_)) {
-        step = match advance(device, step, &never) {
-            Ok(next) => next,
-            Err(_) => return,
-        };
+    if make_ready(device, interface, &Cancel::default()).is_err() {
+        return;
     }
     let setup = Request::Detach.setup(interface.number, DETACH_TIMEOUT_MS, 0);
     if device.control_out(setup, Vec::new(), CONTROL_TIMEOUT) == Err(HostError::Stall) {
         let _ = device.reset();
     }
+}
+
+/// Brings a device in DFU mode to dfuIDLE.
+///
+/// # Errors
+/// See [`Stop`].
+pub fn make_ready(
+    device: &mut dyn HostDevice,
+    interface: &DfuInterface,
+    cancel: &Cancel,
+) -> Result<(), Stop> {
+    let mut step = host::open(device.now(), interface, Limits::default());
+    while !matches!(step, Step::Ready(_)) {
+        step = advance(device, step, cancel)?;
+    }
+    Ok(())
 }
 
 /// Does what a step that needs nothing from the caller asks for.
@@ -257,10 +268,17 @@ fn wait(device: &mut dyn HostDevice, time: Duration, cancel: &Cancel) -> Result<
     }
 }
 
+/// Sends DFU_ABORT.
+///
+/// # Errors
+/// [`HostError::Stall`] from a device that has nothing to end, or does not let it be ended any more.
+pub fn request_abort(device: &mut dyn HostDevice, interface: &DfuInterface) -> Result<(), HostError> {
+    device.control_out(Request::Abort.setup(interface.number, 0, 0), Vec::new(), CONTROL_TIMEOUT)
+}
+
 /// Tells the device that the download is over. What it answers changes nothing any more.
 fn abort(device: &mut dyn HostDevice, interface: &DfuInterface) {
-    let setup = Request::Abort.setup(interface.number, 0, 0);
-    let _: Result<(), HostError> = device.control_out(setup, Vec::new(), CONTROL_TIMEOUT);
+    let _: Result<(), HostError> = request_abort(device, interface);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use inband_bulk::host::Error as BulkError;
 use inband_dfu::host::Error as DfuError;
 use inband_session::ResultCode;
 use inband_usb::{HostError, descriptor::ParseError};
@@ -71,6 +72,24 @@ pub enum Error {
         place: Place,
         /// What is there now.
         found: String,
+    },
+    /// The door that was asked for is not open.
+    #[error("{place}: the door {door} is not open: {reason}")]
+    NoDoor {
+        /// Where the BMC is.
+        place: Place,
+        /// The door.
+        door: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The BMC left the bus again and again.
+    #[error("{place}: the device left the bus {times} times in the middle of the update")]
+    KeepsLeaving {
+        /// Where it was.
+        place: Place,
+        /// How often.
+        times: u32,
     },
     /// The BMC refused, or ended the session.
     #[error("{place}: {}: {}", .code.name(), .code.meaning())]
@@ -204,6 +223,12 @@ pub enum DeviceError {
     /// The DFU protocol.
     #[error("{0}")]
     Dfu(#[from] DfuError),
+    /// The bulk protocol.
+    #[error("{0}")]
+    Bulk(#[from] BulkError),
+    /// A transfer that ended otherwise than the bulk protocol lets it.
+    #[error("it broke the bulk protocol: {0}")]
+    Transfer(&'static str),
     /// What it reports contradicts what it was sent.
     #[error("it reports {0}")]
     Contradiction(&'static str),
@@ -226,7 +251,11 @@ impl Error {
             Self::Bus { source: HostError::Permission, .. } => 5,
             Self::Bus { .. } => 3,
             Self::Device { source, .. } => source.exit_code(),
-            Self::NotBack { .. } | Self::Swapped { .. } | Self::NotActivated { .. } => 10,
+            Self::NotBack { .. }
+            | Self::Swapped { .. }
+            | Self::KeepsLeaving { .. }
+            | Self::NotActivated { .. } => 10,
+            Self::NoDoor { .. } => 8,
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
             Self::File { .. } | Self::Output(_) => 7,
             Self::Key { .. } | Self::RsaKey { .. } | Self::Signer { .. } => 16,
@@ -249,6 +278,8 @@ impl Error {
             Self::Device { .. } => "device",
             Self::NotBack { .. } => "not-back",
             Self::Swapped { .. } => "swapped",
+            Self::NoDoor { .. } => "no-door",
+            Self::KeepsLeaving { .. } => "keeps-leaving",
             Self::Refused { .. } => "refused",
             Self::UnknownResult { .. } => "unknown-result",
             Self::NotActivated { .. } => "not-activated",
@@ -286,6 +317,9 @@ impl Error {
             Self::NoDevice { advice, .. } | Self::Bus { advice, .. } => return Some(advice.clone()),
             Self::ManyDevices(_) => "choose one with --device PATH or --device SERIAL",
             Self::Device { advice: Some(advice), .. } => return Some(advice.clone()),
+            Self::Device { source, .. } if source.is_of_bulk() => {
+                "the firmware that runs is as it was; `--door dfu` goes without bulk transfers"
+            }
             Self::Device { source, .. } => match source.exit_code() {
                 10 => {
                     "look whether the BMC is up, then repeat the command; its running firmware is as it was"
@@ -297,6 +331,12 @@ impl Error {
                 "look at the BMC itself, and at `inband list --all`; repeat the command when it is back"
             }
             Self::Swapped { .. } => "see `inband list`, and name the device with --device SERIAL",
+            Self::NoDoor { .. } => {
+                "leave --door away, and the fastest open door is taken; doors are opened in the BMC's configuration"
+            }
+            Self::KeepsLeaving { .. } => {
+                "look at the cable and at the BMC; the command can be repeated, and only what is missing is sent"
+            }
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.advice(),
             Self::UnknownResult { .. } => "use the version of inband that came with the BMC's firmware",
             Self::NotActivated { .. } => "restart the BMC; `inband status` then shows what it runs",
@@ -318,10 +358,24 @@ impl Error {
 }
 
 impl DeviceError {
+    /// Whether it is about the bulk protocol.
+    const fn is_of_bulk(&self) -> bool {
+        matches!(self, Self::Bulk(BulkError::Misbehaved(_)) | Self::Transfer(_))
+    }
+
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Host(error) => host_exit_code(error),
-            Self::Descriptor(_) | Self::Page { .. } | Self::Server(_) | Self::Contradiction(_) => 11,
+            Self::Descriptor(_)
+            | Self::Page { .. }
+            | Self::Server(_)
+            | Self::Transfer(_)
+            | Self::Contradiction(_) => 11,
+            Self::Bulk(error) => match error {
+                BulkError::Misbehaved(_) => 11,
+                BulkError::TooSlow => 10,
+                BulkError::Misuse(_) => 1,
+            },
             Self::Dfu(error) => match error {
                 DfuError::Refused { .. } | DfuError::PeerMisbehaved(_) => 11,
                 DfuError::Gone | DfuError::NoAnswer(_) | DfuError::TooSlow(_) => 10,
@@ -407,6 +461,10 @@ mod tests {
             (10, device(DfuError::Gone.into())),
             (10, Error::NotBack { place: place(), seconds: 10 }),
             (10, Error::Swapped { place: place(), found: String::new() }),
+            (10, Error::KeepsLeaving { place: place(), times: 8 }),
+            (8, Error::NoDoor { place: place(), door: "bulk", reason: String::new() }),
+            (11, device(DeviceError::Transfer("x"))),
+            (10, device(BulkError::TooSlow.into())),
             (8, Error::Refused { place: place(), code: ResultCode::DoorShut }),
             (6, Error::BadPackage { path: "x".into(), code: ResultCode::BadChunk, reason: String::new() }),
             (7, Error::File { path: "x".into(), action: "read", source: io() }),

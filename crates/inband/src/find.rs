@@ -96,6 +96,8 @@ impl Scope<'_> {
             | DeviceError::Page { .. }
             | DeviceError::Server(_)
             | DeviceError::Dfu(_)
+            | DeviceError::Bulk(_)
+            | DeviceError::Transfer(_)
             | DeviceError::Contradiction(_) => None,
         }
     }
@@ -187,6 +189,8 @@ pub const fn is_passing(error: &DeviceError) -> bool {
         DeviceError::Page { .. }
         | DeviceError::Server(_)
         | DeviceError::Dfu(_)
+        | DeviceError::Bulk(_)
+        | DeviceError::Transfer(_)
         | DeviceError::Contradiction(_) => false,
     }
 }

@@ -27,19 +27,25 @@ pub struct Expected {
     pub serial: Option<String>,
     /// Its board.
     pub machine: String,
-    /// The descriptor set it is expected with.
-    pub mode: InterfaceMode,
+    /// The descriptor set it is expected with; `None` for either.
+    pub mode: Option<InterfaceMode>,
 }
 
 impl Expected {
     /// The same device in another mode.
     #[must_use]
     pub fn from(bmc: &Bmc, mode: InterfaceMode) -> Self {
+        Self { mode: Some(mode), ..Self::anyhow(bmc) }
+    }
+
+    /// The same device in whatever mode.
+    #[must_use]
+    pub fn anyhow(bmc: &Bmc) -> Self {
         Self {
             place: bmc.place.clone(),
             serial: bmc.strings.serial.clone(),
             machine: bmc.machine.clone(),
-            mode,
+            mode: None,
         }
     }
 }
@@ -75,19 +81,22 @@ enum Look {
 fn look(bus: &dyn Bus, expected: &Expected) -> Result<Look, Error> {
     // A server that is restarting has no list; that is no reason to give up.
     let Ok(sightings) = bus.list() else { return Ok(Look::NotYet(None)) };
-    let protocol = match expected.mode {
+    let protocol = expected.mode.map(|mode| match mode {
         InterfaceMode::Runtime => inband_dfu::wire::PROTOCOL_RUN_TIME,
         InterfaceMode::Dfu => inband_dfu::wire::PROTOCOL_DFU_MODE,
-    };
+    });
     let there = sightings.iter().find(|sighting| sighting.place == expected.place);
     // The old device may still be there for a moment. It must not be opened: that may hold it.
     if !there.is_some_and(|sighting| {
-        sighting.is_dfu() && sighting.interfaces.iter().any(|interface| interface.protocol == protocol)
+        let shows = |protocol| sighting.interfaces.iter().any(|interface| interface.protocol == protocol);
+        sighting.is_dfu() && protocol.is_none_or(shows)
     }) {
         return Ok(Look::NotYet(None));
     }
     match Bmc::open(bus, &expected.place) {
-        Ok(Recognised::Bmc(bmc)) if bmc.mode() != expected.mode => Ok(Look::NotYet(None)),
+        Ok(Recognised::Bmc(bmc)) if expected.mode.is_some_and(|mode| mode != bmc.mode()) => {
+            Ok(Look::NotYet(None))
+        }
         Ok(Recognised::Bmc(bmc)) => {
             if bmc.strings.serial != expected.serial || bmc.machine != expected.machine {
                 return Err(Error::Swapped { place: bmc.place.clone(), found: crate::find::describe(&bmc) });
@@ -125,7 +134,7 @@ mod tests {
             place: Place::Port { bus: "1".into(), ports: vec![1] },
             serial: Some("SN".into()),
             machine: "board".into(),
-            mode,
+            mode: Some(mode),
         }
     }
 

@@ -4,12 +4,14 @@
 //! * [`usb`]: ways to devices (the kernel's USB, USB/IP) behind one trait, and places that stay when a device
 //!   comes back with other descriptors.
 //! * [`find`], [`bmc`], [`follow`]: which devices are BMCs, what they say, and how to keep sight of one.
+//! * [`dfu`], [`bulk`]: one download, one exchange with an opened BMC.
 //! * [`update`]: one update as a sequence of events; a bar, lines and JSON are sinks of them.
 //! * [`package`]: keys, packing, signing, checking.
 //! * [`demo`]: all of it against a virtual BMC.
 //! * [`error`], [`output`], [`text`]: how things are told. What comes from a device is hostile until it is shown.
 
 pub mod bmc;
+pub mod bulk;
 pub mod cancel;
 pub mod cli;
 pub mod commands;

@@ -63,7 +63,7 @@ fn an_update_is_staged_and_told_as_events() {
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     let mut once = names.clone();
     once.dedup();
-    assert_eq!(once, ["package", "device", "detach", "dfu-mode", "start", "progress", "sent", "staged"]);
+    assert_eq!(once, ["package", "device", "detach", "dfu-mode", "door", "start", "progress", "sent", "staged"]);
     assert_eq!(update.event("package")["verified"], true);
     assert_eq!(update.event("staged")["slot"], "b");
     assert_eq!(update.event("staged")["version"], "2.0.0");
@@ -550,8 +550,9 @@ fn every_event_and_field_is_documented() {
         }
     }
     for (name, _) in &documented {
-        // Attaching needs a kernel.
         let seen = events.iter().any(|event| event["event"] == name.as_str());
-        assert!(seen || name == "attached", "{name} is documented and was never seen");
+        // Attaching needs a kernel; the others a BMC that takes such a tar, speaks bulk, or leaves in the middle.
+        let elsewhere = ["attached", "tar", "need", "lost", "back"].contains(&name.as_str());
+        assert!(seen || elsewhere, "{name} is documented and was never seen");
     }
 }

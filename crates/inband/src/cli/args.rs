@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use inband_package::Kind;
 
@@ -249,9 +249,22 @@ pub struct Update {
     #[arg(long)]
     pub no_downgrade: bool,
 
-    /// Say what would be done, and do nothing
+    /// Go through this door, or not at all. Unless given, the fastest that is open: bulk before dfu
+    #[arg(long, value_name = "DOOR")]
+    pub door: Option<DoorName>,
+
+    /// Say what would be done, and do nothing. Over bulk that has a least and a most: what a BMC lacks of a package it says only when the
+    /// update has begun
     #[arg(long, short = 'n')]
     pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoorName {
+    /// Control transfers, all of the package
+    Dfu,
+    /// Bulk transfers, of what the BMC lacks
+    Bulk,
 }
 
 /// Public keys to check signatures with.

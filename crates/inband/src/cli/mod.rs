@@ -21,10 +21,10 @@ use crate::{
     logger,
     output::{Output, Verbosity},
     package::{self, keys::PublicKeys},
-    update::{self, Plan, event::Listener, show::Show},
+    update::{self, Plan, door::Wish, event::Listener, show::Show},
     usb::{Bus, KernelBus, UsbipBus},
 };
-use args::{Cli, Command, Global, Update};
+use args::{Cli, Command, DoorName, Global, Update};
 
 #[derive(Serialize)]
 struct Failure {
@@ -34,12 +34,6 @@ struct Failure {
     result: Option<&'static str>,
     result_code: Option<u16>,
     advice: Option<String>,
-}
-
-#[derive(Serialize)]
-struct DryRun {
-    path: String,
-    steps: Vec<String>,
 }
 
 /// Runs the program: arguments in, exit code out (docs/spec/results.md, 2).
@@ -158,6 +152,11 @@ fn update(
         wait: args.wait.map(Duration::from_secs),
         same_version: if args.allow_same { Rule::Accept } else { Rule::Refuse },
         downgrade: if args.no_downgrade { Rule::Refuse } else { Rule::Accept },
+        door: match args.door {
+            None => Wish::Fastest,
+            Some(DoorName::Dfu) => Wish::Dfu,
+            Some(DoorName::Bulk) => Wish::Bulk,
+        },
     };
     let mut show = Show::new(output);
     let listener: &mut dyn Listener = &mut show;
@@ -165,8 +164,7 @@ fn update(
     let Some(prepared) = prepared else { return Ok(()) };
     if args.dry_run {
         drop(show);
-        dry_run(&plan, &prepared, output);
-        return Ok(());
+        return update::dry_run::run(&plan, prepared, output);
     }
     update::run(scope.bus, &plan, prepared, listener, cancel)?;
     drop(show);
@@ -174,30 +172,6 @@ fn update(
         output.note("next: restart the BMC to run it, if it does not do so by itself; `inband status` shows what runs");
     }
     Ok(())
-}
-
-fn dry_run(plan: &Plan<'_>, prepared: &update::Prepared, output: &mut Output) {
-    use inband_dfu::host::InterfaceMode;
-
-    let mut steps = Vec::new();
-    match prepared.bmc.mode() {
-        InterfaceMode::Runtime => steps.push("ask the BMC to enter DFU mode, and follow it there".to_owned()),
-        InterfaceMode::Dfu => steps.push("clear up what an earlier session left in DFU mode".to_owned()),
-    }
-    steps.push(format!(
-        "send {} in blocks of {} bytes; the BMC checks every byte and stages the firmware",
-        crate::text::bytes(prepared.contents.head.total_length),
-        prepared.bmc.interface().block_size()
-    ));
-    steps.push("let the BMC return to run-time".to_owned());
-    if let Some(limit) = plan.wait {
-        steps.push(format!("wait up to {} s until the BMC runs it", limit.as_secs()));
-    }
-    output.text("nothing was sent; an update would");
-    for step in &steps {
-        output.text(format_args!("  - {step}"));
-    }
-    output.json("dry-run", &DryRun { path: prepared.bmc.place.to_string(), steps });
 }
 
 /// Writes `inband.1` and one page for each command.

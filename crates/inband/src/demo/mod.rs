@@ -40,7 +40,8 @@ use crate::{
     package::keys::public_half,
     text::{bytes, seconds},
     update::{
-        self, Payload, Plan, Prepared,
+        self, Contents, Payload, Plan, Prepared,
+        door::Wish,
         enter::{self, BACK_LIMIT},
         event::{Event, Listener},
         show::Show,
@@ -122,8 +123,9 @@ fn good_update(
         wait: Some(RESTART_LIMIT),
         same_version: Rule::Accept,
         downgrade: Rule::Accept,
+        door: Wish::Fastest,
     };
-    let prepared = Prepared { contents: good.contents.clone(), bmc };
+    let prepared = Prepared { contents: Contents::Package(Box::new(good.contents.clone())), bmc };
     let mut watch = Watch { show: Show::bar_only(report.output()), seen: Vec::new() };
     let result = update::run(scope.bus, &plan, prepared, &mut watch, cancel);
     let seen = std::mem::take(&mut watch.seen);

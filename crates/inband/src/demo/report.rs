@@ -153,7 +153,7 @@ impl<'a> Report<'a> {
     pub(super) fn update(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Sent { total, elapsed_ms } => {
+                Event::Sent { total, elapsed_ms, .. } => {
                     let elapsed = Duration::from_millis(*elapsed_ms);
                     let rate = per_second(*total, elapsed)
                         .map_or_else(|| "-".to_owned(), |rate| format!("{}/s", bytes(rate)));
@@ -171,6 +171,11 @@ impl<'a> Report<'a> {
                     ));
                 }
                 Event::Package { .. }
+                | Event::Tar { .. }
+                | Event::Door { .. }
+                | Event::Need { .. }
+                | Event::Lost { .. }
+                | Event::Back { .. }
                 | Event::Device { .. }
                 | Event::UpToDate { .. }
                 | Event::Detach

@@ -21,6 +21,11 @@ pub enum Event {
         /// Whether its signatures were verified here; the BMC verifies them in any case.
         verified: bool,
     },
+    /// The file is a firmware tar without a head, which only the BMC can check.
+    Tar {
+        /// Bytes to be sent.
+        length: u64,
+    },
     /// The BMC was found.
     Device {
         /// Where it is.
@@ -33,7 +38,7 @@ pub enum Event {
         mode: &'static str,
         /// The version it runs.
         version: String,
-        /// The door the package goes through.
+        /// The door the package will go through, as far as can be told now.
         door: &'static str,
     },
     /// The BMC runs the package's version already: nothing is sent.
@@ -50,7 +55,27 @@ pub enum Event {
         /// Milliseconds since the request.
         after_ms: u64,
     },
-    /// The first byte is about to be sent.
+    /// The door is chosen.
+    Door {
+        /// The door the package goes through.
+        door: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The BMC has said what it needs; over the door `bulk`.
+    Need {
+        /// Which time in this exchange, from 0.
+        round: u32,
+        /// Chunks of the package.
+        chunks: usize,
+        /// Of these the ones that it has asked for by now.
+        needed_chunks: u32,
+        /// Bytes of all chunks.
+        bytes: u64,
+        /// Bytes of those that it has asked for by now.
+        needed: u64,
+    },
+    /// The first byte is about to be sent; over the door `bulk` the first byte of a chunk.
     Start {
         /// Bytes to be sent.
         total: u64,
@@ -62,10 +87,24 @@ pub enum Event {
         /// Bytes to be sent.
         total: u64,
     },
+    /// The BMC has left the bus in the middle.
+    Lost {
+        /// Seconds that it has to come back.
+        wait_s: u64,
+    },
+    /// It is back, and is offered the package again.
+    Back {
+        /// `run-time` or `dfu`.
+        mode: &'static str,
+        /// Milliseconds it took.
+        after_ms: u64,
+    },
     /// All bytes are with the BMC, and it has checked them.
     Sent {
         /// Bytes sent.
         total: u64,
+        /// Bytes of the file that did not have to be sent.
+        saved: u64,
         /// Milliseconds from the first byte to the last verdict.
         elapsed_ms: u64,
     },

@@ -1,44 +1,43 @@
 //! One update, from a package file to firmware that is staged, or running.
 
+mod deliver;
+pub mod door;
+pub mod dry_run;
 pub mod enter;
 pub mod event;
+mod prepare;
 pub mod show;
 
 use std::{
-    fs::File,
-    io::{BufReader, Read},
+    io::Read,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 use inband_dfu::host::{End, Error as DfuError, InterfaceMode};
-use inband_package::{Refusal, Rule, Running, maker::Verified};
-use inband_session::{
-    Door, DoorState, ResultCode, SessionState,
-    status::{FirmwarePage, StatusPage},
-};
+use inband_package::{Rule, maker::Verified};
+use inband_session::{ResultCode, SessionState, status::StatusPage};
 
+pub use self::prepare::prepare;
 use self::{
+    deliver::Delivery,
+    door::Wish,
     enter::BACK_LIMIT,
     event::{Event, Listener, milliseconds},
 };
 use crate::{
     bmc::Bmc,
+    bulk::Load,
     cancel::Cancel,
-    commands::facts::{mode_name, version_in},
+    commands::facts::version_in,
     dfu::{self, Download, Stop},
     error::{DeviceError, Error},
     follow::{Expected, follow},
-    package::{
-        check::{Demands, check, refused},
-        keys::PublicKeys,
-    },
+    package::keys::PublicKeys,
     usb::Bus,
 };
 
-/// Bytes of the file read ahead of the BMC.
-const READ_AHEAD: usize = 64 * 1024;
 /// How long a BMC may take to read the slot back and put the result into its status.
 const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 /// How long to look for a BMC that leaves DFU mode.
@@ -59,123 +58,61 @@ pub struct Plan<'a> {
     pub same_version: Rule,
     /// Refused, a package that is older than what the BMC runs is an error.
     pub downgrade: Rule,
+    /// The door that it goes through.
+    pub door: Wish,
 }
 
-/// A package that was checked, and the BMC it is for.
+/// What is in the file.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// A package that was checked.
+    Package(Box<Verified>),
+    /// A firmware tar without a head, of so many bytes, which only the BMC can check.
+    Tar(u64),
+}
+
+impl Contents {
+    /// Bytes that are sent where all of it is.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        match self {
+            Self::Package(package) => package.head.total_length,
+            Self::Tar(length) => *length,
+        }
+    }
+
+    /// What the door `bulk` takes of it.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let package = match self {
+            Self::Package(package) => Load::package(&package.head, &package.index),
+            Self::Tar(_) => None,
+        };
+        package.unwrap_or_else(|| Load::whole(self.length()))
+    }
+
+    /// Whether a BMC that stands so has this package in its session; of a tar that cannot be told.
+    #[must_use]
+    pub fn is_session_of(&self, status: &StatusPage) -> bool {
+        match self {
+            Self::Package(package) => package.head_digest.starts_with(&status.head),
+            Self::Tar(_) => true,
+        }
+    }
+}
+
+/// A file that was checked, and the BMC it is for.
 pub struct Prepared {
-    /// What is in the package.
-    pub contents: Verified,
+    /// What is in the file.
+    pub contents: Contents,
     /// The BMC.
     pub bmc: Bmc,
-}
-
-/// Checks the package and whether this BMC would take it. Nothing is changed. `None` if there is nothing to do: the BMC runs
-/// this version already.
-///
-/// # Errors
-/// [`Error::BadPackage`], [`Error::File`], [`Error::Refused`], those of asking the BMC, and those of `find`.
-pub fn prepare(
-    plan: &Plan<'_>,
-    find: impl FnOnce() -> Result<Bmc, Error>,
-    listener: &mut dyn Listener,
-    cancel: &Cancel,
-) -> Result<Option<Prepared>, Error> {
-    let contents = check(&plan.package, Demands { keys: plan.keys, machine: None }, cancel)?;
-    listener.event(&Event::Package {
-        machine: contents.head.machine.clone(),
-        version: contents.index.version.clone(),
-        security_version: contents.index.security_version,
-        length: contents.head.total_length,
-        verified: plan.keys.is_some(),
-    });
-    let mut bmc = find()?;
-    let read = |bmc: &mut Bmc| -> Result<_, DeviceError> { Ok((bmc.status()?, bmc.firmware()?)) };
-    let (status, firmware) = read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
-    listener.event(&Event::Device {
-        path: bmc.place.to_string(),
-        serial: bmc.strings.serial.clone(),
-        machine: bmc.machine.clone(),
-        mode: mode_name(bmc.mode()),
-        version: version_in(&firmware, status.running),
-        door: "dfu",
-    });
-    for_this_bmc(&plan.package, &contents, &bmc, &status)?;
-    if !worth_sending(plan, &contents, &bmc, &status, &firmware)? {
-        let version = contents.index.version;
-        listener.event(&Event::UpToDate { slot: status.running.name(), version });
-        return Ok(None);
-    }
-    takes_packages(&bmc, &status)?;
-    Ok(Some(Prepared { contents, bmc }))
-}
-
-// The BMC checks all of the following again, where it is a matter of refusing, and only its word counts: this spares the user
-// the way there and back.
-
-/// Refuses a package that this BMC will never take.
-fn for_this_bmc(path: &Path, contents: &Verified, bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
-    if contents.head.machine != bmc.machine {
-        let refusal =
-            Refusal::WrongMachine { expected: bmc.machine.clone(), found: contents.head.machine.clone() };
-        return Err(refused(path, &refusal));
-    }
-    if contents.index.security_version < status.floor {
-        let found = contents.index.security_version;
-        return Err(refused(path, &Refusal::OldSecurityVersion { floor: status.floor, found }));
-    }
-    Ok(())
-}
-
-/// Whether what runs leaves anything to do.
-fn worth_sending(
-    plan: &Plan<'_>,
-    contents: &Verified,
-    bmc: &Bmc,
-    status: &StatusPage,
-    firmware: &[FirmwarePage; 2],
-) -> Result<bool, Error> {
-    let [page, next] = [status.running, status.boots_next].map(|slot| &firmware[usize::from(slot.number())]);
-    let running = Running {
-        version: page.version.to_string(),
-        security_version: page.security_version,
-        bcd_device: page.bcd_device,
-    };
-    if plan.same_version == Rule::Refuse && running.is_same(&contents.index) {
-        // It runs, and is about to be replaced: by a restart it would be gone.
-        if next.version != page.version {
-            return Ok(true);
-        }
-        // On trial it may still be given up, so it is too early to say that all is done.
-        if status.on_trial {
-            return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::OnTrial });
-        }
-        return Ok(false);
-    }
-    if plan.downgrade == Rule::Refuse && running.is_newer_than(&contents.index) {
-        return Err(refused(&plan.package, &running.downgrade(&contents.index)));
-    }
-    Ok(true)
-}
-
-/// Whether the BMC takes packages as it stands.
-fn takes_packages(bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
-    let refused = |code| Err(Error::Refused { place: bmc.place.clone(), code });
-    if bmc.mode() == InterfaceMode::Runtime && status.door_state(Door::Dfu) == DoorState::Shut {
-        return refused(ResultCode::DoorShut);
-    }
-    if status.on_trial {
-        return refused(ResultCode::OnTrial);
-    }
-    if status.wait_minutes > 0 {
-        return refused(if status.locked_out { ResultCode::LockedOut } else { ResultCode::Worn });
-    }
-    Ok(())
 }
 
 /// Does the update.
 ///
 /// # Errors
-/// [`Error::Refused`] with the BMC's result; [`Error::Cancelled`]; those of files and devices.
+/// [`Error::Refused`] with the BMC's result; [`Error::Cancelled`]; [`Error::NoDoor`]; those of files and devices.
 pub fn run(
     bus: &dyn Bus,
     plan: &Plan<'_>,
@@ -184,19 +121,20 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     let Prepared { contents, bmc } = prepared;
-    let total = contents.head.total_length;
-    let failed = |source| Error::File { path: plan.package.clone(), action: "read", source };
-    let file = File::open(&plan.package).map_err(failed)?;
-    let mut payload = BufReader::with_capacity(READ_AHEAD, file);
-    let (bmc, status) =
-        transfer(bus, bmc, Payload { read: &mut payload, total, path: &plan.package }, listener, cancel)?;
-    if status.head != contents.head_digest[..status.head.len()] {
+    let (mut bmc, status) = Delivery::new(bus, plan, &contents, listener, cancel)?.make(bmc)?;
+    if !contents.is_session_of(&status) {
         // It says all is well, but with another package: nothing it says can be relied on.
         let source = DeviceError::Contradiction("another package than it was sent");
         return Err(bmc.failure("learn the result", source));
     }
-    listener
-        .event(&Event::Staged { slot: status.boots_next.name(), version: contents.index.version.clone() });
+    let version = match &contents {
+        Contents::Package(package) => package.index.version.clone(),
+        Contents::Tar(_) => {
+            let firmware = bmc.firmware().map_err(|source| bmc.failure("read the status", source))?;
+            version_in(&firmware, status.boots_next)
+        }
+    };
+    listener.event(&Event::Staged { slot: status.boots_next.name(), version });
     let expected = Expected::from(&bmc, InterfaceMode::Runtime);
     end(bus, bmc);
     match plan.wait {
@@ -215,7 +153,7 @@ pub struct Payload<'a> {
     pub path: &'a Path,
 }
 
-/// Sends bytes to a BMC and learns its verdict, without looking at the bytes first. A BMC that took them is returned, still in DFU
+/// Sends bytes to a BMC by DFU and learns its verdict, without looking at the bytes first. A BMC that took them is returned, still in DFU
 /// mode if it stays there, with its status.
 ///
 /// # Errors
@@ -228,22 +166,41 @@ pub fn transfer(
     listener: &mut dyn Listener,
     cancel: &Cancel,
 ) -> Result<(Bmc, StatusPage), Error> {
-    let mut bmc = match bmc.mode() {
+    let mut bmc = into_dfu_mode(bus, bmc, listener, cancel)?;
+    let before = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
+    download(bus, bmc, &before, payload, listener, cancel)
+}
+
+/// Sees to it that a BMC is in DFU mode.
+fn into_dfu_mode(
+    bus: &dyn Bus,
+    bmc: Bmc,
+    listener: &mut dyn Listener,
+    cancel: &Cancel,
+) -> Result<Bmc, Error> {
+    match bmc.mode() {
         // Somebody left it there; the host sequence clears up what there is.
-        InterfaceMode::Dfu => bmc,
+        InterfaceMode::Dfu => Ok(bmc),
         InterfaceMode::Runtime => {
             listener.event(&Event::Detach);
             let (bmc, after) = enter::dfu_mode(bus, bmc, cancel)?;
             listener.event(&Event::DfuMode { after_ms: milliseconds(after) });
-            bmc
+            Ok(bmc)
         }
-    };
-    let Payload { read, total, path } = payload;
+    }
+}
+
+/// The same for a BMC in DFU mode that stands so.
+fn download(
+    bus: &dyn Bus,
+    mut bmc: Bmc,
+    before: &StatusPage,
+    Payload { read, total, path }: Payload<'_>,
+    listener: &mut dyn Listener,
+    cancel: &Cancel,
+) -> Result<(Bmc, StatusPage), Error> {
     let start = Instant::now();
     let interface = *bmc.interface();
-    // A session of ours will have another number: what the BMC reports of this one is about somebody else.
-    let before = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
-    let earlier = before.session;
     listener.event(&Event::Start { total });
     let sent = dfu::download(
         bmc.device(),
@@ -253,7 +210,7 @@ pub fn transfer(
         |block| read.read_exact(block),
         |sent| listener.event(&Event::Progress { sent, total }),
     );
-    let mut bmc = match sent {
+    let bmc = match sent {
         Ok(End::Idle) => bmc,
         Ok(end @ (End::WantsReset | End::Left)) => {
             if end == End::WantsReset {
@@ -263,15 +220,24 @@ pub fn transfer(
             drop(bmc);
             follow(bus, &expected, BACK_LIMIT, cancel)?
         }
-        Err(stop) => return Err(stopped(bus, bmc, path, earlier, stop)),
+        // A session of ours has another number: what the BMC reports of this one is about somebody else.
+        Err(stop) => return Err(stopped(bus, bmc, path, before.session, stop)),
     };
-    let status = settled(&mut bmc, cancel)?;
-    if let Some(error) = verdict(&bmc, &status) {
-        end(bus, bmc);
-        return Err(error);
-    }
-    listener.event(&Event::Sent { total, elapsed_ms: milliseconds(start.elapsed()) });
+    let (bmc, status) = learned(bus, bmc, cancel)?;
+    listener.event(&Event::Sent { total, saved: 0, elapsed_ms: milliseconds(start.elapsed()) });
     Ok((bmc, status))
+}
+
+/// The verdict of a BMC that has all it wants: its status, if it is a good one.
+fn learned(bus: &dyn Bus, mut bmc: Bmc, cancel: &Cancel) -> Result<(Bmc, StatusPage), Error> {
+    let status = settled(&mut bmc, cancel)?;
+    match verdict(&bmc, &status) {
+        None => Ok((bmc, status)),
+        Some(error) => {
+            end(bus, bmc);
+            Err(error)
+        }
+    }
 }
 
 /// Lets go of a BMC. One in DFU mode is asked to leave it, and followed, so that whoever looks next finds it at run-time;

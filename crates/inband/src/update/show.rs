@@ -45,7 +45,8 @@ impl<'a> Show<'a> {
     }
 
     fn begin(&mut self, total: u64) {
-        self.start = Instant::now();
+        self.end_bar();
+        (self.start, self.line) = (Instant::now(), 0);
         if self.output.wants_bar() {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             let style = "{bar:40} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
@@ -64,15 +65,22 @@ impl<'a> Show<'a> {
                 self.output.json_event(event);
             }
         } else if let Some(bar) = &self.bar {
+            // More may be asked for on the way.
+            bar.set_length(total);
             bar.set_position(sent);
         } else if !self.bar_only {
             let percent = sent.saturating_mul(100).checked_div(total).unwrap_or(100);
             let line = percent - percent % LINE_STEP;
             if line > self.line {
                 self.line = line;
-                let rate = per_second(sent, self.start.elapsed())
-                    .map_or_else(String::new, |rate| format!(", {}/s", bytes(rate)));
-                self.output.note(format_args!("{line:>3} %  {} of {}{rate}", bytes(sent), bytes(total)));
+                let rate = per_second(sent, self.start.elapsed()).filter(|rate| *rate > 0);
+                let pace = rate.map_or_else(String::new, |rate| {
+                    let left = Duration::from_secs((total - sent.min(total)).div_ceil(rate));
+                    let left =
+                        if left.is_zero() { String::new() } else { format!(", {} left", seconds(left)) };
+                    format!(", {}/s{left}", bytes(rate))
+                });
+                self.output.note(format_args!("{line:>3} %  {} of {}{pace}", bytes(sent), bytes(total)));
             }
         }
     }
@@ -94,11 +102,15 @@ impl<'a> Show<'a> {
                     bytes(*length),
                 ));
             }
-            Event::Device { path, serial, machine, mode, version, door } => self.output.note(format_args!(
-                "BMC:     {} at {path}, serial {}, in {mode} mode, runs {}; door {door}",
+            Event::Device { path, serial, machine, mode, version, door: _ } => self.output.note(format_args!(
+                "BMC:     {} at {path}, serial {}, in {mode} mode, runs {}",
                 shown(machine),
                 serial.as_deref().map_or_else(|| "-".to_owned(), shown),
                 shown(version),
+            )),
+            Event::Tar { length } => self.output.note(format_args!(
+                "package: a firmware tar without a head, {} (all checks left to the BMC)",
+                bytes(*length)
             )),
             Event::UpToDate { slot, version } => self.output.text(format_args!(
                 "up to date: version {} runs already, from slot {slot}; nothing was sent (--allow-same sends it again)",
@@ -109,15 +121,39 @@ impl<'a> Show<'a> {
                 self.output
                     .note(format_args!("DFU mode after {}", seconds(Duration::from_millis(*after_ms))));
             }
+            Event::Door { door, reason } => self.output.note(format_args!("door:    {door}, {reason}")),
+            Event::Need { round: 0, needed_chunks: 0, .. } => {
+                self.output.note("need:    nothing, the BMC has every chunk");
+            }
+            Event::Need { round, chunks, needed_chunks, bytes: all, needed } => {
+                let word = if *round == 0 { "need:   " } else { "need now:" };
+                self.output.note(format_args!(
+                    "{word} {needed_chunks} of {chunks} chunks, {} of {}",
+                    bytes(*needed),
+                    bytes(*all)
+                ));
+            }
+            Event::Lost { wait_s } => {
+                self.end_bar();
+                self.output.note(format_args!("the BMC has left the bus; waiting up to {wait_s} s for it to be back"));
+            }
+            Event::Back { mode, after_ms } => self.output.note(format_args!(
+                "back in {mode} mode after {}; offering the package again",
+                seconds(Duration::from_millis(*after_ms))
+            )),
             // These two are no text.
             Event::Start { .. } | Event::Progress { .. } => {}
-            Event::Sent { total, elapsed_ms } => {
+            Event::Sent { total, saved, elapsed_ms } => {
                 self.end_bar();
                 let elapsed = Duration::from_millis(*elapsed_ms);
                 let rate = per_second(*total, elapsed)
                     .map_or_else(String::new, |rate| format!(", {}/s", bytes(rate)));
+                let saved = match saved {
+                    0 => String::new(),
+                    saved => format!("; {} did not have to be sent", bytes(*saved)),
+                };
                 self.output.note(format_args!(
-                    "sent {} and checked by the BMC in {}{rate}",
+                    "sent {} and checked by the BMC in {}{rate}{saved}",
                     bytes(*total),
                     seconds(elapsed)
                 ));
@@ -140,6 +176,7 @@ impl Listener for Show<'_> {
             Event::Progress { sent, total } => self.progress(event, *sent, *total),
             _ if self.output.is_json() => self.output.json_event(event),
             Event::Start { total } => self.begin(*total),
+            Event::Need { .. } if self.bar_only => {}
             _ if self.bar_only => self.end_bar(),
             _ => self.text(event),
         }

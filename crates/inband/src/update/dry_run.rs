@@ -1,0 +1,154 @@
+//! `inband update --dry-run`: what would be done, as far as can be told without beginning a session.
+//!
+//! The bulk protocol has no question that begins none: an OFFER is a session, with its record and out of its budget (docs/spec/bulk.md, 4).
+//! So what a BMC lacks is known to nobody before the update; what can be said are bounds.
+
+use std::collections::HashSet;
+
+use inband_bulk::wire::message_length;
+use inband_dfu::host::InterfaceMode;
+use inband_package::index::MemberKind;
+use inband_session::{ResultCode, SessionState, status::StatusPage};
+use serde::Serialize;
+
+use super::{
+    Contents, Plan, Prepared,
+    door::{self, Choice},
+};
+use crate::{
+    error::Error,
+    output::Output,
+    text::{bytes, counted},
+};
+
+#[derive(Serialize)]
+struct DryRun {
+    path: String,
+    door: &'static str,
+    reason: String,
+    /// Chunks there are.
+    chunks: usize,
+    /// Bytes that go over the wire, at least and at most.
+    least: u64,
+    most: u64,
+    /// Bytes that are written into the slot, at most.
+    flash: u64,
+    slot: &'static str,
+    /// Bytes that the BMC has of this very package, from a session that was not finished.
+    received: u64,
+    steps: Vec<String>,
+}
+
+/// Says what an update would do. Nothing changes by that, on the BMC or here.
+///
+/// # Errors
+/// Those of asking the BMC.
+pub fn run(plan: &Plan<'_>, prepared: Prepared, output: &mut Output) -> Result<(), Error> {
+    let Prepared { contents, mut bmc } = prepared;
+    let status = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
+    let choice = door::choose(&mut bmc, &status, plan.door, contents.length())?;
+    let (least, most) = on_the_wire(&contents, choice);
+    let mut report = DryRun {
+        path: bmc.place.to_string(),
+        door: choice.door().name(),
+        reason: choice.reason(plan.door),
+        chunks: contents.load().chunks(),
+        least,
+        most,
+        flash: in_the_slot(&contents),
+        slot: status.running.other().name(),
+        received: received(&contents, &status),
+        steps: Vec::new(),
+    };
+    report.steps.push(match bmc.mode() {
+        InterfaceMode::Runtime => "ask the BMC to enter DFU mode, and follow it there".to_owned(),
+        InterfaceMode::Dfu => "clear up what an earlier session left in DFU mode".to_owned(),
+    });
+    report.steps.push(send_step(&report, choice, bmc.interface().block_size()));
+    report.steps.push(format!(
+        "have the BMC write {} into slot {}, at most: what stands there already it does not write",
+        bytes(report.flash),
+        report.slot
+    ));
+    report.steps.push("let the BMC return to run-time".to_owned());
+    if let Some(limit) = plan.wait {
+        report.steps.push(format!("wait up to {} s until the BMC runs it", limit.as_secs()));
+    }
+    output.text("nothing was sent; an update would");
+    for step in &report.steps {
+        output.text(format_args!("  - {step}"));
+    }
+    output.json("dry-run", &report);
+    Ok(())
+}
+
+fn send_step(report: &DryRun, choice: Choice, block: u16) -> String {
+    let (least, most) = (bytes(report.least), bytes(report.most));
+    match choice {
+        Choice::Dfu(reason) => format!(
+            "send {most} by dfu ({reason}) in blocks of {block} bytes; the BMC checks every byte and stages the firmware"
+        ),
+        Choice::Bulk(_) if report.least == report.most => {
+            format!("send {most} by bulk; the BMC checks every byte and stages the firmware")
+        }
+        Choice::Bulk(_) => {
+            let had = match report.received {
+                0 => String::new(),
+                had => format!(", of which it has received {} before", bytes(had)),
+            };
+            format!(
+                "send by bulk {least} (head, signatures and index), and of {} what the BMC lacks, {most} in all at most{had}; \
+                 it checks every byte and stages the firmware",
+                counted(report.chunks, "chunk")
+            )
+        }
+    }
+}
+
+/// Bytes that go over the wire, at least and at most.
+fn on_the_wire(contents: &Contents, choice: Choice) -> (u64, u64) {
+    let whole = contents.length();
+    let package = match (choice, contents) {
+        (Choice::Dfu(_), _) => return (whole, whole),
+        (Choice::Bulk(_), Contents::Package(package)) => package,
+        (Choice::Bulk(_), Contents::Tar(_)) => {
+            let sent = inband_bulk::wire::pieces(whole).into_iter().map(message_length).sum::<u64>();
+            let sent = sent.saturating_add(message_length(inband_bulk::wire::WHOLE_LENGTH as u32));
+            return (sent, sent);
+        }
+    };
+    // At most 560,640 (bulk.md, 3.2).
+    let offer = u32::try_from(inband_package::spans::beginning(&package.head)).unwrap_or(u32::MAX);
+    let least = message_length(offer);
+    // Of chunks with the same content one is sent, and of metadata none is kept.
+    let mut distinct = HashSet::new();
+    let chunks = package.index.members.iter().flat_map(|member| &member.chunks);
+    let sent = chunks.map(|chunk| chunk.sent()).filter(|sent| distinct.insert(sent.digest));
+    (least, sent.fold(least, |sum, chunk| sum.saturating_add(message_length(chunk.length))))
+}
+
+/// Bytes of images, as they stand in a slot.
+fn in_the_slot(contents: &Contents) -> u64 {
+    match contents {
+        Contents::Package(package) => {
+            let images = package.index.members.iter().filter(|member| member.kind == MemberKind::Image);
+            images.fold(0, |sum, member| sum.saturating_add(member.length))
+        }
+        Contents::Tar(length) => *length,
+    }
+}
+
+/// What a session that was not finished has received of this very package.
+fn received(contents: &Contents, status: &StatusPage) -> u64 {
+    let ended_early = match status.state {
+        SessionState::Interrupted | SessionState::Aborted => true,
+        SessionState::Failed => {
+            matches!(status.result(), Some(ResultCode::Disconnected | ResultCode::Timeout))
+        }
+        _ => false,
+    };
+    match contents {
+        Contents::Package(_) if ended_early && contents.is_session_of(status) => status.received.into(),
+        Contents::Package(_) | Contents::Tar(_) => 0,
+    }
+}

@@ -80,6 +80,21 @@ impl Load {
         self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
     }
 
+    /// What a BMC has to have of it: its beginning, and its chunks.
+    #[cfg(test)]
+    pub(crate) fn parts(&self, file: &mut dyn Source) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let mut head = Vec::new();
+        if let Beginning::Package(length) = self.beginning {
+            (&mut *file).take(length).read_to_end(&mut head).unwrap();
+        }
+        let chunk = |(number, length)| {
+            let mut chunk = vec![0; length as usize];
+            self.read(number, &mut chunk, file).unwrap();
+            chunk
+        };
+        (head, (0..).zip(self.lengths()).map(chunk).collect())
+    }
+
     fn lengths(&self) -> Vec<u32> {
         self.chunks.iter().map(|chunk| chunk.length).collect()
     }

@@ -1,9 +1,6 @@
 //! Follows a device that has left the bus until it is back at its place.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use inband_dfu::host::InterfaceMode;
 
@@ -69,7 +66,7 @@ pub fn follow(bus: &dyn Bus, expected: &Expected, limit: Duration, cancel: &Canc
             let place = expected.place.clone();
             return Err(obstacle.unwrap_or(Error::NotBack { place, seconds: limit.as_secs() }));
         }
-        thread::sleep(POLL);
+        bus.pause(POLL);
     }
 }
 

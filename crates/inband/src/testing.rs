@@ -1,5 +1,7 @@
 //! A bus of devices that tests put together.
 
+pub(crate) mod bmc;
+
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,

@@ -63,7 +63,10 @@ fn an_update_is_staged_and_told_as_events() {
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     let mut once = names.clone();
     once.dedup();
-    assert_eq!(once, ["package", "device", "detach", "dfu-mode", "door", "start", "progress", "sent", "staged"]);
+    assert_eq!(
+        once,
+        ["package", "device", "detach", "dfu-mode", "door", "start", "progress", "sent", "staged"]
+    );
     assert_eq!(update.event("package")["verified"], true);
     assert_eq!(update.event("staged")["slot"], "b");
     assert_eq!(update.event("staged")["version"], "2.0.0");

@@ -316,3 +316,6 @@ fn is_loss(error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod place;
 mod read;
 mod usbip;
 
+use std::{thread, time::Duration};
+
 use inband_usb::HostError;
 
 pub use kernel::KernelBus;
@@ -74,4 +76,9 @@ pub trait Bus {
 
     /// What a person can do about a failure to open or to use the device at a place: one or two sentences.
     fn advice(&self, place: &Place, error: &HostError) -> Option<String>;
+
+    /// Lets time pass between two looks; a bus with a clock of its own moves that.
+    fn pause(&self, time: Duration) {
+        thread::sleep(time);
+    }
 }

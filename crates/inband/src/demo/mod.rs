@@ -17,7 +17,7 @@ use inband_package::{Kind, Rule};
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
+    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
     Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
@@ -294,7 +294,10 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             max_package: good.length().max(LEAST),
         },
         regions,
-        doors: Doors { dfu: Dfu { policy: DoorPolicy::Always, conformance: Conformance::Lenient } },
+        doors: Doors {
+            dfu: Dfu { policy: DoorPolicy::Always, conformance: Conformance::Lenient },
+            bulk: Bulk::default(),
+        },
         activation: Activation { when: When::Immediate, restart_command: Vec::new() },
         trial: Trial::default(),
         control: None,

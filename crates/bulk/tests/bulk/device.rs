@@ -322,7 +322,7 @@ fn short_transfers() {
             actions(&mut device);
             let broken = (!device.is_idle()).then_some(Incoming::Broken(Violation::ShortTransfer));
             assert_eq!(device.handle_end_of_read(), broken, "{aligned} and {short}");
-            let ended = if broken.is_some() { ending(SEQUENCE, 0) } else { vec![] };
+            let ended = if broken.is_some() { ending(PROTOCOL, 0) } else { vec![] };
             assert_eq!(actions(&mut device), ended);
             assert!(device.is_idle());
             assert_eq!(device.expected(), 512, "reads are whole packets");
@@ -333,7 +333,7 @@ fn short_transfers() {
     let mut device = asking();
     give(&mut device, &[chunk(0, 600), chunk(2, 492)].concat()[..1500]);
     assert_eq!(device.handle_end_of_read(), Some(Incoming::Broken(Violation::ShortTransfer)));
-    assert_eq!(actions(&mut device), ending(SEQUENCE, 9));
+    assert_eq!(actions(&mut device), ending(PROTOCOL, 9));
     // Whole units are as they should be, in any state.
     let mut device = Device::new();
     for unit in offer.chunks(512) {

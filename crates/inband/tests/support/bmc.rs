@@ -12,7 +12,7 @@ use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
+    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
     Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
@@ -114,7 +114,7 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
         policy: Policy { same_version: kind.same_version, ..Policy::default() },
         store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT },
         regions: vec![Region::new("image-bmc", 0, SLOT)],
-        doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance } },
+        doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance }, bulk: Bulk::default() },
         activation: Activation { when: kind.activate, restart_command: Vec::new() },
         trial: Trial {
             health: kind.health.map(String::from).into_iter().collect(),

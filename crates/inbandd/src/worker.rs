@@ -247,7 +247,8 @@ struct Bench<M, V> {
     session: Option<u32>,
     /// The session's package was accepted, and the other half knows what that did to the store.
     accepted: bool,
-    /// The last session whose end is on its way here: what is left to do of it is not worth doing.
+    /// The last session whose end is on its way here. What has come of it is worth keeping, so that it has not to come again; but nothing
+    /// else of it is worth any time.
     ended: Arc<AtomicU32>,
 }
 
@@ -398,13 +399,14 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
         }
     }
 
-    /// Takes a portion in, as far as its session goes on. Returns what the pipeline knows then.
+    /// Takes a portion in, as far as its session goes on or nothing has to be looked for. Returns what the pipeline knows then.
     fn take(&mut self, session: u32, bytes: &[u8], parts: &[Part]) -> Result<Option<Progress>, ResultCode> {
         let mut taken = None;
         for part in parts {
             let bytes = bytes.get(part.range.clone()).ok_or(ResultCode::Internal)?;
             taken = match part.what {
-                _ if !self.is_at(session) => return Ok(None),
+                // What is still queued behind the end of its session means nothing any more.
+                _ if self.session != Some(session) => return Ok(None),
                 Payload::File => Some(self.pipeline.push(bytes)?),
                 Payload::Chunk(number) => {
                     while !self.pipeline.look()? {

@@ -159,6 +159,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     fn take(&mut self, now: Duration, buffer: Vec<u8>, length: usize) -> Result<(), Fault<B::Error>> {
         let mut parts = Vec::new();
         let mut due = None;
+        let mut broken = None;
         let mut input = &buffer[..length];
         while let Some(incoming) = self.bulk.next(&mut input) {
             let end = length - input.len();
@@ -186,8 +187,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     continue;
                 }
                 Incoming::Broken(violation) => {
-                    parts.clear();
-                    self.break_off(now, &violation)?;
+                    // What came before counts.
+                    broken = Some(violation);
                     continue;
                 }
                 Incoming::Head(bytes) => (Payload::File, bytes),
@@ -204,6 +205,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.worker.send(Command::Portion { session, bytes: buffer, parts, awaited })?;
             }
             Some(_) | None => self.bulk.recycle(buffer),
+        }
+        if let Some(violation) = broken {
+            return self.break_off(now, &violation);
         }
         due.map_or(Ok(()), |command| Ok(self.worker.send(command)?))
     }

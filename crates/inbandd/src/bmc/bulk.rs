@@ -9,7 +9,7 @@ use inband_bulk::{
     ChunkSet, Device,
     device::{Action, Incoming},
     interface::{self, IN, OUT},
-    wire::pieces,
+    wire::{UNIT, pieces},
 };
 use inband_dfu::{descriptors::Identity, device::Elsewhere, wire::State};
 use inband_session::{Door, DoorState, Offered, Progress, ResultCode, SessionState};
@@ -339,6 +339,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         while let Some(action) = self.bulk.device.poll_action() {
             busy = true;
             match action {
+                // A read of one unit is as good for the next exchange. It may have been given to the controller behind what the backend has yet
+                // to tell of, and have that exchange's first unit in it.
+                Action::TakeBack(Direction::Out) if self.bulk.reads == [Some(UNIT)] => {}
                 Action::TakeBack(Direction::Out) => {
                     self.bulk.reads.iter_mut().for_each(|read| *read = None);
                     self.backend.cancel(OUT);

@@ -2,23 +2,39 @@
 
 use std::time::Duration;
 
-use inband_bulk::interface;
-use inband_dfu::wire::{State, Status};
+use inband_bulk::{
+    ChunkSet,
+    interface::{self, IN, OUT},
+    wire::{HEADER_LENGTH, Header, Kind, Outcome, RESULT_LENGTH, message},
+};
+use inband_dfu::wire::{Request, State, Status, StatusReply};
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
-use inband_store::{Slot, SlotState};
-use inband_usb::HostDevice;
-use inband_virtual::memory::MemoryHost;
+use inband_store::{
+    Slot, SlotState,
+    memory::{Loss, MemoryMedium},
+};
+use inband_usb::{
+    HostDevice, HostError, HostTransfer, Setup,
+    chapter9::request,
+    descriptor::{CONFIGURATION, parse_configuration},
+};
+use inband_virtual::memory::{Action, Fault, FaultPlan, MemoryHost, Step};
+use inbandd::command::{Answer, Ask};
 
 use crate::{
-    bench::{Bench, SLOT, Setting, get_status, to_idle},
+    bench::{
+        Bench, Hold, SLOT, Setting, answered, block, command, dnload, factory, get_status, new_store, to_idle,
+    },
     bulk_host::{Parts, Went, exchange},
-    package::Package,
+    host::{TIMEOUT, page_setup},
+    package::{Package, noise},
+    refused::{Bad, bad_packages, members_at},
 };
 
 pub(crate) const BULK: Setting = Setting { bulk: DoorPolicy::Always, ..Setting::DEFAULT };
 
 /// Opens the device in DFU mode, both interfaces claimed, in dfuIDLE.
-fn ready(bench: &Bench) -> MemoryHost {
+pub(crate) fn ready(bench: &Bench) -> MemoryHost {
     let mut host = if bench.in_dfu_mode() { bench.claim() } else { bench.enter_dfu() };
     host.claim(interface::INTERFACE).unwrap();
     to_idle(&mut host);
@@ -30,10 +46,73 @@ fn update(bench: &Bench, number: u32, file: &[u8]) -> Result<Went, String> {
     exchange(&mut ready(bench), number, &Parts::of(file), |_, _| {})
 }
 
+fn package() -> Package {
+    Package::new(0x0215, 150_000)
+}
+
+// A host that does one thing after the other.
+
+fn send(host: &mut MemoryHost, kind: Kind, exchange: u32, number: u32, body: &[u8]) -> Result<(), HostError> {
+    let data = message(kind, exchange, number, body);
+    host.run(HostTransfer::BulkOut { endpoint: OUT, data }, TIMEOUT).map(drop)
+}
+
+/// The next message of the device's, which has one unit.
+fn answer(host: &mut MemoryHost) -> (Header, Vec<u8>) {
+    let unit = host.run(HostTransfer::BulkIn { endpoint: IN, length: 512 }, TIMEOUT).unwrap().data;
+    let header = Header::parse(unit[..HEADER_LENGTH].try_into().unwrap()).unwrap();
+    let body = unit[HEADER_LENGTH..HEADER_LENGTH + header.length as usize].to_vec();
+    (header, body)
+}
+
+/// The RESULT, which is due.
+fn result(host: &mut MemoryHost) -> ResultCode {
+    let (header, body) = answer(host);
+    assert_eq!(Kind::from_number(header.kind), Some(Kind::Result));
+    let outcome = Outcome::parse(<&[u8; RESULT_LENGTH]>::try_from(body.as_slice()).unwrap()).unwrap();
+    ResultCode::from_code(outcome.result).unwrap()
+}
+
+/// Offers a package, which is accepted. What is asked for.
+fn offer(host: &mut MemoryHost, exchange: u32, parts: &Parts) -> Vec<u32> {
+    send(host, Kind::Offer, exchange, 0, &parts.head).unwrap();
+    let (header, body) = answer(host);
+    assert_eq!((Kind::from_number(header.kind), header.exchange), (Some(Kind::Need), exchange));
+    ChunkSet::from_need(&body, &parts.lengths()).unwrap().iter().collect()
+}
+
+fn chunk(host: &mut MemoryHost, exchange: u32, parts: &Parts, number: u32) -> Result<(), HostError> {
+    send(host, Kind::Chunk, exchange, number, &parts.chunks[number as usize])
+}
+
+/// An exchange in its middle: two chunks have come.
+fn begun(bench: &Bench) -> (MemoryHost, Parts, Vec<u32>) {
+    let parts = Parts::of(&package().bytes());
+    let mut host = ready(bench);
+    let asked = offer(&mut host, 1, &parts);
+    for number in &asked[..2] {
+        chunk(&mut host, 1, &parts, *number).unwrap();
+    }
+    bench.bus.advance(Duration::from_millis(1));
+    assert_eq!(bench.status().state, SessionState::Receiving);
+    (host, parts, asked)
+}
+
+/// Asserts that the package is staged by a second exchange that brings what the first one did not, but for what lay in a read.
+#[track_caller]
+fn assert_resumes(bench: &Bench, context: &str) {
+    let went = update(bench, 99, &package().bytes()).unwrap();
+    let all = Parts::of(&package().bytes()).chunks.len();
+    assert_eq!(went.result(), ResultCode::Ok, "{context}");
+    assert!(went.sent.len() < all, "{context}: all was sent anew");
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
+    bench.assert_factory_runs();
+}
+
 #[test]
 fn a_package_into_an_empty_slot() {
     let bench = Bench::with(BULK);
-    let package = Package::new(0x0215, 150_000);
+    let package = package();
     let parts = Parts::of(&package.bytes());
     let went = update(&bench, 1, &package.bytes()).unwrap();
     assert_eq!((went.result(), went.outcome.session), (ResultCode::Ok, 1));
@@ -55,4 +134,370 @@ fn a_package_into_an_empty_slot() {
     let went = update(&bench, 2, &package.bytes()).unwrap();
     assert_eq!((went.result(), went.sent), (ResultCode::Ok, vec![]));
     assert!(bench.medium().slot(Slot::B) == package.slot(SLOT));
+}
+
+/// What a host finds of bulk: interfaces in the set that is on the bus, and whether page 4 is answered.
+fn found(bench: &Bench) -> (usize, bool) {
+    let mut host = bench.open();
+    let setup = Setup {
+        request_type: 0x80,
+        request: request::GET_DESCRIPTOR,
+        value: u16::from(CONFIGURATION) << 8,
+        index: 0,
+        length: 255,
+    };
+    let configuration = parse_configuration(&host.control_in(setup, TIMEOUT).unwrap()).unwrap();
+    assert_eq!(interface::find(&configuration).is_some(), configuration.interfaces.len() == 2);
+    let page = answered(&mut host, page_setup(interface::PAGE)).inspect(|length| assert_eq!(*length, 12));
+    (configuration.interfaces.len(), page.is_some())
+}
+
+#[test]
+fn the_interface_is_there_in_dfu_mode_where_the_door_is_open() {
+    let bench = Bench::with(BULK);
+    assert_eq!(found(&bench), (1, true));
+    let page = bench.open().control_in(page_setup(interface::PAGE), TIMEOUT).unwrap();
+    assert_eq!(page, [1, 12, 1, 1, 1, 0, 0, 0, 0, 0, 0x10, 0]);
+    drop(bench.enter_dfu());
+    assert_eq!(found(&bench), (2, true));
+    bench.leave_dfu();
+    assert_eq!(found(&bench), (1, true));
+
+    let bench = Bench::new();
+    drop(bench.enter_dfu());
+    assert_eq!(found(&bench), (1, false));
+
+    let bench = Bench::with(Setting { bulk: DoorPolicy::Armed, ..Setting::DEFAULT });
+    drop(bench.enter_dfu());
+    assert_eq!((found(&bench), bench.status().doors[1]), ((1, true), DoorState::Shut));
+    bench.leave_dfu();
+    assert_eq!(bench.ask(Ask::Arm(Door::Bulk)), Answer::Done);
+    drop(bench.enter_dfu());
+    assert_eq!((found(&bench), bench.status().doors[1]), ((2, true), DoorState::Open));
+    bench.leave_dfu();
+    assert_eq!((found(&bench), bench.status().doors[1]), ((1, true), DoorState::Shut));
+}
+
+#[test]
+fn what_is_refused_is_refused_before_a_chunk_is_asked_for_and_the_slot_is_touched() {
+    let mut cases = 0;
+    for Bad { name, file, result, status, before_writing } in bad_packages() {
+        // What stands behind the index is never sent, or is data.
+        if !before_writing || file.len() < 5000 || name == "no package" {
+            continue;
+        }
+        cases += 1;
+        let bench = Bench::with(BULK);
+        let head = file[..members_at(&file)].to_vec();
+        let parts = Parts { head, chunks: vec![vec![0; 60_000]] };
+        let went = exchange(&mut ready(&bench), 1, &parts, |_, _| panic!("{name}: asked for")).unwrap();
+        assert_eq!((went.result(), went.outcome.session), (result, 1), "{name}");
+        assert_eq!(get_status(&mut bench.claim()), Ok((State::DfuError, status)), "{name}");
+        let page = bench.status();
+        assert_eq!((page.state, page.result()), (SessionState::Failed, Some(result)), "{name}");
+        assert_eq!(page.slots, [SlotState::Good, SlotState::Empty], "{name}");
+        assert!(bench.medium().slot(Slot::B) == new_store().slot(Slot::B), "{name}");
+        // CLRSTATUS comes first.
+        let mut host = bench.claim();
+        host.claim(interface::INTERFACE).unwrap();
+        send(&mut host, Kind::Offer, 2, 0, &parts.head).unwrap();
+        assert_eq!(self::result(&mut host), ResultCode::Sequence, "{name}");
+        assert_eq!(get_status(&mut host), Ok((State::DfuError, status)), "{name}");
+        drop(host);
+        assert_eq!(update(&bench, 3, &package().bytes()).unwrap().result(), ResultCode::Ok, "{name}");
+    }
+    assert!(cases > 8, "{cases}");
+}
+
+#[test]
+fn dfu_tells_of_the_exchange_and_does_not_disturb_it() {
+    let bench = Bench::with(BULK);
+    let (mut host, parts, asked) = begun(&bench);
+    let reply = host.control_in(Request::GetStatus.setup(0, 0, 6), TIMEOUT).unwrap();
+    let reply = StatusReply::parse(&reply).unwrap();
+    assert_eq!((reply.state, reply.status, reply.poll_timeout_ms), (State::DfuDnbusy, Status::Ok, 50));
+    assert_eq!(dnload(&mut host, 0, &[0; 100]), Err(HostError::Stall));
+    assert_eq!(dnload(&mut host, 0, &[]), Err(HostError::Stall));
+    assert_eq!(command(&mut host, Request::ClrStatus), Err(HostError::Stall));
+    // Nobody says anything for longer than DFU mode waits, and less than the progress rule.
+    host.wait(Duration::from_secs(59));
+    bench.hold(Hold::Finish);
+    for number in &asked[2..] {
+        chunk(&mut host, 1, &parts, *number).unwrap();
+    }
+    bench.bus.advance(Duration::from_millis(10));
+    assert_eq!(get_status(&mut host), Ok((State::DfuManifest, Status::Ok)));
+    // The host ends nothing any more, and nobody else begins.
+    assert_eq!(command(&mut host, Request::Abort), Err(HostError::Stall));
+    assert_eq!(command(&mut host, Request::Detach), Err(HostError::Stall));
+    host.reset().unwrap();
+    drop(host);
+    bench.wait_attached();
+    let mut host = bench.claim();
+    host.claim(interface::INTERFACE).unwrap();
+    send(&mut host, Kind::Offer, 2, 0, &parts.head).unwrap();
+    assert_eq!(result(&mut host), ResultCode::Busy);
+    bench.hold(Hold::Nothing);
+    assert_eq!(get_status(&mut host), Ok((State::DfuIdle, Status::Ok)));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT));
+}
+
+#[test]
+fn every_way_to_end_an_exchange() {
+    let ended = |bench: &Bench, state, code| {
+        bench.assert_session(state, code);
+        assert_resumes(bench, code.name());
+    };
+    // ABORT.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    command(&mut host, Request::Abort).unwrap();
+    assert_eq!(get_status(&mut host), Ok((State::DfuIdle, Status::Ok)));
+    assert_eq!(result(&mut host), ResultCode::Aborted);
+    drop(host);
+    ended(&bench, SessionState::Aborted, ResultCode::Aborted);
+
+    // DETACH.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    _ = command(&mut host, Request::Detach);
+    drop(host);
+    bench.wait_return(Duration::from_secs(5));
+    assert!(!bench.in_dfu_mode());
+    ended(&bench, SessionState::Aborted, ResultCode::Aborted);
+
+    // Bus reset.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    host.reset().unwrap();
+    drop(host);
+    ended(&bench, SessionState::Failed, ResultCode::Disconnected);
+
+    // SET_INTERFACE, as a host program sends that begins anew.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    let setup = Setup { request_type: 0x01, request: request::SET_INTERFACE, value: 0, index: 1, length: 0 };
+    host.control_out(setup, Vec::new(), TIMEOUT).unwrap();
+    drop(host);
+    ended(&bench, SessionState::Aborted, ResultCode::Aborted);
+
+    // Somebody on the BMC.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    assert_eq!(bench.ask(Ask::Abort), Answer::Done);
+    assert_eq!(result(&mut host), ResultCode::Aborted);
+    assert_eq!(get_status(&mut host), Ok((State::DfuIdle, Status::Ok)));
+    drop(host);
+    ended(&bench, SessionState::Aborted, ResultCode::Aborted);
+
+    // Nobody.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    host.wait(Duration::from_secs(59));
+    bench.assert_session(SessionState::Receiving, ResultCode::None);
+    host.wait(Duration::from_secs(2));
+    assert_eq!(result(&mut host), ResultCode::Timeout);
+    assert_eq!(get_status(&mut host), Ok((State::DfuError, Status::ErrNotDone)));
+    drop(host);
+    ended(&bench, SessionState::Failed, ResultCode::Timeout);
+
+    // A chunk that was not asked for next.
+    let bench = Bench::with(BULK);
+    let (mut host, parts, asked) = begun(&bench);
+    // The device sees it once its read has ended.
+    for _ in 0..3 {
+        chunk(&mut host, 1, &parts, asked[1]).unwrap();
+    }
+    assert_eq!(result(&mut host), ResultCode::Protocol);
+    assert_eq!(get_status(&mut host), Ok((State::DfuError, Status::ErrVendor)));
+    drop(host);
+    ended(&bench, SessionState::Failed, ResultCode::Protocol);
+}
+
+#[test]
+fn no_time_runs_for_a_host_while_the_bmc_is_at_work() {
+    let bench = Bench::with(BULK);
+    let (mut host, parts, asked) = begun(&bench);
+    bench.hold(Hold::Everything);
+    for number in &asked[2..] {
+        chunk(&mut host, 1, &parts, *number).unwrap();
+    }
+    host.wait(Duration::from_secs(600));
+    bench.assert_session(SessionState::Receiving, ResultCode::None);
+    bench.hold(Hold::Nothing);
+    assert_eq!(result(&mut host), ResultCode::Ok);
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+}
+
+#[test]
+fn what_is_taken_before_it_is_worked_on_is_what_page_4_says() {
+    const FILE: usize = 4 << 20;
+    let bench = Bench::with(BULK);
+    let mut host = ready(&bench);
+    bench.hold(Hold::Everything);
+    send(&mut host, Kind::Whole, 1, 0, &(FILE as u64).to_le_bytes()).unwrap();
+    let (header, _) = answer(&mut host);
+    assert_eq!(Kind::from_number(header.kind), Some(Kind::Need));
+    let mut taken = 0;
+    for number in 0.. {
+        let data = message(Kind::Chunk, 1, number, &vec![0; 65_536]);
+        taken += data.len();
+        if host.run(HostTransfer::BulkOut { endpoint: OUT, data }, Duration::from_secs(1)).is_err() {
+            break;
+        }
+    }
+    assert!((1 << 20..(1 << 20) + 3 * 66_048).contains(&taken), "{taken}");
+    // The slowest answers are quick all the same, and who sends no more is not late.
+    assert_eq!(get_status(&mut host), Ok((State::DfuDnbusy, Status::Ok)));
+    host.wait(Duration::from_secs(120));
+    bench.hold(Hold::Nothing);
+    assert_eq!(result(&mut host), ResultCode::BadHead);
+}
+
+#[test]
+fn from_one_door_to_the_other_in_the_middle() {
+    let file = package().bytes();
+    // From bulk to DFU.
+    let bench = Bench::with(BULK);
+    let (mut host, ..) = begun(&bench);
+    command(&mut host, Request::Abort).unwrap();
+    drop(host);
+    assert!(bench.update(&file).is_ok());
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT));
+    // And back: what DFU brought is not asked for.
+    let bench = Bench::with(BULK);
+    let mut host = ready(&bench);
+    for (number, data) in (0..).zip(file.chunks(4096).take(file.len() / 4096 / 2)) {
+        assert_eq!(block(&mut host, number, data), Ok((State::DfuDnloadIdle, Status::Ok)));
+    }
+    let parts = Parts::of(&file);
+    send(&mut host, Kind::Offer, 1, 0, &parts.head).unwrap();
+    assert_eq!(result(&mut host), ResultCode::Busy);
+    assert_eq!(get_status(&mut host), Ok((State::DfuDnloadIdle, Status::Ok)));
+    bench.assert_session(SessionState::Receiving, ResultCode::None);
+    drop(host);
+    assert_resumes(&bench, "dfu to bulk");
+}
+
+// Faults.
+
+/// Runs a host program on a new BMC with one fault, and what happens then up to the next session.
+fn with_fault(fault: Fault) -> bool {
+    let context = format!("{fault:?}");
+    let bench = Bench::with(BULK);
+    let unplugs = fault.action == Action::Unplug;
+    drop(ready(&bench));
+    bench.bus.set_faults(FaultPlan::new([fault]));
+    let first = {
+        let mut host = bench.claim();
+        host.claim(interface::INTERFACE).unwrap();
+        exchange(&mut host, 1, &Parts::of(&package().bytes()), |_, _| {})
+    };
+    bench.bus.set_faults(FaultPlan::default());
+    if unplugs {
+        bench.bus.advance(Duration::from_secs(1));
+        bench.bus.plug();
+    }
+    bench.wait_attached();
+    bench.bus.advance(Duration::from_secs(1));
+    bench.wait_attached();
+    let status = bench.status();
+    let whole = bench.medium().slot(Slot::B) == package().slot(SLOT);
+    assert!(status.slots[1] != SlotState::Staged || whole, "{context}: staged, and not what was sent");
+    assert!(first.as_ref().is_ok_and(|went| went.result() == ResultCode::Ok) <= whole, "{context}");
+    let has = chunks_in(&bench.medium());
+    let again = update(&bench, 2, &package().bytes()).unwrap();
+    assert_eq!(again.result(), ResultCode::Ok, "{context}, {first:?}");
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
+    let all = Parts::of(&package().bytes()).chunks.len();
+    // The last one that was written may not be known: what it takes to know it is in the next one's mark.
+    assert!(again.sent.len() <= all - has, "{context}: {} sent, {has} of {all} were there", again.sent.len());
+    bench.assert_factory_runs();
+    first.is_ok()
+}
+
+/// How many chunks from the beginning on the other slot holds.
+fn chunks_in(medium: &MemoryMedium) -> usize {
+    let parts = Parts::of(&package().bytes());
+    let mut at = 0;
+    let held = parts.chunks.iter().take_while(|chunk| {
+        let slot = &medium.slot(Slot::B)[at..];
+        at += chunk.len();
+        slot.starts_with(chunk)
+    });
+    held.count()
+}
+
+#[test]
+fn whatever_happens_to_a_transfer_the_next_session_brings_what_is_missing() {
+    let transfers = {
+        let bench = Bench::with(BULK);
+        drop(ready(&bench));
+        bench.bus.set_faults(FaultPlan::default());
+        assert_eq!(update(&bench, 1, &package().bytes()).unwrap().result(), ResultCode::Ok);
+        bench.bus.transfers()
+    };
+    assert!(transfers > 8, "{transfers}");
+    for action in [Action::Unplug, Action::Reset, Action::Drop] {
+        let mut failed = 0;
+        for transfer in 0..=transfers {
+            for step in [Step::Setup, Step::Data(1024), Step::Data(20_000), Step::Status] {
+                failed += u32::from(!with_fault(Fault { transfer, step, action: action.clone() }));
+            }
+        }
+        assert!(failed > 10, "{action:?}: {failed} sessions failed");
+    }
+}
+
+#[test]
+fn the_daemon_killed_at_every_chunk() {
+    let parts = Parts::of(&package().bytes());
+    for loss in [None, Some(Loss::All), Some(Loss::None), Some(Loss::Some), Some(Loss::Older)] {
+        for count in 0..=parts.chunks.len() {
+            let context = format!("{loss:?} behind {count} chunks");
+            let bench = Bench::with(BULK);
+            let mut host = ready(&bench);
+            assert_eq!(offer(&mut host, 1, &parts).len(), parts.chunks.len());
+            for number in 0..count {
+                chunk(&mut host, 1, &parts, number as u32).unwrap();
+            }
+            drop(host);
+            let has = chunks_in(&bench.medium());
+            let bench = match loss {
+                Some(loss) => bench.power_cycle(loss),
+                None => Bench::daemon(BULK, bench.kill()),
+            };
+            let status = bench.status();
+            if status.slots[1] == SlotState::Staged || status.running == Slot::B {
+                assert_eq!(count, parts.chunks.len(), "{context}");
+                assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
+                continue;
+            }
+            assert!(bench.medium().slot(Slot::A) == factory(), "{context}");
+            let went = update(&bench, 2, &package().bytes()).unwrap();
+            assert_eq!(went.result(), ResultCode::Ok, "{context}");
+            assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
+            if loss.is_none() {
+                // A write that was done is not lost with the daemon.
+                assert!(went.sent.len() <= parts.chunks.len() - has, "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_before_and_between_exchanges_changes_nothing() {
+    let bench = Bench::with(BULK);
+    let mut host = ready(&bench);
+    for length in [512, 1, 511, 513, 4096, 100_000] {
+        let data = noise(length, length as u64);
+        host.run(HostTransfer::BulkOut { endpoint: OUT, data }, TIMEOUT).unwrap();
+    }
+    let status = bench.status();
+    assert_eq!((status.state, status.session), (SessionState::Idle, 0));
+    assert_eq!(
+        exchange(&mut host, 1, &Parts::of(&package().bytes()), |_, _| {}).unwrap().result(),
+        ResultCode::Ok
+    );
 }

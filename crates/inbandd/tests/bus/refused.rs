@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// A package that must be refused.
-struct Bad {
-    name: &'static str,
-    file: Vec<u8>,
-    result: ResultCode,
-    status: Status,
+pub(crate) struct Bad {
+    pub(crate) name: &'static str,
+    pub(crate) file: Vec<u8>,
+    pub(crate) result: ResultCode,
+    pub(crate) status: Status,
     /// Whether it is refused before anything is written: the other slot is as it was.
-    before_writing: bool,
+    pub(crate) before_writing: bool,
 }
 
 fn good() -> Package {
@@ -41,13 +41,13 @@ fn changed(at: usize) -> Vec<u8> {
 }
 
 /// Offset of the first image's header: behind head, signature and index with their headers.
-fn members_at(file: &[u8]) -> usize {
+pub(crate) fn members_at(file: &[u8]) -> usize {
     let digits = std::str::from_utf8(&file[2048 + 124..2048 + 135]).unwrap();
     let index = usize::from_str_radix(digits, 8).unwrap();
     2048 + 512 + index.next_multiple_of(512)
 }
 
-fn bad_packages() -> Vec<Bad> {
+pub(crate) fn bad_packages() -> Vec<Bad> {
     let members = members_at(&good().bytes());
     let last = good().bytes().len() - 1;
     let early = |name, file, result, status| Bad { name, file, result, status, before_writing: true };

@@ -300,13 +300,16 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
             }
             Command::EndOfFile { session } => {
                 if self.is_at(session) {
-                    match self.pipeline.progress().filter(|progress| progress.complete && progress.whole) {
-                        Some(progress) => reply(Reply::Complete(progress)),
-                        None => {
-                            self.pipeline.abort(ResultCode::Truncated);
-                            self.fail(session, ResultCode::Truncated, reply);
+                    let code = match self.pipeline.progress() {
+                        Some(progress) if progress.complete && progress.whole => {
+                            return reply(Reply::Complete(progress));
                         }
-                    }
+                        // What is behind the end is no more than a part of what may be there.
+                        Some(progress) if progress.complete => ResultCode::TrailingBytes,
+                        Some(_) | None => ResultCode::Truncated,
+                    };
+                    self.pipeline.abort(code);
+                    self.fail(session, code, reply);
                 }
             }
             Command::Data { session, bytes, awaited } => {

@@ -446,7 +446,7 @@ fn whatever_happens_to_a_transfer_the_next_session_brings_what_is_missing() {
                 failed += u32::from(!with_fault(Fault { transfer, step, action: action.clone() }));
             }
         }
-        assert!(failed > 10, "{action:?}: {failed} sessions failed");
+        assert!(failed > 5, "{action:?}: {failed} sessions failed");
     }
 }
 

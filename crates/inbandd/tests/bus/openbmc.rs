@@ -24,7 +24,9 @@ use inband_usb::HostDevice;
 
 use self::kit::{Key, Members, RECORD, Release, ring, run};
 use crate::{
-    bench::{Bench, Hold, MAX_PACKAGE, SLOT, Setting, block, dnload, get_status, layout},
+    bench::{Bench, Hold, MAX_PACKAGE, SLOT, block, dnload, get_status, layout},
+    bulk::{BULK, ready},
+    bulk_host::{Parts, exchange},
     host::TIMEOUT,
     package::{IMAGE, MACHINE, noise},
 };
@@ -44,7 +46,7 @@ const PLENTY: u64 = 1 << 40;
 fn start(medium: MemoryMedium, available: u64) -> Bench {
     let mut store = Store::open(medium, layout(), Options::default()).unwrap();
     store.boot().unwrap();
-    let setting = Setting::default();
+    let setting = BULK;
     Bench::serve(setting, store, |store| {
         let regions = [(IMAGE, SLOT as u64, Encoding::Raw)];
         let profile = Profile::new(MACHINE.into(), "bmc".into(), regions, MAX_PACKAGE).unwrap();
@@ -116,6 +118,41 @@ fn a_tar_as_openbmc_builds_it_is_staged_booted_and_confirmed() {
     let bench = bench.power_cycle(Loss::All);
     bench.assert_session(SessionState::Done, ResultCode::Ok);
     assert_eq!((bench.status().running, bench.status().floor), (Slot::B, 0));
+}
+
+#[test]
+fn by_bulk_a_tar_goes_whole_and_the_verdict_falls_on_its_last_byte() {
+    let whole = tar();
+    let changed = |at: usize| {
+        let mut tar = whole.clone();
+        tar[at] ^= 1;
+        tar
+    };
+    // What is in its middle is checked at its end as well: there is no index that could tell before.
+    let cases = [
+        (whole.clone(), ResultCode::Ok),
+        (changed(whole.len() - 1), ResultCode::TrailingBytes),
+        (whole[..end_of(&whole) - 1].to_vec(), ResultCode::Truncated),
+        ([&whole[..], &[0]].concat(), ResultCode::TrailingBytes),
+    ];
+    for (file, result) in cases {
+        let bench = bench();
+        let parts = Parts::whole(&file);
+        let went = exchange(&mut ready(&bench), 1, &parts, |_, _| {}).unwrap();
+        assert_eq!((went.result(), went.sent.len()), (result, parts.chunks.len()));
+        if result == ResultCode::Ok {
+            bench.assert_session(SessionState::Staged, ResultCode::Ok);
+            assert!(bench.medium().slot(Slot::B) == slot());
+        } else {
+            bench.assert_session(SessionState::Failed, result);
+            assert_eq!(bench.status().slots, [SlotState::Good, SlotState::Empty]);
+        }
+    }
+    // An offer is a package's.
+    let bench = bench();
+    let parts = Parts { head: whole[..4096].to_vec(), chunks: vec![vec![0; 100]] };
+    let went = exchange(&mut ready(&bench), 1, &parts, |_, _| {}).unwrap();
+    assert_eq!(went.result(), ResultCode::BadHead);
 }
 
 #[test]

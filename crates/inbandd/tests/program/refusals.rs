@@ -75,6 +75,14 @@ fn a_configuration_with_a_mistake_in_it() {
         (format!("{good}\n[doors.dfu]\npolcy = \"off\"\n"), &["unknown field `polcy`"]),
         (format!("{good}\n[doors.volume]\n"), &["unknown field `volume`"]),
         (format!("{good}\n[doors.dfu]\nconformance = \"lax\"\n"), &["`lax`", "`lenient`"]),
+        (
+            format!("{good}\n[doors]\ndfu.policy = \"off\"\nbulk.policy = \"armed\"\n"),
+            &["doors.bulk.policy = \"armed\"", "doors.dfu.policy"],
+        ),
+        (
+            format!("{good}\n[doors]\ndfu.conformance = \"strict\"\nbulk.policy = \"always\"\n"),
+            &["doors.bulk.policy = \"always\"", "doors.dfu.conformance"],
+        ),
         (format!("{good}\n[activation]\nwhen = \"now\"\n"), &["`now`", "`immediate`"]),
         (format!("{good}\n[limits]\nsessions = 1\n"), &["unknown field `sessions`", "`sessions_per_day`"]),
         (format!("{good}\n[limits]\nrefusals = -1\n"), &["expected u32"]),

@@ -152,7 +152,7 @@ fn by_bulk_a_tar_goes_whole_and_the_verdict_falls_on_its_last_byte() {
     let bench = bench();
     let parts = Parts { head: whole[..4096].to_vec(), chunks: vec![vec![0; 100]] };
     let went = exchange(&mut ready(&bench), 1, &parts, |_, _| {}).unwrap();
-    assert_eq!(went.result(), ResultCode::BadHead);
+    assert_eq!(went.result(), ResultCode::Unindexed);
 }
 
 #[test]

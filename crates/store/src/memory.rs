@@ -86,6 +86,7 @@ pub struct MemoryMedium {
     durable_slots: [Vec<u8>; 2],
     pending: VecDeque<Pending>,
     operations: Vec<Operation>,
+    reads: Vec<(Slot, u64, usize)>,
     cut_at: Option<usize>,
     fail_at: Option<(usize, MediumErrorKind)>,
     room: Option<u64>,
@@ -106,6 +107,7 @@ impl MemoryMedium {
             durable_slots: [slot.clone(), slot],
             pending: VecDeque::new(),
             operations: Vec::new(),
+            reads: Vec::new(),
             cut_at: None,
             fail_at: None,
             room: None,
@@ -149,9 +151,16 @@ impl MemoryMedium {
         &self.operations
     }
 
-    /// Begins to count operations anew, from 0.
+    /// What was read of the slots since then: slot, first byte, number of bytes.
+    #[must_use]
+    pub fn reads(&self) -> &[(Slot, u64, usize)] {
+        &self.reads
+    }
+
+    /// Begins to count operations anew, from 0, and forgets what was read.
     pub fn forget_operations(&mut self) {
         self.operations.clear();
+        self.reads.clear();
     }
 
     /// The power goes during the operation of that number; it and everything behind it, reads included, fails until
@@ -307,6 +316,7 @@ impl Medium for MemoryMedium {
     fn read(&mut self, slot: Slot, offset: u64, to: &mut [u8]) -> Result<(), MediumError> {
         self.check_power()?;
         check_range(self.slot_length(), slot, offset, to.len())?;
+        self.reads.push((slot, offset, to.len()));
         let start = index(offset);
         to.copy_from_slice(&self.slots[at(slot)][start..start + to.len()]);
         if let Some((_, cell)) = self.flip.filter(|(broken, _)| *broken == slot)

@@ -144,6 +144,12 @@ impl Plan {
         }
     }
 
+    /// How many chunks have a fingerprint.
+    #[cfg(test)]
+    pub(super) fn fingerprints_taken(&self) -> usize {
+        self.fingerprints.iter().flatten().count()
+    }
+
     /// The members of the index.
     pub(super) fn members(&self) -> &[Member] {
         &self.index.members

@@ -10,9 +10,9 @@ use crate::layout::Region;
 use crate::medium::MediumErrorKind;
 use crate::memory::{Loss, MemoryMedium, Operation};
 
+mod have;
 mod regions;
 mod resume;
-
 mod trial;
 
 const SLOT: usize = 4096;

@@ -26,6 +26,7 @@ mod package_stream;
 mod package_tar;
 mod status;
 mod store;
+mod store_have;
 mod store_journal;
 mod usbip_client;
 mod usbip_server;
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("usbip_client", usbip_client::run),
     ("usbip_server", usbip_server::run),
     ("status_page", status::run),
+    ("store_have", store_have::run),
     ("store_journal", store_journal::run),
     ("store_record", store::run),
 ];

@@ -281,7 +281,9 @@ impl Index {
         let mut index = Self::visit(bytes, |part| match part {
             Part::Member { count, .. } => members.push(Vec::with_capacity(count)),
             Part::Chunk { chunk, .. } => {
-                members.iter_mut().last().into_iter().for_each(|chunks| chunks.push(chunk))
+                if let Some(chunks) = members.last_mut() {
+                    chunks.push(chunk);
+                }
             }
         })?;
         for (member, chunks) in index.members.iter_mut().zip(members) {

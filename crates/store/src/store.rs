@@ -125,8 +125,6 @@ pub struct Store<M> {
     running: Slot,
     phase: Phase,
     piece: Vec<u8>,
-    /// Room for a chunk that is looked for, once one has been.
-    chunk: Vec<u8>,
 }
 
 impl<M: Medium> Store<M> {
@@ -182,18 +180,7 @@ impl<M: Medium> Store<M> {
         let journal = Journal::load(&mut medium);
         let running = record.booted;
         let piece = vec![0; PIECE];
-        Ok(Self {
-            medium,
-            layout,
-            options,
-            record,
-            place,
-            journal,
-            running,
-            phase: Phase::Idle,
-            piece,
-            chunk: Vec::new(),
-        })
+        Ok(Self { medium, layout, options, record, place, journal, running, phase: Phase::Idle, piece })
     }
 
     /// Does what the boot loader does when the machine starts, and returns the slot that it boots. Any session is over.

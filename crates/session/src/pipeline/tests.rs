@@ -18,6 +18,7 @@ use inband_store::{Firmware, Layout, Options, Region, SlotState};
 use super::*;
 
 mod cut;
+mod have;
 mod needed;
 mod policy;
 

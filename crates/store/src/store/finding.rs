@@ -40,10 +40,15 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// [`StoreError::Order`] before [`Store::prepare`]; those of the medium, if the chunk or a mark cannot be written.
     pub fn find_chunk(&mut self, number: u32) -> Result<Found, StoreError> {
-        let mut room = core::mem::take(&mut self.chunk);
+        let Phase::Writing(writing) = &mut self.phase else {
+            return Err(StoreError::Order("there is no index to look for chunks of"));
+        };
+        let mut room = core::mem::take(&mut writing.room);
         room.resize(MAX_CHUNK_LENGTH as usize, 0);
         let found = self.find_with(number, &mut room);
-        self.chunk = room;
+        if let Phase::Writing(writing) = &mut self.phase {
+            writing.room = room;
+        }
         found
     }
 

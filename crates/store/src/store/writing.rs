@@ -99,6 +99,8 @@ pub(super) struct Writing {
     mark_every: u64,
     /// Writing has never failed, and the slot held what was written to it.
     pub(super) sound: bool,
+    /// Room for a chunk that is looked for, once one has been.
+    pub(super) room: Vec<u8>,
 }
 
 impl Writing {
@@ -117,6 +119,7 @@ impl Writing {
             since_mark: 0,
             mark_every,
             sound: true,
+            room: Vec::new(),
         }
     }
 

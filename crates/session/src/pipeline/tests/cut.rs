@@ -245,6 +245,22 @@ const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "an offer of what runs already, which is copied",
+        before: |_, _| {},
+        action: |board, versions, tell| {
+            board.begin_offer(3, Door::Bulk, NOW).unwrap();
+            tell(board);
+            send(board, needed::beginning(versions.get(3))).unwrap();
+            tell(board);
+            assert_eq!(board.offered().unwrap().missing, []);
+            while board.settle().unwrap() == Settled::NotYet {
+                tell(board);
+            }
+            board.finish().unwrap();
+            tell(board);
+        },
+    },
+    Scenario {
         name: "start and confirmation",
         before: |board, versions| update(board, 3, versions.get(4)).unwrap(),
         action: |board, _, tell| {

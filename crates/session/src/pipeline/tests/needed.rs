@@ -27,7 +27,7 @@ impl Sink for Chunks {
 }
 
 /// The chunks of a package, none of which is compressed, by their numbers.
-fn chunks(package: &Package) -> Vec<Vec<u8>> {
+pub(super) fn chunks(package: &Package) -> Vec<Vec<u8>> {
     let ring = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
     let mut chunks = Chunks(Vec::new());
     Reader::new(ring, policy()).push(&package.bytes, &mut chunks).unwrap();
@@ -35,7 +35,7 @@ fn chunks(package: &Package) -> Vec<Vec<u8>> {
 }
 
 /// What stands before a package's first member.
-fn beginning(package: &Package) -> &[u8] {
+pub(super) fn beginning(package: &Package) -> &[u8] {
     let mut at = 0;
     // Head, one signature, index.
     for _ in 0..3 {
@@ -46,14 +46,14 @@ fn beginning(package: &Package) -> &[u8] {
 }
 
 /// Begins a session and offers a package.
-fn offer(line: &mut Line, id: u32, package: &Package) -> Result<Offered, ResultCode> {
+pub(super) fn offer(line: &mut Line, id: u32, package: &Package) -> Result<Offered, ResultCode> {
     line.begin_offer(id, Door::Bulk, NOW)?;
     send(line, beginning(package))?;
     line.offered()
 }
 
 /// Sends chunks, each when what stands before it has been looked at.
-fn give(line: &mut Line, chunks: &[Vec<u8>], numbers: &[u32]) -> Result<(), ResultCode> {
+pub(super) fn give(line: &mut Line, chunks: &[Vec<u8>], numbers: &[u32]) -> Result<(), ResultCode> {
     for number in numbers {
         while !line.look()? {}
         for portion in chunks[*number as usize].chunks(5000) {
@@ -63,7 +63,7 @@ fn give(line: &mut Line, chunks: &[Vec<u8>], numbers: &[u32]) -> Result<(), Resu
     Ok(())
 }
 
-fn settle(line: &mut Line) -> Result<Settled, ResultCode> {
+pub(super) fn settle(line: &mut Line) -> Result<Settled, ResultCode> {
     loop {
         match line.settle()? {
             Settled::NotYet => {}
@@ -73,7 +73,7 @@ fn settle(line: &mut Line) -> Result<Settled, ResultCode> {
 }
 
 /// A whole session; the numbers of the chunks that were sent, in order.
-fn offer_whole(line: &mut Line, id: u32, package: &Package) -> Result<Vec<u32>, ResultCode> {
+pub(super) fn offer_whole(line: &mut Line, id: u32, package: &Package) -> Result<Vec<u32>, ResultCode> {
     let all = chunks(package);
     let mut missing = offer(line, id, package)?.missing;
     let mut sent = Vec::new();
@@ -88,7 +88,8 @@ fn offer_whole(line: &mut Line, id: u32, package: &Package) -> Result<Vec<u32>, 
                 line.finish()?;
                 assert_eq!(last(line), (id, SessionState::Staged, ResultCode::Ok));
                 assert_eq!(line.store().record().session.door, Door::Bulk.number());
-                assert!(package.is_in(line.store().medium().slot(Slot::B)));
+                let target = line.store().running().other();
+                assert!(package.is_in(line.store().medium().slot(target)));
                 return Ok(sent);
             }
             Settled::NotYet => unreachable!(),
@@ -97,7 +98,7 @@ fn offer_whole(line: &mut Line, id: u32, package: &Package) -> Result<Vec<u32>, 
 }
 
 /// All that goes to the slot: chunk 0 is MANIFEST, which does not.
-fn all(package: &Package) -> Vec<u32> {
+pub(super) fn all(package: &Package) -> Vec<u32> {
     (1..chunks(package).len() as u32).collect()
 }
 

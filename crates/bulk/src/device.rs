@@ -416,7 +416,6 @@ impl Device {
         let result = message(Kind::Result, self.exchange, 0, &outcome.to_bytes());
         self.state = State::Idle;
         self.stream.drop_unit();
-        self.lengths = Vec::new();
         // A NEED that the host has not read yet stays: it belongs before the RESULT.
         self.actions.extend([Action::TakeBack(Direction::Out), Action::Send(result)]);
     }

@@ -155,6 +155,18 @@ fn refused_at_the_door() {
     assert_eq!(give(&mut device, &offer).len(), 3);
 }
 
+/// The session is that of the exchange, not of one before; and the last that was said.
+#[test]
+fn a_result_names_its_own_session() {
+    let mut device = owing();
+    device.set_session(10);
+    device.end(1);
+    assert_eq!(actions(&mut device), ending(1, 10));
+    give(&mut device, &offer()[..512]);
+    device.end(33);
+    assert_eq!(actions(&mut device)[1..], ending(33, 0), "none has begun");
+}
+
 #[test]
 fn owing_takes_nothing() {
     let mut device = owing();

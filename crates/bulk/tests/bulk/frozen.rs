@@ -209,6 +209,26 @@ fn interfaces_that_are_none() {
     }
 }
 
+/// What our own descriptors never are, and another device's may be.
+#[test]
+fn interfaces_of_others() {
+    let find = |at: &[(usize, u8)]| {
+        let mut configuration = set(&[interface::interface()]).configuration_bytes();
+        at.iter().for_each(|(at, byte)| configuration[27 + at] = *byte);
+        interface::find(&parse_configuration(&configuration).unwrap())
+    };
+    let found = |number: u8, output: u8, input: u8| {
+        let [output, input] = [output, input].map(inband_usb::EndpointAddress);
+        Some(BulkInterface { number, output, input })
+    };
+    assert_eq!(find(&[(2, 3), (11, 0x02), (18, 0x83)]), found(3, 0x02, 0x83));
+    assert_eq!(find(&[(11, 0x83), (18, 0x02)]), found(1, 0x02, 0x83), "IN before OUT");
+    assert_eq!(find(&[(3, 1)]), None, "an alternate setting");
+    assert_eq!(find(&[(12, 3)]), None, "an interrupt endpoint");
+    assert_eq!(find(&[(19, 3)]), None, "an interrupt endpoint");
+    assert_eq!(find(&[(11, 0x82), (18, 0x83)]), None, "two IN");
+}
+
 #[test]
 fn page() {
     let page = Page::new(1 << 20);

@@ -92,6 +92,17 @@ fn bounded_bytes_are_under_way() {
     assert_eq!(host.poll_next(), Ok(Next::Wait));
     assert_eq!((host.sent(), host.total()), (3072, 4096));
     assert_eq!(host.poll_timeout(), Some(NOW + Duration::from_secs(120)));
+    // Chunks count as well, whole messages: the first three have 2,048 bytes.
+    let mut host = asked(&[0, 1, 2, 3]);
+    assert!(matches!(host.poll_next(), Ok(Next::Chunk { number: 0, .. })));
+    assert!(matches!(host.poll_next(), Ok(Next::Chunk { number: 1, .. })));
+    assert!(matches!(host.poll_next(), Ok(Next::Chunk { number: 2, .. })));
+    assert_eq!(host.poll_next(), Ok(Next::Wait));
+    host.handle_sent(NOW, 1024);
+    assert!(matches!(host.poll_next(), Ok(Next::Chunk { number: 3, .. })));
+    // A backend that says too much moves no bound.
+    host.handle_sent(NOW, usize::MAX);
+    assert_eq!(host.sent(), host.total());
     // A single message may be longer than the bound.
     let tight = Limits { under_way: 0, ..limits() };
     let mut host = Host::offer(NOW, tight, EXCHANGE, &[0; 3584], LENGTHS.to_vec()).unwrap();
@@ -170,6 +181,9 @@ fn results_that_break_the_protocol() {
     let mut reserved = result(OK);
     reserved[HEADER_LENGTH + 2] = 1;
     misbehaves(done.clone(), &reserved, Misbehaviour::Field(Kind::Result));
+    let mut numbered = result(OK);
+    numbered[12] = 1;
+    misbehaves(done.clone(), &numbered, Misbehaviour::Field(Kind::Result));
     misbehaves(done, &result(0), Misbehaviour::NoResult);
     // Good news before everything is there.
     misbehaves(offering(), &result(OK), Misbehaviour::Untimely(Kind::Result));
@@ -202,6 +216,10 @@ fn what_is_left_of_another_exchange_is_dropped() {
 
     let mut host = waiting();
     host.handle_received(NOW, &vec![0xaa; 64 * 512]).unwrap();
+    misbehaves(host.clone(), &[0xaa; 512], Misbehaviour::Foreign);
+    // In a row: behind a message of its own they count anew.
+    host.handle_received(NOW, &need(0, &[])).unwrap();
+    host.handle_received(NOW, &vec![0xaa; 64 * 512]).unwrap();
     misbehaves(host, &[0xaa; 512], Misbehaviour::Foreign);
 }
 
@@ -216,8 +234,12 @@ fn a_device_that_says_nothing() {
 
     let mut host = asked(&[0]);
     assert_eq!(host.poll_timeout(), None);
-    numbers(&mut host);
+    assert!(matches!(host.poll_next(), Ok(Next::Chunk { .. })));
     assert_eq!(host.poll_timeout(), Some(NOW + Duration::from_secs(600)));
+    // Its time begins when it has got the last byte.
+    let later = NOW + Duration::from_secs(100);
+    host.handle_sent(later, 1024);
+    assert_eq!(host.poll_timeout(), Some(later + Duration::from_secs(600)));
 }
 
 /// Units that are dropped, and a message that comes a byte at a time, are no answer.

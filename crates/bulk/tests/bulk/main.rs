@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod bus;
+mod chunks;
 mod device;
 mod frozen;
 mod host;

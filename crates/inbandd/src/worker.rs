@@ -282,7 +282,13 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
             Command::Offered { session } => {
                 if self.is_at(session) {
                     match self.pipeline.offered() {
-                        Ok(offered) => reply(Reply::Offered { session, offered }),
+                        Ok(offered) => {
+                            if let Some(progress) = self.pipeline.progress() {
+                                self.tell_accepted(&progress, reply);
+                                reply(Reply::Taken(progress));
+                            }
+                            reply(Reply::Offered { session, offered });
+                        }
                         Err(code) => self.fail(session, code, reply),
                     }
                 }

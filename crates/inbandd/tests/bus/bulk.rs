@@ -501,3 +501,33 @@ fn noise_before_and_between_exchanges_changes_nothing() {
         ResultCode::Ok
     );
 }
+
+/// The host has its NEED, and sends nothing yet: what the BMC tells of itself is so already.
+#[test]
+fn an_offer_that_is_accepted_is_told() {
+    let bench = Bench::with(BULK);
+    let parts = Parts::of(&Package::new(0x0215, 150_000).bytes());
+    let mut host = ready(&bench);
+    let offer = |length: usize| {
+        let mut data = message(Kind::Offer, 1, 0, &parts.head);
+        data.truncate(length);
+        HostTransfer::BulkOut { endpoint: interface::OUT, data }
+    };
+    let limit = Duration::from_secs(5);
+    host.run(offer(1024), limit).unwrap();
+    let status = bench.status();
+    assert_eq!(
+        (status.state, status.head, status.slots[1]),
+        (SessionState::Receiving, [0; 16], SlotState::Empty)
+    );
+    host.run(HostTransfer::ControlOut { setup: Request::Abort.setup(0, 0, 0), data: Vec::new() }, limit)
+        .unwrap();
+    to_idle(&mut host);
+
+    host.run(offer(usize::MAX), limit).unwrap();
+    host.run(HostTransfer::BulkIn { endpoint: interface::IN, length: 512 }, limit).unwrap();
+    let status = bench.status();
+    assert_eq!((status.state, status.slots[1]), (SessionState::Receiving, SlotState::Invalid));
+    assert_ne!(status.head, [0; 16]);
+    assert_eq!(status.received as usize, parts.head.len());
+}

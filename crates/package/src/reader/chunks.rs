@@ -100,7 +100,7 @@ impl Chunks {
         sink: &mut S,
     ) -> Result<bool, Error<S::Error>> {
         if self.current != number {
-            self.chunk = Portions::with_capacity(self.package.longest_chunk());
+            self.chunk.clear();
             self.current = number;
         }
         let place = self.place(number);

@@ -411,9 +411,10 @@ impl Portions {
         Self { bytes: Vec::with_capacity(longest), hash: Sha256::new() }
     }
 
-    /// Makes room for the next chunk.
+    /// Makes room for the next chunk, whatever there is of this one.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
+        self.hash.reset();
     }
 
     /// The next `length` bytes and their digest, once all are there: from the input if it has them all, else gathered here.

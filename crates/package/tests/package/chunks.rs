@@ -163,8 +163,11 @@ fn what_no_caller_gives() {
     // A chunk that was begun is forgotten with the first byte of another.
     assert_eq!(chunks.push(0, &sent[0][..10], &mut notes), Ok(false));
     assert_eq!(chunks.push(1, &sent[1], &mut notes), Ok(true));
+    assert_eq!(chunks.push(0, &sent[0][..10], &mut notes), Ok(false));
+    assert_eq!(chunks.push(2, &sent[2][..20], &mut notes), Ok(false));
+    assert_eq!(chunks.push(2, &sent[2][20..], &mut notes), Ok(true));
     assert_eq!(chunks.push(0, &sent[0], &mut notes), Ok(true));
-    assert_eq!(notes.calls.len(), 2);
+    assert_eq!(notes.calls.len(), 3);
 }
 
 #[test]

@@ -103,6 +103,9 @@ pub enum Misbehaviour {
     /// It asks for nothing, and not for the first time.
     #[error("it asks for nothing")]
     Nothing,
+    /// It asks for a part of a file that it needs all of.
+    #[error("it asks for a part of a file without an index")]
+    Part,
     /// RESULT with a result that is none.
     #[error("a result that is none")]
     NoResult,
@@ -134,6 +137,8 @@ pub struct Host {
     limits: Limits,
     state: State,
     lengths: Vec<u32>,
+    /// They are the pieces of a file, of which the device needs all.
+    whole: bool,
     /// All that was asked for.
     asked: ChunkSet,
     rounds: u32,
@@ -182,7 +187,8 @@ impl Host {
             return Err(Error::Misuse("a file has 1 byte to 1 GiB"));
         }
         let first = message(Kind::Whole, exchange, 0, &length.to_le_bytes());
-        Self::begin(now, limits, exchange, first, pieces(length))
+        let host = Self::begin(now, limits, exchange, first, pieces(length))?;
+        Ok(Self { whole: true, ..host })
     }
 
     fn begin(
@@ -203,6 +209,7 @@ impl Host {
             // Checked, so that it fits.
             asked: ChunkSet::new(lengths.len() as u32),
             lengths,
+            whole: false,
             rounds: 0,
             given: 0,
             sent: 0,
@@ -419,6 +426,9 @@ impl Host {
         let wanted = ChunkSet::from_need(&self.body, &self.lengths).map_err(Misbehaviour::Need)?;
         if wanted.intersects(&self.asked) {
             return Err(Misbehaviour::Twice);
+        }
+        if self.whole && wanted.len() != wanted.count() {
+            return Err(Misbehaviour::Part);
         }
         match wanted.next(0) {
             Some(first) => {

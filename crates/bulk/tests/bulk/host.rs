@@ -171,6 +171,26 @@ fn needs_that_break_the_protocol() {
     misbehaves(host, &need(1, &[]), Misbehaviour::Nothing);
 }
 
+/// A device that has asked for a part of a file could say `ok` behind it.
+#[test]
+fn a_file_without_an_index_is_needed_whole() {
+    let lengths = [65_536, 65_536, 1];
+    let asked = |numbers: &[u32]| {
+        let mut host = Host::whole(NOW, limits(), EXCHANGE, 131_073).unwrap();
+        assert!(matches!(host.poll_next(), Ok(Next::Submit(unit)) if unit.len() == 512));
+        let mut set = ChunkSet::new(3);
+        numbers.iter().for_each(|piece| set.insert(*piece));
+        (host, message(Kind::Need, EXCHANGE, 0, &set.to_need(&lengths)))
+    };
+    for part in [&[][..], &[0], &[2], &[0, 1]] {
+        let (host, need) = asked(part);
+        misbehaves(host, &need, Misbehaviour::Part);
+    }
+    let (mut host, need) = asked(&[0, 1, 2]);
+    assert_eq!(host.handle_received(NOW, &need), Ok(()));
+    assert_eq!(host.asked(), Some(&ChunkSet::all(3)));
+}
+
 #[test]
 fn results_that_break_the_protocol() {
     let mut done = asked(&[0]);

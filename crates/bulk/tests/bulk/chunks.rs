@@ -10,7 +10,8 @@ fn no_set_has_what_there_is_not() {
             set.insert(chunk);
             assert!(!set.contains(chunk));
         }
-        assert!(set.is_empty() && set.len() == 0 && set.next(0).is_none(), "{count}");
+        assert!(set.is_empty() && set.next(0).is_none(), "{count}");
+        assert_eq!((set.count(), set.len()), (count, 0));
         let all = ChunkSet::all(count);
         assert_eq!((all.count(), all.len(), all.iter().count()), (count, count, count as usize));
         assert_eq!((all.next(count), all.next(u32::MAX)), (None, None));

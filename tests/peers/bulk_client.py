@@ -421,6 +421,10 @@ class Exchange:
             say("dnload", stalled=not self.bmc.request(DNLOAD, 0, b"x" * 64))
         if "runt" in faults:
             data = data[:700]
+        if "clear-halt" in faults:
+            for endpoint in (self.out, self.into):
+                # CLEAR_FEATURE of ENDPOINT_HALT: some operating systems send it by themselves.
+                self.link.control(0x02, 1, 0, endpoint)
         if "offer" in faults:
             yield bulk.message(bulk.OFFER, self.number ^ 1, 0, self.package.offer)
         if "unasked" in faults:
@@ -574,8 +578,9 @@ def update(options):
 # Of the first message: the byte that is wrong, and what it is.
 BAD_BYTES = {"version": (4, 0x7F), "reserved": (6, 1), "number": (12, 1), "padding": (-1, 1)}
 BARE_FAULTS = "junk first-runt short-offer long-offer in-error in-dfu".split() + list(BAD_BYTES)
-CHUNK_FAULTS = (
-    "corrupt duplicate reorder oversized undersized huge exchange unasked filling runt offer dnload".split())
+CHUNK_FAULTS = """
+    corrupt duplicate reorder oversized undersized huge exchange unasked filling runt offer dnload clear-halt
+""".split()
 
 
 def fault(text):

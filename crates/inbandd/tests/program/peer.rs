@@ -3,16 +3,20 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Cursor},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use inband_package::{
+    index::MemberKind,
+    maker::{Input, PackOptions, Source, pack, sign},
+};
 use serde_json::Value;
 
 use crate::{
     home::{Home, Running, SLOT, good_config},
-    package::{Package, noise},
+    package::{IMAGE, MACHINE, Package, key, noise},
     remote::settled,
 };
 
@@ -196,6 +200,59 @@ fn of_what_stands_in_the_target_slot_nothing_is_sent_and_of_a_change_in_place_on
 }
 
 #[test]
+fn of_compressed_chunks_the_frames_are_sent_and_metadata_is_not() {
+    let lab = Lab::new("");
+    let text: String = (0..50_000).map(|line| format!("line {line}\n")).collect();
+    let image = [text.into_bytes(), noise(300_000, 1)].concat();
+    let input = |name: &str, kind, bytes: &[u8]| Input {
+        name: name.into(),
+        kind,
+        target: 0,
+        source: Source::Bytes(bytes.to_vec()),
+    };
+    let inputs = [
+        input("MANIFEST", MemberKind::Metadata, &noise(100_000, 2)),
+        input(IMAGE, MemberKind::Image, &image),
+        input("MANIFEST.sig", MemberKind::Metadata, &noise(1_000, 3)),
+    ];
+    let options = PackOptions {
+        machine: MACHINE.into(),
+        compatible: Vec::new(),
+        version: "compressed".into(),
+        security_version: 0,
+        bcd_device: 1,
+        targets: vec!["bmc".into()],
+        mtime: 0,
+        compression: Some(3),
+        signers: vec![key().public().unwrap().signature_entry()],
+    };
+    let mut file = Cursor::new(Vec::new());
+    pack(&options, &inputs, &mut file).unwrap();
+    sign(&mut file, &key()).unwrap();
+    let file = lab.file("compressed.tar", &file.into_inner());
+
+    let told = lab.host(&file, &[]);
+    assert_eq!(told.result(), "ok");
+    let need = told.one("need");
+    assert_ne!(need["first"], serde_json::json!([0]), "metadata was asked for");
+    let (_, bytes) = told.asked();
+    assert!((300_000..450_000).contains(&bytes), "{bytes} of {}", image.len());
+    let slot = lab.slot("b");
+    let (written, rest) = slot.split_at(image.len());
+    assert!(written == image && rest.iter().all(|byte| *byte == 0xff));
+}
+
+#[test]
+fn what_has_begun_by_bulk_may_be_done_by_dfu() {
+    let lab = Lab::new("");
+    let package = package(1);
+    let file = lab.file("one.tar", &package.bytes());
+    assert_eq!(lab.host(&file, &["--stop", "20", "--by", "abort"]).result(), "aborted");
+    assert_eq!(lab.host(&file, &["--door", "dfu"]).exit, 0);
+    assert!(lab.slot("b") == package.slot(LARGE));
+}
+
+#[test]
 fn after_an_end_in_the_middle_only_what_is_missing_is_sent() {
     const STOP: u64 = 45;
     for by in ["disconnect", "abort", "detach", "set-interface", "set-configuration"] {
@@ -256,10 +313,11 @@ fn a_host_that_breaks_the_protocol_is_refused_and_the_next_session_works() {
 #[test]
 fn what_changes_nothing_does_not_disturb_an_update() {
     let lab = Lab::new("");
-    let harmless: [&[&str]; 5] = [
+    let harmless: [&[&str]; 6] = [
         &["--fault", "junk"],
         &["--fault", "first-runt"],
         &["--fault", "dnload:5"],
+        &["--fault", "clear-halt:5"],
         &["--read-late"],
         &["--transfer", "512"],
     ];

@@ -226,7 +226,7 @@ pub enum DeviceError {
     /// The bulk protocol.
     #[error("{0}")]
     Bulk(#[from] BulkError),
-    /// A transfer that ended otherwise than the bulk protocol lets it.
+    /// What breaks the bulk protocol, but for what its core sees.
     #[error("it broke the bulk protocol: {0}")]
     Transfer(&'static str),
     /// What it reports contradicts what it was sent.

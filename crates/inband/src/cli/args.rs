@@ -93,10 +93,22 @@ the bus, and sent the package; it checks every byte against the signatures befor
 staged: it runs once the BMC restarts. A refused or interrupted update leaves the running firmware as it was; just \
 repeat it. Ctrl-C ends it cleanly. Where the BMC runs the package's version already, nothing is sent and the exit code is 0.
 
+The package goes through the fastest door that is open, and it is said which and why. By `bulk` the BMC is offered the list of \
+chunks, says which it lacks, and is sent those: a small change, or the rest of an update that was interrupted, takes a moment. If it \
+leaves the bus in the middle, it is waited for (120 s, up to 8 times), and offered the package again. By `dfu` all of the package is sent; every \
+BMC has that door. A firmware tar without a head, where the BMC takes such, is sent whole and checked by the BMC alone.
+
+--dry-run asks the BMC nothing that changes anything there, so it does not know what the BMC lacks: that it says only in a session, \
+which is recorded and counted. What is told are the door, the bytes that go over the wire at least and at most, those that the slot is written with at \
+most, what the BMC has received of this very package before, and every refusal that can be known from the package and from what the BMC \
+says of itself: another board, a security version below its floor, a door that is shut, a trial that is under way, a wait that is due. Not known before the \
+update are signatures by keys that were not given with --keys, regions, and what the BMC's own policy says.
+
 Examples:
   inband update bmc.tar
   inband update bmc.tar --keys release.pub check the signatures before sending, too
-  inband update bmc.tar --dry-run          say what would be done
+  inband update bmc.tar --dry-run          say what would be done, and do nothing
+  inband update bmc.tar --door dfu         all of it, by control transfers
   inband update bmc.tar --wait             wait until the BMC runs it
   inband update bmc.tar --allow-same       ... also if it runs already
   inband update bmc.tar --no-downgrade     ... unless it is older than what runs
@@ -192,7 +204,8 @@ Examples:
 
     /// Update and attack a virtual BMC, without hardware and without root
     #[command(after_help = "\
-Starts a BMC in this process, served over USB/IP on a loopback port, updates it through real USB requests, then tries a \
+Starts a BMC in this process, served over USB/IP on a loopback port, and updates it through real USB requests: by bulk and by \
+DFU, with a small change, and with an update that is stopped half-way and made anew. Then tries a \
 tampered, a truncated, a wrong-machine, a stranger's and a downgrade package. Exit code 20 if any verdict is not the \
 expected one.
 

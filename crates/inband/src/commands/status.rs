@@ -31,7 +31,7 @@ pub fn text(facts: &Facts) -> String {
     field("BMC", format!("{} at {}", shown(&facts.machine), shown(&facts.path)));
     field("serial", facts.serial.as_deref().map_or_else(|| "-".to_owned(), shown));
     field("mode", facts.mode.to_owned());
-    field("door", format!("dfu {}", facts.doors.dfu));
+    field("doors", format!("dfu {}, bulk {}", facts.doors.dfu, facts.doors.bulk));
     let trial = match (facts.on_trial, facts.boots_given) {
         (false, _) => String::new(),
         (true, 0) => ", on trial".to_owned(),

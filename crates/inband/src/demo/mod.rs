@@ -25,7 +25,7 @@ pub use scratch::Scratch;
 pub use virtual_bmc::VirtualBmc;
 
 use self::{
-    packages::{Forgery, Good, LEAST, images},
+    packages::{Forgery, Good, LEAST, Release, images},
     report::Report,
 };
 use crate::{
@@ -93,58 +93,126 @@ pub fn run(args: &Demo, output: &mut Output, cancel: &Cancel) -> Result<(), Erro
     let bus = UsbipBus::new(server.clone());
     let scope = Scope { bus: &bus, name: format!("at {server}"), hint: String::new() };
 
-    good_update(&scope, &good, &mut report, cancel)?;
+    let mut stage = Stage { scope: &scope, report: &mut report, cancel };
+    stage.first_update(&good)?;
+    stage.update("By DFU, all of it", "by DFU, all of it", &good, Wish::Dfu)?;
+    if args.package.is_none() {
+        let changed = good.next(&scratch, Release::SmallChange, cancel)?;
+        stage.update(
+            "By bulk, a small change",
+            "by bulk, 64 KiB of the image changed",
+            &changed,
+            Wish::Bulk,
+        )?;
+        stage.interrupted(&good.next(&scratch, Release::AllNew, cancel)?)?;
+    } else {
+        stage.update("By bulk, once more", "by bulk, what is there already", &good, Wish::Bulk)?;
+    }
     attacks(&scope, &scratch, &good, &mut report, cancel)?;
     report.finish(start.elapsed())
 }
 
-/// DETACH, update, restart, with a look at the BMC before and after each.
-fn good_update(
-    scope: &Scope<'_>,
-    good: &Good,
-    report: &mut Report<'_>,
-    cancel: &Cancel,
-) -> Result<(), Error> {
-    report.step("At run time");
-    let mut bmc = scope.one(None)?;
-    report.descriptors(&bmc);
-    let before = facts(&mut bmc)?;
-    report.slots(&before);
+/// Where updates are shown.
+struct Stage<'a, 'b> {
+    scope: &'a Scope<'a>,
+    report: &'a mut Report<'b>,
+    cancel: &'a Cancel,
+}
 
-    report.step("DETACH");
-    let (bmc, after) = enter::dfu_mode(scope.bus, bmc, cancel)?;
-    report.line(format_args!("back on the bus in DFU mode after {}", seconds(after)));
-    report.descriptors(&bmc);
+impl Stage<'_, '_> {
+    /// DETACH, update, restart, with a look at the BMC before and after each.
+    fn first_update(&mut self, good: &Good) -> Result<(), Error> {
+        self.report.step("At run time");
+        let mut bmc = self.scope.one(None)?;
+        self.report.descriptors(&bmc);
+        self.report.slots(&facts(&mut bmc)?);
 
-    report.step("The update");
-    let plan = Plan {
-        package: good.path.clone(),
-        keys: None,
-        wait: Some(RESTART_LIMIT),
-        same_version: Rule::Accept,
-        downgrade: Rule::Accept,
-        door: Wish::Fastest,
-    };
-    let prepared = Prepared { contents: Contents::Package(Box::new(good.contents.clone())), bmc };
-    let mut watch = Watch { show: Show::bar_only(report.output()), seen: Vec::new() };
-    let result = update::run(scope.bus, &plan, prepared, &mut watch, cancel);
-    let seen = std::mem::take(&mut watch.seen);
-    drop(watch);
-    report.update(&seen);
-    report.verdict("the good package", "ok", verdict_name(&result)?);
+        self.report.step("DETACH");
+        let (bmc, after) = enter::dfu_mode(self.scope.bus, bmc, self.cancel)?;
+        self.report.line(format_args!("back on the bus in DFU mode after {}", seconds(after)));
+        self.report.descriptors(&bmc);
 
-    report.step("After the restart");
-    let mut bmc = scope.one(None)?;
-    report.descriptors(&bmc);
-    let now = confirmed(&mut bmc, cancel)?;
-    report.slots(&now);
-    let other = if before.running == "a" { "b" } else { "a" };
-    report.verdict(
-        "what runs",
-        &format!("{} in slot {other}", good.contents.index.version),
-        &format!("{} in slot {}", now.version(now.running), now.running),
-    );
-    Ok(())
+        self.report.step("By bulk, all of it");
+        self.send("by bulk, all of it", good, bmc, Wish::Bulk, None)?;
+
+        self.report.step("After the restart");
+        let mut bmc = self.scope.one(None)?;
+        self.report.descriptors(&bmc);
+        let now = confirmed(&mut bmc, self.cancel)?;
+        self.report.slots(&now);
+        self.runs(good, &now);
+        Ok(())
+    }
+
+    /// One more update, and what runs then.
+    fn update(&mut self, title: &str, what: &str, good: &Good, door: Wish) -> Result<(), Error> {
+        self.report.step(title);
+        let bmc = self.scope.one(None)?;
+        self.send(what, good, bmc, door, None)?;
+        self.now_runs(good)
+    }
+
+    /// An update that is stopped half-way, and made anew.
+    fn interrupted(&mut self, good: &Good) -> Result<(), Error> {
+        self.report.step("By bulk, stopped half-way and made anew");
+        let bmc = self.scope.one(None)?;
+        self.send("by bulk, stopped half-way", good, bmc, Wish::Bulk, Some(good.length() / 2))?;
+        let bmc = self.scope.one(None)?;
+        self.send("by bulk, the rest", good, bmc, Wish::Bulk, None)?;
+        self.now_runs(good)
+    }
+
+    /// Sends a package, until so many bytes are gone, and waits until it runs.
+    fn send(
+        &mut self,
+        what: &str,
+        good: &Good,
+        bmc: Bmc,
+        door: Wish,
+        stop_at: Option<u64>,
+    ) -> Result<(), Error> {
+        let plan = Plan {
+            package: good.path.clone(),
+            keys: None,
+            wait: Some(RESTART_LIMIT),
+            same_version: Rule::Accept,
+            downgrade: Rule::Accept,
+            door,
+        };
+        let prepared = Prepared { contents: Contents::Package(Box::new(good.contents.clone())), bmc };
+        let stop = Cancel::default();
+        let cancel = if stop_at.is_some() { &stop } else { self.cancel };
+        let mut watch = Watch {
+            show: Show::bar_only(self.report.output()),
+            seen: Vec::new(),
+            stop_at,
+            stop: stop.clone(),
+            cancel: self.cancel,
+        };
+        let result = update::run(self.scope.bus, &plan, prepared, &mut watch, cancel);
+        let seen = std::mem::take(&mut watch.seen);
+        drop(watch);
+        self.cancel.check()?;
+        self.report.update(what, good.length(), &seen);
+        let expected = if stop_at.is_some() { ResultCode::Aborted } else { ResultCode::Ok };
+        let seen = match &result {
+            Err(Error::Aborted { .. }) if stop_at.is_some() => ResultCode::Aborted.name(),
+            other => verdict_name(other)?,
+        };
+        self.report.verdict(what, expected.name(), seen);
+        Ok(())
+    }
+
+    fn now_runs(&mut self, good: &Good) -> Result<(), Error> {
+        let mut bmc = self.scope.one(None)?;
+        let now = confirmed(&mut bmc, self.cancel)?;
+        self.runs(good, &now);
+        Ok(())
+    }
+
+    fn runs(&mut self, good: &Good, now: &Facts) {
+        self.report.verdict("what runs", &good.contents.index.version, now.version(now.running));
+    }
 }
 
 /// The status once the BMC has confirmed what it runs, which it does by itself; until then it takes no other package.
@@ -223,17 +291,27 @@ fn facts(bmc: &mut Bmc) -> Result<Facts, Error> {
     Facts::read(bmc).map_err(|source| bmc.failure("read the status", source))
 }
 
-/// Shows the update and remembers what happened.
+/// Shows the update and remembers what happened. Stops it when so many bytes are gone.
 struct Watch<'a> {
     show: Show<'a>,
     seen: Vec<Event>,
+    stop_at: Option<u64>,
+    stop: Cancel,
+    /// What the user wants.
+    cancel: &'a Cancel,
 }
 
 impl Listener for Watch<'_> {
     fn event(&mut self, event: &Event) {
-        if !matches!(event, Event::Progress { .. }) {
-            self.seen.push(event.clone());
+        let sent = if let Event::Progress { sent, .. } = event { *sent } else { 0 };
+        if self.stop_at.is_some_and(|at| sent >= at) || self.cancel.is_requested() {
+            self.stop.request();
         }
+        // The last word on how far it came is enough.
+        if matches!((event, self.seen.last()), (Event::Progress { .. }, Some(Event::Progress { .. }))) {
+            self.seen.pop();
+        }
+        self.seen.push(event.clone());
         self.show.event(event);
     }
 }

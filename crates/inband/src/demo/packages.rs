@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use inband_package::{
@@ -41,7 +42,7 @@ pub(super) struct Good {
     /// What is in it.
     pub(super) contents: Verified,
     /// The key.
-    pub(super) key: PrivateKey,
+    pub(super) key: Rc<PrivateKey>,
 }
 
 impl Good {
@@ -50,8 +51,6 @@ impl Good {
     /// # Errors
     /// [`Error::File`] and the like.
     pub(super) fn make(scratch: &Scratch, length: u64, cancel: &Cancel) -> Result<Self, Error> {
-        let key = random_key(NewKey::Ed25519)?;
-        let path = scratch.path("good.tar");
         let options = Options {
             machine: MACHINE,
             version: "2.0.0",
@@ -59,7 +58,34 @@ impl Good {
             bcd_device: 0x0200,
             member: "image-bmc",
         };
-        pack(scratch, &path, &options, length, &key)?;
+        let image = Image { length, seed: 0, patched: false };
+        Self::pack(scratch, "good.tar", &options, image, Rc::new(random_key(NewKey::Ed25519)?), cancel)
+    }
+
+    /// Makes the package of another release, by the same key: of this one with 64 KiB changed, or with nothing in common.
+    ///
+    /// # Errors
+    /// [`Error::File`] and the like.
+    pub(super) fn next(&self, scratch: &Scratch, release: Release, cancel: &Cancel) -> Result<Self, Error> {
+        let length = self.largest_image().map_or(0, |(_, length)| length);
+        let (version, bcd_device, image) = match release {
+            Release::SmallChange => ("2.0.1", 0x0201, Image { length, seed: 0, patched: true }),
+            Release::AllNew => ("2.1.0", 0x0210, Image { length, seed: 1, patched: false }),
+        };
+        let options = Options { version, bcd_device, ..Options::like(self) };
+        Self::pack(scratch, &format!("{version}.tar"), &options, image, Rc::clone(&self.key), cancel)
+    }
+
+    fn pack(
+        scratch: &Scratch,
+        name: &str,
+        options: &Options<'_>,
+        image: Image,
+        key: Rc<PrivateKey>,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
+        let path = scratch.path(name);
+        pack(scratch, &path, options, image, &key)?;
         Self::checked(path, key, cancel)
     }
 
@@ -68,10 +94,10 @@ impl Good {
     /// # Errors
     /// [`Error::BadPackage`], also if the key is not the package's; [`Error::Key`], [`Error::File`].
     pub(super) fn open(path: &Path, key: &Path, cancel: &Cancel) -> Result<Self, Error> {
-        Self::checked(path.to_owned(), read_private(key)?, cancel)
+        Self::checked(path.to_owned(), Rc::new(read_private(key)?), cancel)
     }
 
-    fn checked(path: PathBuf, key: PrivateKey, cancel: &Cancel) -> Result<Self, Error> {
+    fn checked(path: PathBuf, key: Rc<PrivateKey>, cancel: &Cancel) -> Result<Self, Error> {
         let keys = PublicKeys::one(public_half(&key, &path)?, &path)?;
         let contents = check(&path, Demands { keys: Some(&keys), machine: None }, cancel)?;
         Ok(Self { path, contents, key })
@@ -101,6 +127,24 @@ impl Good {
         }
         largest
     }
+}
+
+/// What the next release is like.
+#[derive(Clone, Copy)]
+pub(super) enum Release {
+    /// Nearly the same.
+    SmallChange,
+    /// Nothing of it was there before.
+    AllNew,
+}
+
+/// Pseudo-random bytes.
+#[derive(Clone, Copy)]
+struct Image {
+    length: u64,
+    seed: u64,
+    /// 64 KiB in the middle are others.
+    patched: bool,
 }
 
 /// What an attacker sends: a file, how much of it, and one byte of it changed.
@@ -158,7 +202,8 @@ impl Forgery {
 
     fn small(scratch: &Scratch, name: &str, options: &Options<'_>, key: &PrivateKey) -> Result<Self, Error> {
         let path = scratch.path(name);
-        let length = pack(scratch, &path, options, SMALL, key)?;
+        let image = Image { length: SMALL, seed: 2, patched: false };
+        let length = pack(scratch, &path, options, image, key)?;
         Ok(Self { path, length, flip: None })
     }
 
@@ -226,12 +271,12 @@ fn pack(
     scratch: &Scratch,
     path: &Path,
     options: &Options<'_>,
-    length: u64,
+    contents: Image,
     key: &PrivateKey,
 ) -> Result<u64, Error> {
     let failed = |source| Error::File { path: path.to_owned(), action: "write", source };
     let image = scratch.path("image");
-    write_image(&image, length).map_err(failed)?;
+    write_image(&image, contents).map_err(failed)?;
     let inputs = [Input {
         name: options.member.to_owned(),
         kind: MemberKind::Image,
@@ -262,17 +307,22 @@ fn pack(
 }
 
 /// Writes pseudo-random bytes: firmware is compressed, so it looks like that, and no two chunks are the same.
-fn write_image(path: &Path, length: u64) -> io::Result<()> {
+fn write_image(path: &Path, Image { length, seed, patched }: Image) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(PORTION, File::create(path)?);
     // splitmix64 (Steele, Lea and Flood, 2014).
-    let mut state: u64 = length;
+    let mut state = length ^ seed << 56;
+    let patch = length / 2..length / 2 + PORTION as u64;
     let mut left = length;
     while left > 0 {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = state;
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let bytes = (value ^ (value >> 31)).to_le_bytes();
+        value ^= value >> 31;
+        if patched && patch.contains(&(length - left)) {
+            value = !value;
+        }
+        let bytes = value.to_le_bytes();
         let count = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         file.write_all(&bytes[..count])?;
         left -= count as u64;

@@ -43,6 +43,18 @@ struct Descriptors {
     attributes: u8,
 }
 
+/// What an update cost.
+#[derive(Serialize)]
+struct Transfer {
+    what: String,
+    /// Bytes of the package.
+    length: u64,
+    /// Bytes that were sent.
+    sent: u64,
+    /// Until the BMC had checked and staged it; of one that was stopped nothing is known.
+    elapsed_ms: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct Summary {
     verdicts: usize,
@@ -55,12 +67,12 @@ pub(super) struct Report<'a> {
     output: &'a mut Output,
     steps: usize,
     verdicts: Vec<Verdict>,
-    speed: Option<String>,
+    transfers: Vec<Transfer>,
 }
 
 impl<'a> Report<'a> {
     pub(super) const fn new(output: &'a mut Output) -> Self {
-        Self { output, steps: 0, verdicts: Vec::new(), speed: None }
+        Self { output, steps: 0, verdicts: Vec::new(), transfers: Vec::new() }
     }
 
     pub(super) const fn output(&mut self) -> &mut Output {
@@ -106,6 +118,8 @@ impl<'a> Report<'a> {
                     functional.transfer_size,
                     functional.attributes.0
                 )
+            } else if bmc.bulk().is_some_and(|bulk| bulk.number == interface.number) {
+                "bulk".to_owned()
             } else {
                 "not DFU".to_owned()
             };
@@ -149,17 +163,23 @@ impl<'a> Report<'a> {
         self.output.json("status", facts);
     }
 
-    /// What happened in the update.
-    pub(super) fn update(&mut self, events: &[Event]) {
+    /// What happened in an update to a package of so many bytes.
+    pub(super) fn update(&mut self, what: &str, length: u64, events: &[Event]) {
+        let (mut went, mut elapsed) = (0, None);
         for event in events {
             match event {
+                Event::Need { chunks, needed_chunks, .. } => {
+                    self.line(format_args!("the BMC asks for {needed_chunks} of {chunks} chunks"));
+                }
+                Event::Progress { sent, .. } => went = *sent,
                 Event::Sent { total, elapsed_ms, .. } => {
-                    let elapsed = Duration::from_millis(*elapsed_ms);
-                    let rate = per_second(*total, elapsed)
-                        .map_or_else(|| "-".to_owned(), |rate| format!("{}/s", bytes(rate)));
-                    let speed = format!("{} in {}, {rate}", bytes(*total), seconds(elapsed));
-                    self.line(format_args!("sent and checked by the BMC: {speed}"));
-                    self.speed = Some(speed);
+                    (went, elapsed) = (*total, Some(*elapsed_ms));
+                    let time = Duration::from_millis(*elapsed_ms);
+                    self.line(format_args!(
+                        "sent and checked by the BMC: {} in {}",
+                        bytes(went),
+                        seconds(time)
+                    ));
                 }
                 Event::Staged { slot, version } => {
                     self.line(format_args!("staged: version {} in slot {slot}", shown(version)));
@@ -173,7 +193,6 @@ impl<'a> Report<'a> {
                 Event::Package { .. }
                 | Event::Tar { .. }
                 | Event::Door { .. }
-                | Event::Need { .. }
                 | Event::Lost { .. }
                 | Event::Back { .. }
                 | Event::Device { .. }
@@ -181,10 +200,15 @@ impl<'a> Report<'a> {
                 | Event::Detach
                 | Event::DfuMode { .. }
                 | Event::Start { .. }
-                | Event::Progress { .. }
                 | Event::WaitActivation => {}
             }
         }
+        if elapsed.is_none() {
+            self.line(format_args!("stopped when {} were sent", bytes(went)));
+        }
+        let transfer = Transfer { what: what.to_owned(), length, sent: went, elapsed_ms: elapsed };
+        self.output.json("transfer", &transfer);
+        self.transfers.push(transfer);
     }
 
     /// A refusal, and how the BMC stands after it.
@@ -209,7 +233,28 @@ impl<'a> Report<'a> {
         self.verdicts.push(verdict);
     }
 
-    /// The final table.
+    /// What the updates cost, side by side.
+    fn costs(&mut self, elapsed: Duration) {
+        self.step("What it cost, over USB/IP on this machine");
+        let mut table = Table::new(&["UPDATE", "SENT", "OF", "TIME", "PACKAGE/S"]);
+        for Transfer { what, length, sent, elapsed_ms } in &self.transfers {
+            let time = elapsed_ms.map(Duration::from_millis);
+            let rate = time.and_then(|time| per_second(*length, time));
+            table.row([
+                what.clone(),
+                bytes(*sent),
+                bytes(*length),
+                time.map_or_else(|| "-".to_owned(), seconds),
+                rate.map_or_else(|| "-".to_owned(), |rate| format!("{}/s", bytes(rate))),
+            ]);
+        }
+        for line in table.to_string().lines() {
+            self.line(line);
+        }
+        self.output.text(format_args!("\nthe demo took {}", seconds(elapsed)));
+    }
+
+    /// The final tables.
     pub(super) fn finish(mut self, elapsed: Duration) -> Result<(), Error> {
         self.step("Verdicts");
         let mut table = Table::new(&["WHAT", "EXPECTED", "SEEN", ""]);
@@ -226,9 +271,7 @@ impl<'a> Report<'a> {
         }
         let failed = self.verdicts.iter().filter(|verdict| !verdict.as_expected).count();
         let all = self.verdicts.len();
-        if let Some(speed) = self.speed.take() {
-            self.output.text(format_args!("\nDFU over USB/IP: {speed}; the demo took {}", seconds(elapsed)));
-        }
+        self.costs(elapsed);
         self.output
             .json("demo", &Summary { verdicts: all, unexpected: failed, elapsed_ms: milliseconds(elapsed) });
         if failed == 0 { Ok(()) } else { Err(Error::Demo { failed, all }) }

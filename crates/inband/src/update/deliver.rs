@@ -148,7 +148,10 @@ impl<'a> Delivery<'a> {
             Ok(outcome) => match ResultCode::from_code(outcome.result) {
                 Some(ResultCode::Ok) => return self.staged(bmc),
                 Some(code) => Error::Refused { place, code },
-                None => Error::UnknownResult { place, number: outcome.result },
+                None => {
+                    let source = DeviceError::Transfer("it sent a result that is none");
+                    bmc.failure("send the package", source)
+                }
             },
             Err(Stop::Device(DeviceError::Bulk(BulkError::TooSlow))) => {
                 // It has lost its tongue, but may have done its work.

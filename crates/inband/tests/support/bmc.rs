@@ -19,7 +19,7 @@ use inbandd::config::{
 use super::{Bench, MACHINE, Run, STARTING, command, run};
 
 /// Bytes of a slot and of its only region.
-const SLOT: u64 = 4 << 20;
+const SLOT: u64 = 32 << 20;
 /// The floor to begin with.
 pub(crate) const FLOOR: u32 = 2;
 
@@ -36,6 +36,8 @@ pub(crate) struct Bmc {
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) door: DoorPolicy,
+    /// Of the door `bulk`; without a word it opens wherever it can.
+    pub(crate) bulk: Option<DoorPolicy>,
     pub(crate) activate: When,
     pub(crate) conformance: Conformance,
     pub(crate) same_version: Rule,
@@ -47,6 +49,7 @@ impl Default for Kind {
     fn default() -> Self {
         Self {
             door: DoorPolicy::Always,
+            bulk: None,
             activate: When::Reboot,
             conformance: Conformance::Lenient,
             same_version: Rule::Accept,
@@ -114,7 +117,10 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
         policy: Policy { same_version: kind.same_version, ..Policy::default() },
         store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT },
         regions: vec![Region::new("image-bmc", 0, SLOT)],
-        doors: Doors { dfu: Dfu { policy: kind.door, conformance: kind.conformance }, bulk: Bulk::default() },
+        doors: Doors {
+            dfu: Dfu { policy: kind.door, conformance: kind.conformance },
+            bulk: Bulk { policy: kind.bulk },
+        },
         activation: Activation { when: kind.activate, restart_command: Vec::new() },
         trial: Trial {
             health: kind.health.map(String::from).into_iter().collect(),

@@ -14,7 +14,7 @@ use inband_virtual::memory::{Action, Fault, FaultPlan, Step};
 use super::*;
 use crate::{
     find::Scope,
-    testing::bmc::{MACHINE, Rig},
+    testing::bmc::{Answer, MACHINE, Rig},
     update::{door::Wish, prepare},
 };
 
@@ -304,28 +304,30 @@ fn every_reset_and_every_lost_transfer() {
     }
 }
 
+/// The cable is pulled so many times, each time when so many transfers were made since the last.
+fn pulled(bench: &Bench, every: u64, times: u64) -> (Result<(), Error>, usize, Rig) {
+    let rig = bench.rig();
+    rig.bus.set_faults(FaultPlan::default());
+    let (bus, mut next, mut left) = (rig.bus.clone(), transfers(bench).1 + every, times);
+    rig.watch(move |made| {
+        if made >= next && left > 0 {
+            (next, left) = (made + every, left - 1);
+            bus.unplug();
+        }
+    });
+    let mut seen = Seen::default();
+    let result = update_with(bench, &rig, Wish::Fastest, &Cancel::default(), &mut seen);
+    (result, seen.count(|event| matches!(event, Event::Lost { .. })), rig)
+}
+
 #[test]
 fn a_second_pulled_cable_is_survived_and_an_endless_row_is_not() {
     let bench = Bench::new();
-    let (_, before) = transfers(&bench);
-    let pulled = |every: u64, times: u64| {
-        let rig = bench.rig();
-        let faults = (0..times).map(|time| Fault {
-            transfer: before + 6 + time * every,
-            step: Step::Data(512),
-            action: Action::Unplug,
-        });
-        rig.bus.set_faults(FaultPlan::new(faults));
-        let mut seen = Seen::default();
-        let result = update_with(&bench, &rig, Wish::Fastest, &Cancel::default(), &mut seen);
-        (result, seen.count(|event| matches!(event, Event::Lost { .. })), rig)
-    };
-    let (result, lost, rig) = pulled(14, 2);
+    let (result, lost, rig) = pulled(&bench, 10, 2);
     result.unwrap();
     assert_eq!(lost, 2);
-    assert_eq!(rig.bmc().came.len(), bench.contents.load().chunks());
-    // Each time before it has heard anything.
-    let (result, lost, _) = pulled(1, 400);
+    assert!(rig.bmc().is_staged());
+    let (result, lost, _) = pulled(&bench, 6, 1000);
     let error = result.unwrap_err();
     assert_eq!((error.exit_code(), error.name()), (10, "keeps-leaving"), "{error}");
     assert_eq!(lost, 8);
@@ -475,7 +477,7 @@ fn a_broken_protocol_is_11() {
 #[test]
 fn nonsense_in_control_answers() {
     let bench = Bench::new();
-    let answers: [fn(&Setup) -> Option<Vec<u8>>; 5] = [
+    let answers: [Answer; 5] = [
         |setup| (setup.request_type == 0xa1).then(|| vec![0xff; 6]),
         |setup| (setup.request_type == 0xa1).then(Vec::new),
         |setup| (setup.value == 0 && setup.request_type == 0xc1).then(|| vec![1, 58]),

@@ -8,6 +8,7 @@
 //! * [`update`]: one update as a sequence of events; a bar, lines and JSON are sinks of them.
 //! * [`package`]: keys, packing, signing, checking.
 //! * [`demo`]: all of it against a virtual BMC.
+//! * `platform`: what differs between Linux, macOS and Windows.
 //! * [`error`], [`output`], [`text`]: how things are told. What comes from a device is hostile until it is shown.
 
 pub mod bmc;
@@ -27,6 +28,7 @@ pub mod follow;
 pub mod logger;
 pub mod output;
 pub mod package;
+mod platform;
 #[cfg(test)]
 mod testing;
 pub mod text;

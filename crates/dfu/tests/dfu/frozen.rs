@@ -167,7 +167,7 @@ fn runtime_set() {
     assert_eq!(
         set.device_bytes(),
         [
-            18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x6b, 0x1d, // idVendor
+            18, 1, 0x10, 0x02, 0, 0, 0, 64, 0x6b, 0x1d, // idVendor
             0x01, 0x02, // idProduct, run-time
             0x23, 0x01, // bcdDevice, the firmware's
             1, 2, 3, 1,
@@ -184,7 +184,7 @@ fn dfu_mode_set() {
     assert_eq!(
         set.device_bytes(),
         [
-            18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x6b, 0x1d, // idVendor
+            18, 1, 0x10, 0x02, 0, 0, 0, 64, 0x6b, 0x1d, // idVendor
             0x02, 0x02, // idProduct, DFU mode
             0x00, 0x01, // bcdDevice, the updater's
             1, 2, 3, 1,

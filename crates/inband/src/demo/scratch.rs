@@ -21,7 +21,6 @@ impl Scratch {
             .map_err(|error| Error::System { action: "get randomness", source: io::Error::other(error) })?;
         let path = std::env::temp_dir().join(format!("inband-demo-{}", hex(&random)));
         let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&path).map_err(|source| Error::File {
             path: path.clone(),

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cancel::Cancel, error::Error};
+use crate::{cancel::Cancel, error::Error, platform};
 
 /// A file on its way: it has another name until it is complete, and is removed if it never is.
 pub(super) struct Part {
@@ -105,13 +105,9 @@ impl Drop for Part {
 pub(super) fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    #[cfg(unix)]
     if secret {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        platform::owner_only(&mut options);
     }
-    // Elsewhere a file inherits who may read it from its directory.
-    #[cfg(not(unix))]
-    let _ = secret;
     let result = options.open(path).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()

@@ -20,8 +20,8 @@ use nusb::{
     transfer::{Buffer, Bulk, ControlIn, ControlOut, ControlType, In, Out, TransferError},
 };
 
-use super::{Bus, InterfaceClass, Opened, Place, Sighting, Strings, ended::Ended, holder};
-use crate::error::DeviceError;
+use super::{Bus, InterfaceClass, Opened, Place, Sighting, Strings, ended::Ended};
+use crate::{error::DeviceError, platform};
 
 /// How long a control transfer may take that nobody gave a limit. nusb cannot cancel one, only let it run into its
 /// own limit, so there always is one.
@@ -65,8 +65,9 @@ impl Bus for KernelBus {
     fn advice(&self, place: &Place, error: &HostError) -> Option<String> {
         let info = devices().ok()?.into_iter().find(|info| place_of(info) == *place)?;
         match error {
-            HostError::Permission => Some(holder::permission_advice(info.vendor_id())),
-            HostError::Busy => holder::holder(&info),
+            HostError::Permission => Some(platform::permission_advice(info.vendor_id())),
+            HostError::Busy => platform::holder(&info),
+            HostError::Other(_) => platform::driver_advice(),
             _ => None,
         }
     }

@@ -1,8 +1,6 @@
 //! Ways to devices: the kernel's USB and USB/IP, behind one trait.
 
 mod ended;
-#[cfg_attr(not(target_os = "linux"), path = "holder_other.rs")]
-mod holder;
 mod kernel;
 mod place;
 mod read;

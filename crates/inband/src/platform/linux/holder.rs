@@ -1,4 +1,4 @@
-//! Linux: who holds a device, and how to be allowed to open it.
+//! Who holds a device, and how to be allowed to open it.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use nusb::DeviceInfo;
 
 /// How to be allowed to open BMCs of a vendor. The rule is for its devices with a DFU interface, in either mode: the vendor's
 /// others, such as all root hubs if it is 1d6b, are none of ours. On a server there is nobody at a seat, hence the group.
-pub(super) fn permission_advice(vendor_id: u16) -> String {
+pub(crate) fn permission_advice(vendor_id: u16) -> String {
     format!(
         "run it as root, or, as a member of the group plugdev, put the line\n  \
          SUBSYSTEM==\"usb\", ATTR{{idVendor}}==\"{vendor_id:04x}\", ENV{{ID_USB_INTERFACES}}==\"*:fe010?:*\", \
@@ -17,7 +17,7 @@ pub(super) fn permission_advice(vendor_id: u16) -> String {
 }
 
 /// Who holds an interface of the device, if that can be seen.
-pub(super) fn holder(info: &DeviceInfo) -> Option<String> {
+pub(crate) fn holder(info: &DeviceInfo) -> Option<String> {
     let node = format!("/dev/bus/usb/{:03}/{:03}", info.busnum(), info.device_address());
     let programs = programs(Path::new("/proc"), Path::new(&node));
     if !programs.is_empty() {

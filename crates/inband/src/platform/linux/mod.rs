@@ -1,0 +1,14 @@
+//! Linux.
+
+mod attach;
+mod holder;
+
+pub(crate) use attach::attach;
+pub(crate) use holder::{holder, permission_advice};
+
+pub(crate) use super::unix::owner_only;
+
+/// What to do about a device that cannot be opened for want of a driver: usbfs needs none.
+pub(crate) const fn driver_advice() -> Option<String> {
+    None
+}

@@ -1,0 +1,16 @@
+//! macOS. Nobody has run it there, and no compiler for it is among those that the tests have.
+
+pub(crate) use super::{
+    not_linux::{attach, holder},
+    unix::owner_only,
+};
+
+/// How to be allowed to open devices. Nothing has to be installed: no driver of Apple's takes interfaces of the classes FEh/01h and FFh.
+pub(crate) fn permission_advice(_vendor_id: u16) -> String {
+    "run it with sudo".to_owned()
+}
+
+/// What to do about a device that cannot be opened for want of a driver: there is none that is wanted.
+pub(crate) const fn driver_advice() -> Option<String> {
+    None
+}

@@ -1,0 +1,18 @@
+//! What systems other than Linux have in common: less.
+
+use nusb::DeviceInfo;
+
+use crate::{cancel::Cancel, cli::args::Attach, error::Error, output::Output, usb::Server};
+
+/// Only Linux has vhci_hcd.
+///
+/// # Errors
+/// [`Error::Usage`], always.
+pub(crate) fn attach(_: &Attach, _: Option<&Server>, _: &mut Output, _: &Cancel) -> Result<(), Error> {
+    Err(Error::Usage("attach works on Linux only: other systems have no vhci_hcd".to_owned()))
+}
+
+/// What to do about a device that somebody else has open. Who that is the system does not say.
+pub(crate) fn holder(_: &DeviceInfo) -> Option<String> {
+    Some("end the program that uses it and try again".to_owned())
+}

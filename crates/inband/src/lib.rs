@@ -16,9 +16,9 @@ pub mod bulk;
 pub mod cancel;
 pub mod cli;
 pub mod commands;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub mod demo;
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 #[path = "demo/elsewhere.rs"]
 pub mod demo;
 pub mod dfu;

@@ -1,5 +1,5 @@
-//! What differs between the systems that the host tool runs on: one file for each, with the same functions in it. Of what nusb carries
-//! the tool knows nothing of the system; the demo has a BMC in it, and so is for every Unix (`lib.rs`).
+//! What differs between the systems that the host tool runs on: one file for each, with the same functions in it. USB
+//! itself is nusb's; the demo has a BMC in it, and so is Linux's as a whole (`lib.rs`).
 
 #[cfg(target_os = "linux")]
 mod linux;

@@ -196,7 +196,7 @@ fn what_is_no_offer_ends_the_session() {
         (&package.bytes, ResultCode::Protocol),
     ];
     let garbage = [beginning, &[0x55; 512]].concat();
-    for (bytes, result) in cases.into_iter().chain([(&garbage[..], ResultCode::Sequence)]) {
+    for (bytes, result) in cases.into_iter().chain([(&garbage[..], ResultCode::Protocol)]) {
         for portion in [1, 700, usize::MAX] {
             let mut line = line();
             line.begin_offer(1, Door::Bulk, NOW).unwrap();

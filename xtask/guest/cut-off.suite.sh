@@ -35,14 +35,14 @@ run inband log
 expect_text dfu-util-killed-log 'aborted (48)'
 
 # The same for inband.
-start dying inband update new.tar
+start dying inband update new.tar --door dfu
 wait_for_log dying "$HALF_WAY"
 stop dying KILL
 status_is inband-killed-status result=none state=receiving mode=dfu running=a boots_next=a a=good:factory
 repeat inband-killed 3.0.0 inband update new.tar
 
 # Told to end, it ends the session too and sends the BMC back.
-start cancelled inband update old.tar
+start cancelled inband update old.tar --door dfu
 wait_for_log cancelled "$HALF_WAY"
 stop cancelled TERM
 expect_status inband-cancelled 14
@@ -62,7 +62,7 @@ status_is daemon-killed-status result=interrupted state=interrupted mode=run-tim
 repeat daemon-killed 3.0.0 dfu-util -D new.tar
 
 # The daemon dies under inband.
-start orphan inband update old.tar
+start orphan inband update old.tar --door dfu
 wait_for_log orphan "$HALF_WAY"
 bmc_restart bmc KILL
 finish orphan

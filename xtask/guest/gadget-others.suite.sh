@@ -80,7 +80,7 @@ unbind() {
     UDC_FILE=$(ours)
     echo >"$UDC_FILE"
 }
-start unbound inband update next.tar
+start unbound inband update next.tar --door dfu
 wait_for_log unbound "$HALF_WAY"
 unbind
 mode none BMC-1

@@ -46,6 +46,7 @@ check dry-run inband update good.tar --dry-run
 status_is dry-run-changes-nothing session=0 mode=run-time b=empty:
 
 check update inband update good.tar
+expect_text update-takes-the-bulk-door 'door:    bulk, the fastest that is open'
 expect_text update-says-where 'staged: version 2.0.0 in slot b'
 status_is update-status result=ok state=staged mode=run-time running=a boots_next=b a=good:factory b=staged:2.0.0
 bmc_restart one
@@ -73,7 +74,7 @@ check detach inband detach
 status_is detach-status mode=dfu
 check detach-again inband detach
 expect_text detach-again-says-so 'in DFU mode already'
-check update-in-dfu-mode inband update good.tar --allow-same
+check update-in-dfu-mode inband update good.tar --allow-same --door dfu
 status_is update-in-dfu-mode-status result=ok state=staged mode=run-time boots_next=a a=staged:2.0.0
 check detach-for-dfu-util inband detach
 check detach-then-dfu-util dfu-util -D next.tar

@@ -77,10 +77,12 @@ impl Lab {
         Bmc::start(&file)
     }
 
-    /// Sends a package; milliseconds from the first byte to the verdict, as the host tool has them.
+    /// Sends a package by DFU; milliseconds from the first byte to the verdict, as the host tool has them.
     pub(super) fn update(&self, bmc: &Bmc, package: &Path) -> Outcome<u64> {
         let events = program::output(
-            release("inband").args(["--json", "--usbip", &bmc.address, "update"]).arg(package),
+            release("inband")
+                .args(["--json", "--usbip", &bmc.address, "update", "--door", "dfu"])
+                .arg(package),
         )?;
         let sent = events.lines().find(|line| line.contains("\"event\":\"sent\""));
         sent.and_then(|line| number_behind(line, "\"elapsed_ms\":"))

@@ -121,7 +121,8 @@ pub(crate) fn exchange<H: HostDevice>(
                 ins.retain(|(id, _)| *id != completion.id);
                 match completion.result {
                     Ok(()) => {
-                        host.handle_received(moved_at, &completion.data).map_err(|error| error.to_string())?
+                        host.handle_received(moved_at, &completion.data)
+                            .map_err(|error| error.to_string())?;
                     }
                     Err(error) => failed = Some(error.to_string()),
                 }

@@ -49,8 +49,8 @@ fn every_cell_is_as_specified() {
         ("GETSTATE", &[Stimulus::GetState]),
         ("ABORT", &[Stimulus::Abort]),
         ("any other", &[Stimulus::Unknown]),
-        ("bus reset, unplug, SET_CONFIGURATION(0)", &[Stimulus::BusReset]),
-        ("SET_INTERFACE to either interface, SET_CONFIGURATION again", &[Stimulus::SetInterface]),
+        ("bus reset, unplug, SET_CONFIGURATION, to 0 or again", &[Stimulus::BusReset]),
+        ("SET_INTERFACE to either interface", &[Stimulus::SetInterface]),
     ];
     let rows = specified();
     // Whatever was left behind by a download changes nothing.

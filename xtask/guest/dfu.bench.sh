@@ -60,7 +60,7 @@ measure() {
             ;;
         inband)
             set -- "$@" --mark detach '"event":"detach"' --mark dfu_mode '"event":"dfu-mode"' \
-                --mark begin '"event":"start"' --mark end '"event":"sent"' -- inband --json update "$mib.tar"
+                --mark begin '"event":"start"' --mark end '"event":"sent"' -- inband --json update --door dfu "$mib.tar"
             ;;
     esac
     stopwatch "$@" >line 2>"$OUT"

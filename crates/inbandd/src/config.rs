@@ -341,10 +341,12 @@ fn some_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Door
 }
 
 impl Doors {
-    /// Whether `bulk` opens. Without a word it does, but where `dfu` never opens or keeps to the letter of DFU 1.1.
+    /// Whether `bulk` opens. Without a word it does, but where `dfu` never opens or keeps to the letter of DFU 1.1, or where there are no
+    /// `endpoints` for it.
     #[must_use]
-    pub fn bulk_policy(&self) -> DoorPolicy {
-        let can = self.dfu.policy != DoorPolicy::Off && self.dfu.conformance == Conformance::Lenient;
+    pub fn bulk_policy(&self, endpoints: bool) -> DoorPolicy {
+        let lenient = self.dfu.conformance == Conformance::Lenient;
+        let can = endpoints && lenient && self.dfu.policy != DoorPolicy::Off;
         self.bulk.policy.unwrap_or(if can { DoorPolicy::Always } else { DoorPolicy::Off })
     }
 }
@@ -564,8 +566,8 @@ impl Config {
                 self.store.max_package
             ));
         }
-        if self.doors.bulk_policy() != DoorPolicy::Off {
-            let policy = self.doors.bulk_policy().name();
+        if self.doors.bulk_policy(true) != DoorPolicy::Off {
+            let policy = self.doors.bulk_policy(true).name();
             if self.doors.dfu.policy == DoorPolicy::Off {
                 return value(format!(
                     "doors.bulk.policy = \"{policy}\" needs the door dfu, by which a host gets there; doors.dfu.policy is \"off\""
@@ -672,3 +674,6 @@ impl fmt::Display for Usb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

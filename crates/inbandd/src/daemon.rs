@@ -133,6 +133,7 @@ impl<S: Side> Daemon<S> {
         let record = store.record();
         let identity = open::identity(config, record.slot(store.running()), record.slot(record.choice));
         let (side, backend) = open(&identity)?;
+        let bulk = config.doors.bulk_policy(side.has_bulk_endpoints());
         let waker = side.waker();
         #[cfg(target_os = "linux")]
         let service = Service { control: control(config, &waker)?, ..Service::default() };
@@ -156,7 +157,7 @@ impl<S: Side> Daemon<S> {
                 machine: Text::cut(&config.machine),
                 doors: Door::ALL.map(|door| match door {
                     Door::Dfu => config.doors.dfu.policy,
-                    Door::Bulk => config.doors.bulk_policy(),
+                    Door::Bulk => bulk,
                     Door::Volume | Door::Ipmi => DoorPolicy::Off,
                 }),
                 limits: Limits { refusals: config.limits.refusals, ..Limits::default() },
@@ -180,7 +181,7 @@ impl<S: Side> Daemon<S> {
                 Conformance::Lenient => Mode::Lenient,
                 Conformance::Strict => Mode::Strict,
             },
-            bulk: config.doors.bulk_policy() != DoorPolicy::Off,
+            bulk: bulk != DoorPolicy::Off,
             activate: config.activation.when == When::Immediate,
             identity: Box::new(move |view| {
                 let record = &view.record;

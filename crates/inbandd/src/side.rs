@@ -22,6 +22,9 @@ pub trait Side: fmt::Display {
     /// What carries the device.
     type Backend: DeviceBackend;
 
+    /// Whether there can be endpoints for the bulk door.
+    fn has_bulk_endpoints(&self) -> bool;
+
     /// Waits until the backend may have an event, a waker woke, or the time is over.
     fn wait(&mut self, limit: Duration);
 

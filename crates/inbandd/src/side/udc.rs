@@ -22,6 +22,8 @@ use crate::{
 pub struct Udc {
     waiter: Waiter,
     controller: String,
+    /// The kernel has what bulk endpoints take.
+    aio: bool,
     /// Somebody has the gadgets' files, and so the device on the bus, when this process ends.
     kept: bool,
 }
@@ -36,12 +38,12 @@ impl Udc {
         let failed = |error| unavailable(config, error);
         let kept = !handed.is_empty();
         let mut gadget = Gadget::adopt(options(config), handed).map_err(failed)?;
-        for set in sets(config, identity) {
+        for set in sets(config, identity, gadget.probe()) {
             gadget.prepare(&set).map_err(failed)?;
         }
         log::info!("event=gadget-ready handed-over={kept} {}", gadget.probe());
-        let controller = gadget.probe().controller.name.clone();
-        Ok((Self { waiter: gadget.waiter(), controller, kept }, gadget))
+        let (controller, aio) = (gadget.probe().controller.name.clone(), gadget.probe().aio);
+        Ok((Self { waiter: gadget.waiter(), controller, aio, kept }, gadget))
     }
 }
 
@@ -62,7 +64,7 @@ pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error>
         .map_err(|error| Error::System { what: "cannot look whose the store is", error })?;
     // What depends on the firmware is written whenever the device appears.
     let identity = open::identity(config, &SlotRecord::EMPTY, &SlotRecord::EMPTY);
-    for set in sets(config, &identity) {
+    for set in sets(config, &identity, gadget.probe()) {
         gadget.give_to(owner.uid(), owner.gid(), &set).map_err(failed)?;
     }
     let unheard =
@@ -77,8 +79,8 @@ pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error>
 }
 
 /// All descriptor sets there are. Where the bulk door may be shut there are two of DFU mode.
-fn sets(config: &Config, identity: &Identity) -> Vec<DescriptorSet> {
-    let dfu_mode: &[bool] = match config.doors.bulk_policy() {
+fn sets(config: &Config, identity: &Identity, probe: &Probe) -> Vec<DescriptorSet> {
+    let dfu_mode: &[bool] = match config.doors.bulk_policy(probe.aio) {
         DoorPolicy::Always => &[true],
         DoorPolicy::Armed => &[false, true],
         DoorPolicy::Off => &[false],
@@ -102,6 +104,10 @@ fn options(config: &Config) -> Options {
 
 impl Side for Udc {
     type Backend = Gadget;
+
+    fn has_bulk_endpoints(&self) -> bool {
+        self.aio
+    }
 
     fn wait(&mut self, limit: Duration) {
         self.waiter.wait(limit);

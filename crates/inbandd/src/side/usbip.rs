@@ -53,6 +53,10 @@ impl Usbip {
 impl Side for Usbip {
     type Backend = Port;
 
+    fn has_bulk_endpoints(&self) -> bool {
+        true
+    }
+
     fn wait(&mut self, limit: Duration) {
         self.server.wait(limit);
     }

@@ -551,6 +551,9 @@ impl Thread {
                     }
                 });
                 left.fetch_sub(1, Ordering::Relaxed);
+                // A BMC may have one processor, and a scheduler that lets a thread run on for milliseconds while another one has been woken: the
+                // half that answers is not to wait for more than one block.
+                std::thread::yield_now();
             }
         })?;
         let commands = Some(commands);

@@ -149,7 +149,9 @@ fn taken_out() {
     let mut world = World::new(open(), &set(1));
     world.works();
     write(&format!("{CONFIGFS}/inband-0/UDC"), "\n");
-    fs::remove_file(format!("{CONFIGFS}/inband-0/configs/c.1/ffs.inband-0")).unwrap();
+    for link in ["os_desc/c.1", "configs/c.1/ffs.inband-0"] {
+        fs::remove_file(Path::new(CONFIGFS).join("inband-0").join(link)).unwrap();
+    }
     for folder in ["configs/c.1", "functions/ffs.inband-0", "strings/0x409", ""] {
         fs::remove_dir(Path::new(CONFIGFS).join("inband-0").join(folder)).unwrap();
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use inband_bulk::interface::INTERFACE_CLASS;
 use inband_dfu::wire::{Request, State, Status};
 use inband_usb::Setup;
 use nusb::transfer::TransferError;
@@ -309,7 +310,9 @@ fn one_alternate_setting(target: &mut Target) -> Outcome {
     for mode in [Mode::Dfu, Mode::RunTime] {
         let opened = if mode == Mode::Dfu { target.idle()? } else { target.run_time()? };
         let configuration = opened.device.active_configuration().map_err(|e| e.to_string())?;
-        let interfaces: Vec<_> = configuration.interface_alt_settings().collect();
+        let (bulk, interfaces): (Vec<_>, Vec<_>) =
+            configuration.interface_alt_settings().partition(|it| it.class() == INTERFACE_CLASS);
+        ensure(bulk.len() == usize::from(mode == Mode::Dfu), || format!("{} of bulk in {mode:?}", bulk.len()))?;
         ensure(interfaces.len() == 1, || format!("{} alternate settings in {mode:?}", interfaces.len()))?;
         let endpoints = interfaces[0].num_endpoints();
         ensure(endpoints == 0, || format!("{endpoints} endpoints in {mode:?}"))?;

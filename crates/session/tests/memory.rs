@@ -59,7 +59,7 @@ fn key() -> PrivateKey {
 fn content(number: usize) -> Vec<u8> {
     let length = if number == 0 { 128 * 1024 } else { 64 };
     let mut bytes = vec![0x5a; length];
-    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
     bytes
 }
 

@@ -169,6 +169,7 @@ fn checkm8(target: &mut Target) -> Outcome {
             Ok(opened)
         },
         |opened| {
+            opened.state_behind_a_cut()?;
             opened.to_idle()?;
             detach(opened)?;
             detach(Opened::in_mode(Mode::RunTime)?)?;
@@ -312,7 +313,9 @@ fn one_alternate_setting(target: &mut Target) -> Outcome {
         let configuration = opened.device.active_configuration().map_err(|e| e.to_string())?;
         let (bulk, interfaces): (Vec<_>, Vec<_>) =
             configuration.interface_alt_settings().partition(|it| it.class() == INTERFACE_CLASS);
-        ensure(bulk.len() == usize::from(mode == Mode::Dfu), || format!("{} of bulk in {mode:?}", bulk.len()))?;
+        ensure(bulk.len() == usize::from(mode == Mode::Dfu), || {
+            format!("{} of bulk in {mode:?}", bulk.len())
+        })?;
         ensure(interfaces.len() == 1, || format!("{} alternate settings in {mode:?}", interfaces.len()))?;
         let endpoints = interfaces[0].num_endpoints();
         ensure(endpoints == 0, || format!("{endpoints} endpoints in {mode:?}"))?;

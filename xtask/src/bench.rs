@@ -10,11 +10,13 @@ use crate::program::{self, cargo};
 use crate::task::{self, Task};
 use crate::{Outcome, layout};
 
+mod delta;
 mod dfu;
 mod figures;
 mod lab;
 mod plot;
 mod tree;
+mod wire;
 
 use lab::Lab;
 use tree::Tree;
@@ -25,6 +27,11 @@ const TASKS: &[Task] = &[
     Task { name: "pack", about: "packing images of 128 MiB, beside SHA-256", run: pack },
     Task { name: "verify", about: "checking a package of 128 MiB, beside SHA-256", run: verify },
     Task { name: "chunks", about: "what two squashfs images share when a program has changed", run: chunks },
+    Task {
+        name: "delta",
+        about: "updates of a squashfs image over a model of a high-speed wire: all, a small change, nothing new, the rest",
+        run: delta::run,
+    },
     Task {
         name: "dfu",
         about: "plain DFU by stock dfu-util and by our host, on a gadget controller in the guest",

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use super::MIB;
 use crate::program::{self, cargo};
@@ -11,6 +13,9 @@ use crate::{Outcome, layout};
 
 /// MiB of a slot: room for the largest package that is measured.
 const SLOT_MIB: u64 = 128;
+
+/// Between two looks at a BMC that is to confirm what it runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A directory with keys and packages.
 pub(super) struct Lab {
@@ -44,23 +49,26 @@ impl Lab {
     /// A package with so many MiB of random bytes.
     pub(super) fn package(&self, mib: u64) -> Outcome<PathBuf> {
         let image = self.path(&format!("{mib}.image"));
-        let package = self.path(&format!("{mib}.tar"));
         random(&image, mib)?;
+        let package = self.pack(&mib.to_string(), &image)?;
+        fs::remove_file(image).map_err(|e| self.failed("clean", &e))?;
+        Ok(package)
+    }
+
+    /// A package of this version with an image in it.
+    pub(super) fn pack(&self, version: &str, image: &Path) -> Outcome<PathBuf> {
+        let package = self.path(&format!("{version}.tar"));
         let mut pack = release("inband");
-        pack.args(["pack", "--machine", "bench", "--version"]).arg(format!("{mib}"));
+        pack.args(["pack", "--machine", "bench", "--version", version]);
         pack.arg("--key").arg(self.path("bench.key"));
         pack.arg("--member").arg(format!("image-bmc={}", image.display()));
         program::output(pack.arg("--out").arg(&package))?;
-        fs::remove_file(image).map_err(|e| self.failed("clean", &e))?;
         Ok(package)
     }
 
     /// A virtual BMC with empty slots, in place of the one before.
     pub(super) fn bmc(&self) -> Outcome<Bmc> {
-        let store = self.path("store");
-        if store.exists() {
-            fs::remove_dir_all(store).map_err(|e| self.failed("clean", &e))?;
-        }
+        self.remove_store()?;
         let size = SLOT_MIB * MIB;
         let config = format!(
             "machine = \"bench\"\n\
@@ -77,13 +85,53 @@ impl Lab {
         Bmc::start(&file)
     }
 
+    fn remove_store(&self) -> Outcome {
+        let store = self.path("store");
+        if store.exists() {
+            fs::remove_dir_all(store).map_err(|e| self.failed("clean", &e))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the BMC anew, into the firmware that it has staged; returns once that is confirmed.
+    pub(super) fn restart(&self, bmc: Bmc) -> Outcome<Bmc> {
+        drop(bmc);
+        let bmc = Bmc::start(&self.path("inbandd.toml"))?;
+        loop {
+            let status = program::output(self.host(bmc.address()).arg("status"))?;
+            if status.contains("\"on_trial\":false") {
+                return Ok(bmc);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Ends a BMC, and keeps its store under a name.
+    pub(super) fn keep(&self, bmc: Bmc, name: &str) -> Outcome {
+        drop(bmc);
+        fs::rename(self.path("store"), self.path(name)).map_err(|e| self.failed("rename in", &e))
+    }
+
+    /// A BMC with a copy of a store that was kept, in place of the one before.
+    pub(super) fn bmc_with(&self, name: &str) -> Outcome<Bmc> {
+        self.remove_store()?;
+        let mut copy = Command::new("cp");
+        copy.args(["--recursive", "--sparse=always"]).arg(self.path(name)).arg(self.path("store"));
+        program::output(&mut copy)?;
+        Bmc::start(&self.path("inbandd.toml"))
+    }
+
+    /// The host tool with a BMC's address; lines of JSON.
+    pub(super) fn host(&self, address: &str) -> Command {
+        let mut command = release("inband");
+        command.args(["--json", "--usbip", address]);
+        command
+    }
+
     /// Sends a package by DFU; milliseconds from the first byte to the verdict, as the host tool has them.
     pub(super) fn update(&self, bmc: &Bmc, package: &Path) -> Outcome<u64> {
-        let events = program::output(
-            release("inband")
-                .args(["--json", "--usbip", &bmc.address, "update", "--door", "dfu"])
-                .arg(package),
-        )?;
+        let events =
+            program::output(self.host(bmc.address()).args(["update", "--door", "dfu"]).arg(package))?;
         let sent = events.lines().find(|line| line.contains("\"event\":\"sent\""));
         sent.and_then(|line| number_behind(line, "\"elapsed_ms\":"))
             .ok_or_else(|| format!("inband does not tell how long it took: {events}"))
@@ -134,6 +182,11 @@ impl Bmc {
         Err(format!("inbandd does not start: {line}"))
     }
 
+    /// Where its USB/IP server listens.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The most memory it has had resident so far, KiB.
     pub(super) fn peak_kib(&self) -> Outcome<u64> {
         let file = format!("/proc/{}/status", self.child.id());
@@ -165,7 +218,7 @@ fn release(name: &str) -> Command {
 }
 
 /// The number that follows a word, blanks between them or not.
-fn number_behind(text: &str, word: &str) -> Option<u64> {
+pub(super) fn number_behind(text: &str, word: &str) -> Option<u64> {
     let rest = text.split(word).nth(1)?.trim_start();
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

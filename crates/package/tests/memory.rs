@@ -1,15 +1,13 @@
 //! What a reader holds while a package streams through it: bounded, and not by the package's length.
 //!
 //! One test in this file: the allocator counts for the whole process.
-#![allow(unsafe_code)] // An allocator cannot be written without.
 #![allow(clippy::unwrap_used)] // A test fails by panicking.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use inband_package::digest::Digest;
 use inband_package::head::{Head, MAX_INDEX_LENGTH, MAX_TOTAL_LENGTH, SignatureEntry};
@@ -19,30 +17,10 @@ use inband_package::reader::Error;
 use inband_package::signature::{Hash, Kind, MAX_LENGTH, RsaPadding, Scheme};
 use inband_package::{Checked, KeyRing, Policy, Progress, Reader, Refusal, Sink, Verifier, tar};
 
-/// The system's allocator, counting what is held and the most that was.
-struct Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters do not touch memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `pointer` came from `alloc` above, so from the system, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::{HELD, PEAK};
 
 /// The most that `work` holds at once beyond what was held before it.
 fn peak_of<T>(work: impl FnOnce() -> T) -> (usize, T) {

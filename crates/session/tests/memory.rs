@@ -1,11 +1,9 @@
 //! What a session holds of which only what is missing comes: bounded, whatever the package. With the longest index that there can be.
 //!
 //! One test in this file: the allocator counts for the whole process.
-#![allow(unsafe_code)] // An allocator cannot be written without.
 #![allow(clippy::unwrap_used)] // A test fails by panicking.
 
-use std::alloc::{GlobalAlloc, Layout as Size, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use inband_package::digest::sha256;
@@ -19,30 +17,10 @@ use inband_store::file::FileMedium;
 use inband_store::text::Text;
 use inband_store::{FingerprintKey, Firmware, Layout, Options, Region, Slot, Store};
 
-/// The system's allocator, counting what is held and the most that was.
-struct Counting;
+#[path = "../../package/tests/support/counting.rs"]
+mod counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters do not touch memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Size) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Size) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `pointer` came from `alloc` above, so from the system, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::{HELD, PEAK};
 
 const NOW: Duration = Duration::from_secs(1000);
 const RATES: Rates = Rates { sessions: 200, rewrites: 24 };

@@ -64,7 +64,7 @@ pub(super) fn run() -> Outcome {
     let packages = packages.map(|(image, version)| lab.pack(version, image)).collect::<Outcome<Vec<_>>>()?;
     let [before, running, new] = &packages[..] else { return Err("there are three packages".into()) };
     let newest = &images[2];
-    let length = fs::metadata(newest).map_err(|e| format!("cannot read {}: {e}", newest.display()))?.len();
+    let length = length_of(newest)?;
     let mut bmc = lab.bmc()?;
     for package in [before, running] {
         bulk(&lab, bmc.address(), package)?;

@@ -333,14 +333,20 @@ fn a_second_pulled_cable_is_survived_and_an_endless_row_is_not() {
     assert_eq!(lost, 8);
 }
 
-#[test]
-fn a_device_that_is_gone_for_good_is_given_up() {
-    let bench = Bench::new();
-    let (_, before) = transfers(&bench);
+/// A BMC that leaves the bus in the middle, and does not come back.
+fn unplugged_for_good(bench: &Bench) -> Rig {
+    let (_, before) = transfers(bench);
     let rig = bench.rig();
     rig.replug.set(None);
     let fault = Fault { transfer: before + 8, step: Step::Data(512), action: Action::Unplug };
     rig.bus.set_faults(FaultPlan::new([fault]));
+    rig
+}
+
+#[test]
+fn a_device_that_is_gone_for_good_is_given_up() {
+    let bench = Bench::new();
+    let rig = unplugged_for_good(&bench);
     let error = update(&bench, &rig).unwrap_err();
     assert_eq!((error.exit_code(), error.name()), (10, "not-back"), "{error}");
     assert!(error.advice().is_some());
@@ -378,11 +384,7 @@ fn a_user_who_stops_at_any_moment() {
 #[test]
 fn a_user_who_stops_while_the_cable_is_out() {
     let bench = Bench::new();
-    let (_, before) = transfers(&bench);
-    let rig = bench.rig();
-    rig.replug.set(None);
-    let fault = Fault { transfer: before + 8, step: Step::Data(512), action: Action::Unplug };
-    rig.bus.set_faults(FaultPlan::new([fault]));
+    let rig = unplugged_for_good(&bench);
     struct Stops(Cancel);
     impl Listener for Stops {
         fn event(&mut self, event: &Event) {

@@ -5,18 +5,13 @@
 
 mod support;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Lines},
-    process::{Child, ChildStdout, Stdio},
-};
+use std::fs;
 
 use inband_session::DoorPolicy;
 use inbandd::config::Conformance;
 use support::{
     Bench,
     bmc::{Bmc, Kind},
-    spawn,
 };
 
 /// Bytes of the image.
@@ -108,23 +103,11 @@ fn where_there_is_no_bulk_door_there_is_dfu_and_a_forced_one_is_8() {
     }
 }
 
-/// An update of which the BMC has taken a part, and the events that follow.
-fn under_way(bench: &Bench, bmc: &Bmc) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let update = ["update", &bench.arg("fw.tar"), "--json"];
-    let mut child = spawn(bmc.command(&update).stdout(Stdio::piped()));
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| {
-        let event: serde_json::Value = serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
-        event["event"] == "progress" && event["sent"].as_u64() > Some(100_000)
-    }));
-    (child, lines)
-}
-
 #[test]
 fn a_killed_host_goes_on_where_it_was() {
     let bench = bench_with(LONG);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = under_way(&bench, &bmc);
+    let (mut child, lines) = bmc.update_under_way(&bench, &[], 100_000);
     child.kill().unwrap();
     child.wait().unwrap();
     drop(lines);
@@ -137,7 +120,7 @@ fn a_killed_host_goes_on_where_it_was() {
 fn ctrl_c_aborts_and_the_next_update_sends_the_rest() {
     let bench = bench_with(LONG);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = under_way(&bench, &bmc);
+    let (mut child, lines) = bmc.update_under_way(&bench, &[], 100_000);
     let process = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
     let rest: Vec<String> = lines.map(Result::unwrap).collect();

@@ -5,13 +5,7 @@
 
 mod support;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Lines},
-    net::TcpListener,
-    process::{Child, ChildStdout, Stdio},
-    thread,
-};
+use std::{fs, net::TcpListener, thread};
 
 use inband_session::DoorPolicy;
 use inbandd::config::{Conformance, When};
@@ -323,28 +317,13 @@ fn a_device_that_another_client_has_is_held() {
     bmc.status();
 }
 
-/// An update of which the BMC has taken a part, and the events that follow.
-fn update_under_way(bench: &Bench, bmc: &Bmc) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut child = bmc
-        .command(&["update", &bench.arg("fw.tar"), "--door", "dfu", "--json"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| {
-        let event: serde_json::Value = serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
-        event["event"] == "progress" && event["sent"].as_u64() > Some(0)
-    }));
-    (child, lines)
-}
-
 /// Interrupting the program in the middle of an update ends the session cleanly.
 #[test]
 fn ctrl_c_aborts_and_the_next_update_works() {
     let bench = Bench::new();
     bench.package("fw.tar", 3_500_000);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = update_under_way(&bench, &bmc);
+    let (mut child, lines) = bmc.update_under_way(&bench, &["--door", "dfu"], 0);
     let kill =
         spawn(std::process::Command::new("kill").args(["-INT", &child.id().to_string()])).wait().unwrap();
     assert!(kill.success());
@@ -418,7 +397,7 @@ fn a_bmc_that_disappears_in_the_middle_is_10() {
     let bench = Bench::new();
     bench.package("fw.tar", 3_500_000);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = update_under_way(&bench, &bmc);
+    let (mut child, lines) = bmc.update_under_way(&bench, &["--door", "dfu"], 0);
     let bmc = bmc.restart();
     let last = lines.map(Result::unwrap).last().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(10), "{last}");

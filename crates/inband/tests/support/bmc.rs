@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Lines},
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    process::{Child, ChildStdout, Stdio},
     sync::PoisonError,
 };
 
@@ -16,7 +18,7 @@ use inbandd::config::{
     Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
-use super::{Bench, MACHINE, Run, STARTING, command, run};
+use super::{Bench, MACHINE, Run, STARTING, command, run, spawn};
 
 /// Bytes of a slot and of its only region.
 const SLOT: u64 = 32 << 20;
@@ -88,6 +90,26 @@ impl Bmc {
     /// The same, not yet started.
     pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         command(["--usbip", &self.address].iter().chain(arguments))
+    }
+
+    /// An update to `fw.tar` of which the BMC has taken more than so many bytes, and the events that follow.
+    pub(crate) fn update_under_way(
+        &self,
+        bench: &Bench,
+        options: &[&str],
+        bytes: u64,
+    ) -> (Child, Lines<BufReader<ChildStdout>>) {
+        let package = bench.arg("fw.tar");
+        let mut update = vec!["update", &package, "--json"];
+        update.extend(options);
+        let mut child = spawn(self.command(&update).stdout(Stdio::piped()));
+        let mut lines = BufReader::new(child.stdout.take().expect("the output is a pipe")).lines();
+        assert!(lines.any(|line| {
+            let event: serde_json::Value =
+                serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
+            event["event"] == "progress" && event["sent"].as_u64() > Some(bytes)
+        }));
+        (child, lines)
     }
 
     /// The status as JSON.

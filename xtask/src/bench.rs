@@ -10,6 +10,7 @@ use crate::program::{self, cargo};
 use crate::task::{self, Task};
 use crate::{Outcome, layout};
 
+mod bulk;
 mod delta;
 mod dfu;
 mod figures;
@@ -27,6 +28,11 @@ const TASKS: &[Task] = &[
     Task { name: "pack", about: "packing images of 128 MiB, beside SHA-256", run: pack },
     Task { name: "verify", about: "checking a package of 128 MiB, beside SHA-256", run: verify },
     Task { name: "chunks", about: "what two squashfs images share when a program has changed", run: chunks },
+    Task {
+        name: "bulk",
+        about: "the bulk door on a gadget controller in the guest, beside the two limits it has, and plain DFU",
+        run: bulk::run,
+    },
     Task {
         name: "delta",
         about: "updates of a squashfs image over a model of a high-speed wire: all, a small change, nothing new, the rest",
@@ -131,7 +137,7 @@ fn pack() -> Outcome {
     lab::random(&random, IMAGE_MIB)?;
     let tree = Tree::copy(folder.join("tree"))?;
     let squashfs = folder.join("squashfs");
-    tree.image(COMPRESSIONS[0], &squashfs)?;
+    tree.image(tree::OPENBMC, &squashfs)?;
     let programs = folder.join("uncompressed");
     program::run(Command::new("tar").arg("--create").arg("--file").arg(&programs).arg(folder.join("tree")))?;
     for image in [&squashfs, &programs] {
@@ -169,7 +175,7 @@ fn verify() -> Outcome {
 }
 
 /// How squashfs compresses: OpenBMC's default first, then what it can be told to.
-const COMPRESSIONS: [&str; 2] = ["xz", "zstd"];
+const COMPRESSIONS: [&str; 2] = [tree::OPENBMC, "zstd"];
 /// Programs that change, one at a time.
 const PROGRAMS: usize = 5;
 

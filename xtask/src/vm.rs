@@ -52,10 +52,10 @@ pub(crate) fn soak(name: &str) -> Outcome {
     run(&[&suite::soak(name)?])
 }
 
-/// Runs a measurement of `xtask/guest`, and returns what it measured, line by line.
-pub(crate) fn measure(name: &str, measure: Measure) -> Outcome<Vec<String>> {
+/// Runs a measurement of `xtask/guest`, and returns what it measured, line by line. It finds these files in /guest.
+pub(crate) fn measure(name: &str, measure: Measure, files: &[PathBuf]) -> Outcome<Vec<String>> {
     let bench = Suite { measure, ..suite::bench(name)? };
-    let guests = Guests::prepare(&[&bench])?;
+    let guests = Guests::prepare(&[&bench], files)?;
     let report = guests.boot(&bench, &mut print)?;
     report.verdict()?;
     Ok(report.into_measured())
@@ -77,8 +77,8 @@ struct Guests {
 }
 
 impl Guests {
-    /// The systems that these suites ask for, and our programs.
-    fn prepare(suites: &[&Suite]) -> Outcome<Self> {
+    /// The systems that these suites ask for, our programs, and these files.
+    fn prepare(suites: &[&Suite], files: &[PathBuf]) -> Outcome<Self> {
         let folder = layout::target().join("vm");
         fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         let binaries = build(suites)?;
@@ -89,7 +89,7 @@ impl Guests {
                 let config = fs::read_to_string(&kernel.config)
                     .map_err(|e| format!("cannot read {}: {e}", kernel.config.display()))?;
                 contrib::kernel_has_fragment(&config)?;
-                let initrd = root::build(&folder, suite.kind, &kernel, &binaries)?;
+                let initrd = root::build(&folder, suite.kind, &kernel, &binaries, files)?;
                 let disk = match suite.kind {
                     Kind::Bare => None,
                     Kind::Debian => Some(debian::disk(&folder)?),
@@ -140,7 +140,7 @@ impl Guests {
 }
 
 fn run(suites: &[&Suite]) -> Outcome {
-    let guests = Guests::prepare(suites)?;
+    let guests = Guests::prepare(suites, &[])?;
     // A guest whose clock counts instructions does not notice that there is another beside it.
     let (counted, alone): (Vec<&Suite>, Vec<&Suite>) = suites.iter().partition(|suite| suite.measure.counted);
     let at_once = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE).min(counted.len());

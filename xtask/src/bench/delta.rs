@@ -2,16 +2,16 @@
 //! high-speed wire (see `wire`), on this machine's processors.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use super::figures::{Figure, Values, Wanted, print};
 use super::lab::{Bmc, Lab, number_behind};
-use super::tree::{self, Tree};
+use super::tree;
 use super::wire::{Carried, Wire};
-use super::{COMPRESSIONS, RUNS, folder};
+use super::{RUNS, folder};
 use crate::{Outcome, program};
 
 /// The small change goes over the wire as so much of the image, at most.
@@ -59,11 +59,11 @@ struct Run {
 
 pub(super) fn run() -> Outcome {
     let lab = Lab::new()?;
-    let images = images()?;
+    let images = tree::versions(&folder("bench-delta")?)?;
     let packages = images.iter().zip(["1.0.0", "1.0.1", "1.0.2"]);
     let packages = packages.map(|(image, version)| lab.pack(version, image)).collect::<Outcome<Vec<_>>>()?;
     let [before, running, new] = &packages[..] else { return Err("there are three packages".into()) };
-    let newest = &images[2];
+    let [.., newest] = &images;
     let length = length_of(newest)?;
     let mut bmc = lab.bmc()?;
     for package in [before, running] {
@@ -94,27 +94,6 @@ pub(super) fn run() -> Outcome {
     let hash = Values::new(hashes).median();
     println!("SHA-256 of the image, openssl: {hash:.3} s");
     print(&figures(&runs, length as f64, hash))
-}
-
-/// Three images, of which each has one program more changed.
-fn images() -> Outcome<Vec<PathBuf>> {
-    let folder = folder("bench-delta")?;
-    let tree = Tree::copy(folder.join("tree"))?;
-    let mut images = Vec::new();
-    let mut image = |name: &str| {
-        let image = folder.join(name);
-        tree.image(COMPRESSIONS[0], &image)?;
-        images.push(image);
-        Outcome::Ok(())
-    };
-    image("0")?;
-    for (program, name) in tree.programs(2)?.iter().zip(["1", "2"]) {
-        let failed = |e: std::io::Error| format!("cannot change {}: {e}", program.display());
-        let bytes = fs::read(program).map_err(failed)?;
-        fs::write(program, tree::next_version(&bytes)).map_err(failed)?;
-        image(name)?;
-    }
-    Ok(images)
 }
 
 /// An update by bulk that is not measured.

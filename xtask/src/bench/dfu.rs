@@ -86,7 +86,7 @@ pub(super) fn run_counted() -> Outcome {
 }
 
 fn measure(how: Measure) -> Outcome<Runs> {
-    let lines = vm::measure("dfu", how)?;
+    let lines = vm::measure("dfu", how, &[])?;
     let runs = lines.iter().map(|line| parse(line)).collect::<Outcome<Vec<_>>>()?;
     let runs = Runs(runs);
     println!("\n{}", runs.table());

@@ -15,6 +15,23 @@ const LEFT_OUT: [&str; 4] = ["/usr/share/doc/", "/usr/share/info/", "/usr/share/
 /// Where programs are.
 const PROGRAMS: [&str; 2] = ["usr/bin", "usr/sbin"];
 
+/// The compression of OpenBMC's images.
+pub(super) const OPENBMC: &str = "xz";
+
+/// Makes three images `squashfs-0` to `-2` in a folder, of which each has one program more changed.
+pub(super) fn versions(folder: &Path) -> Outcome<[PathBuf; 3]> {
+    let tree = Tree::copy(folder.join("tree"))?;
+    let images = ["squashfs-0", "squashfs-1", "squashfs-2"].map(|name| folder.join(name));
+    tree.image(OPENBMC, &images[0])?;
+    for (program, image) in tree.programs(2)?.iter().zip(&images[1..]) {
+        let failed = |e: io::Error| format!("cannot change {}: {e}", program.display());
+        let bytes = fs::read(program).map_err(failed)?;
+        fs::write(program, next_version(&bytes)).map_err(failed)?;
+        tree.image(OPENBMC, image)?;
+    }
+    Ok(images)
+}
+
 /// A copy of these files.
 pub(super) struct Tree(PathBuf);
 

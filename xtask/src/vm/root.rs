@@ -82,8 +82,14 @@ const MASKED: [&str; 26] = [
     "tmp.mount",
 ];
 
-/// Builds the RAM disk of a kind of guest in `folder` and returns its file.
-pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[PathBuf]) -> Outcome<PathBuf> {
+/// Builds the RAM disk of a kind of guest in `folder` and returns its file. `files` go to /guest.
+pub(super) fn build(
+    folder: &Path,
+    kind: Kind,
+    kernel: &Kernel,
+    binaries: &[PathBuf],
+    files: &[PathBuf],
+) -> Outcome<PathBuf> {
     let top = folder.join("root");
     let root = Root { top: top.clone() };
     root.lay_out().map_err(|e| format!("cannot make {}: {e}", top.display()))?;
@@ -99,7 +105,7 @@ pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[Path
             for binary in binaries {
                 root.add_program(binary, &path_of_ours(binary)?)?;
             }
-            root.add_scripts()?;
+            root.add_scripts(files)?;
             root.add(&suite::scripts().join("init"), Path::new("/init"))?;
         }
         Kind::Debian => {
@@ -113,7 +119,7 @@ pub(super) fn build(folder: &Path, kind: Kind, kernel: &Kernel, binaries: &[Path
             for binary in binaries {
                 upper.add(binary, &path_of_ours(binary)?)?;
             }
-            upper.add_scripts()?;
+            upper.add_scripts(files)?;
             upper.configure().map_err(|e| format!("cannot make {}: {e}", upper.top.display()))?;
         }
     }
@@ -210,11 +216,12 @@ impl Root {
         program::output(Command::new(depmod).arg("--basedir").arg(&self.top).arg(&kernel.release)).map(drop)
     }
 
-    /// Copies the scripts, and what they share with the rest of the tree, to /guest.
-    fn add_scripts(&self) -> Outcome {
-        for file in SHARED.map(Path::new) {
+    /// Copies the scripts, what they share with the rest of the tree, and other files that they want, to /guest.
+    fn add_scripts(&self, files: &[PathBuf]) -> Outcome {
+        let shared = SHARED.map(|file| layout::workspace().join(file));
+        for file in shared.iter().chain(files) {
             let name = file.file_name().ok_or("a file has no name")?;
-            self.add(&layout::workspace().join(file), &Path::new("/guest").join(name))?;
+            self.add(file, &Path::new("/guest").join(name))?;
         }
         for folder in ["", "debian"] {
             let scripts = suite::scripts().join(folder);

@@ -69,7 +69,7 @@ update() {
     local what=$1 mib=$2 package=$3 door=${4:-} wire slowest
     set -- --note what "$what" --note mib "$mib" --note length "$(stat -c %s "$package")" --watch "$(cat bmc-inbandd.pid)"
     if [ "$door" ]; then
-        set -- "$@" --mark begin '"event":"door"' --mark end '"event":"sent"' \
+        set -- "$@" --mark begin '"event":"door"' --last taken '"event":"progress"' --mark end '"event":"sent"' \
             -- inband --json update --door "$door" --allow-same "$package"
     else
         set -- "$@" --mark begin 'Download	[' --mark end 'Done!' -- dfu-util -D "$package"

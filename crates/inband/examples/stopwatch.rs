@@ -1,8 +1,8 @@
-//! Runs a program, and tells as one line of JSON how long it took, when it first printed certain texts, and what it cost the
+//! Runs a program, and tells as one line of JSON how long it took, when it first or last printed certain texts, and what it cost the
 //! processes that served it meanwhile.
 //!
 //! ```text
-//! stopwatch [--mark NAME TEXT]... [--watch PID] [--note NAME VALUE]... -- PROGRAM [ARGUMENT]...
+//! stopwatch [--mark NAME TEXT]... [--last NAME TEXT]... [--watch PID] [--note NAME VALUE]... -- PROGRAM [ARGUMENT]...
 //! ```
 //!
 //! Times are milliseconds from the start of the program; a text that never came has none. `--watch` adds the processor
@@ -25,22 +25,28 @@ const TICKS: u64 = 100;
 
 #[derive(Default)]
 struct Arguments {
-    /// Names, and the texts that they stand for.
-    marks: Vec<(String, String)>,
+    marks: Vec<Mark>,
     notes: Vec<(String, String)>,
     watched: Option<String>,
     command: Vec<String>,
 }
 
+/// A text that is looked for.
+struct Mark {
+    name: String,
+    text: String,
+    last: bool,
+    seen: Option<f64>,
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let arguments = Arguments::parse(env::args().skip(1))?;
+    let mut arguments = Arguments::parse(env::args().skip(1))?;
     let (program, rest) = arguments.command.split_first().ok_or("which program?")?;
     let before = arguments.watched.as_deref().map(Usage::of).transpose()?;
     let start = Instant::now();
     let milliseconds = || start.elapsed().as_secs_f64() * 1e3;
     let mut child = Command::new(program).args(rest).stdout(Stdio::piped()).spawn()?;
     let mut output = child.stdout.take().ok_or("no standard output")?;
-    let mut seen: Vec<Option<f64>> = vec![None; arguments.marks.len()];
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -50,14 +56,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             break;
         }
         text.extend_from_slice(&buffer[..length]);
-        for ((_, wanted), seen) in arguments.marks.iter().zip(&mut seen) {
-            if seen.is_none() && contains(&text, wanted.as_bytes()) {
-                *seen = Some(now);
+        // Of a line that is not whole yet the beginning is kept, as a text may come in two pieces.
+        let lines = text.iter().rposition(|&byte| byte == b'\n' || byte == b'\r').map_or(0, |end| end + 1);
+        for mark in &mut arguments.marks {
+            let seen = match (mark.last, mark.seen) {
+                // Not twice in a line that comes in two pieces.
+                (true, _) => &text[..lines],
+                (false, None) => &text[..],
+                (false, Some(_)) => continue,
+            };
+            if contains(seen, mark.text.as_bytes()) {
+                mark.seen = Some(now);
             }
         }
-        // Only a text that came in two pieces is looked for again.
-        let keep = arguments.marks.iter().map(|(_, wanted)| wanted.len()).max().unwrap_or(0);
-        text.drain(..text.len().saturating_sub(keep));
+        text.drain(..lines);
         std::io::stderr().write_all(&buffer[..length])?;
     }
     let status = child.wait()?;
@@ -69,7 +81,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     fields.push(format!("\"total_ms\":{total:.1}"));
     let [user, system] = cpu_ms("self", Whose::AllOfIt)?;
     fields.push(format!("\"host_cpu_ms\":{}", user + system));
-    for ((name, _), seen) in arguments.marks.iter().zip(seen) {
+    for Mark { name, seen, .. } in &arguments.marks {
         if let Some(at) = seen {
             fields.push(format!("\"{name}_ms\":{at:.1}"));
         }
@@ -87,7 +99,10 @@ impl Arguments {
         while let Some(option) = from.next() {
             let mut value = || from.next().ok_or(format!("{option} wants a value"));
             match option.as_str() {
-                "--mark" => arguments.marks.push((value()?, value()?)),
+                "--mark" | "--last" => {
+                    let (name, text) = (value()?, value()?);
+                    arguments.marks.push(Mark { name, text, last: option == "--last", seen: None });
+                }
                 "--note" => arguments.notes.push((value()?, value()?)),
                 "--watch" => arguments.watched = Some(value()?),
                 "--" => {

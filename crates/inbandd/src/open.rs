@@ -70,19 +70,14 @@ pub fn store(config: &Config) -> Result<Store<FileMedium>, Error> {
     let layout = layout(config)?;
     let medium = FileMedium::open(path, config.store.slot_size).map_err(Error::Medium)?;
     let options =
-        Options { boots: config.trial.boots, fingerprints: fingerprint_key(), ..Options::default() };
+        Options { boots: config.trial.boots, fingerprints: Some(fingerprint_key()), ..Options::default() };
     Store::open(medium, layout, options).map_err(|error| Error::store(path, error))
 }
 
 /// A new key. The standard library's random numbers are enough for one that need not be secret, and do not wait for the kernel's pool
 /// to fill, which on a BMC that has just started takes a while.
-fn fingerprint_key() -> Option<FingerprintKey> {
-    let random = RandomState::new();
-    let mut key = [0; 32];
-    for (number, part) in key.chunks_exact_mut(8).enumerate() {
-        part.copy_from_slice(&random.hash_one(number).to_le_bytes());
-    }
-    FingerprintKey::new(key)
+fn fingerprint_key() -> FingerprintKey {
+    FingerprintKey::new(RandomState::new().hash_one(0))
 }
 
 /// Has the loader decide which slot runs, where the daemon stands for it: a virtual BMC starts whenever its daemon does, a machine

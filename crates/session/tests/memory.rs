@@ -117,7 +117,7 @@ impl Package {
 fn open(directory: &std::path::Path) -> Line {
     let medium = FileMedium::open(directory, SLOT).unwrap();
     let layout = Layout::new(SLOT, vec![Region::new("bmc", "image", 0, SLOT)]).unwrap();
-    let options = Options { fingerprints: FingerprintKey::new([9; 32]), ..Options::default() };
+    let options = Options { fingerprints: Some(FingerprintKey::new(9)), ..Options::default() };
     let store = Store::open(medium, layout, options).unwrap();
     let ring = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
     Pipeline::new(store, ring, Policy::for_machine("board".into()), RATES)

@@ -1,57 +1,46 @@
 //! Fingerprints of bytes that were hashed already: what the read-back compares, where there is one, instead of hashing again
 //! (docs/decisions/0019-read-back-by-fingerprint.md).
 
-use poly1305::{
-    Key, Poly1305, Tag,
-    universal_hash::{KeyInit as _, UniversalHash as _},
-};
+use twox_hash::xxhash3_128::Hasher;
 
-/// The bits of a key's first half that count (RFC 8439, 2.5).
-const CLAMP: u128 = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
-
-/// What fingerprints depend on. It need not be secret, but no fault of a medium may depend on it: random bytes, new ones for each
+/// What fingerprints depend on. It need not be secret, but no fault of a medium may depend on it: a random number, a new one for each
 /// start of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FingerprintKey([u8; 32]);
+pub struct FingerprintKey(u64);
 
 impl FingerprintKey {
-    /// From random bytes; `None` for those few by which all fingerprints would be the same.
+    /// From a random number.
     #[must_use]
-    pub fn new(random: [u8; 32]) -> Option<Self> {
-        let mut first = [0; 16];
-        first.copy_from_slice(&random[..16]);
-        (u128::from_le_bytes(first) & CLAMP != 0).then_some(Self(random))
+    pub const fn new(random: u64) -> Self {
+        Self(random)
     }
 }
 
-/// A fingerprint: Poly1305 (RFC 8439, 2.5) over the bytes, filled with zeros to a multiple of 16. Two different texts of one length,
-/// at most 128 KiB, have the same one with fewer than one in 2^90 keys.
+/// A fingerprint: XXH3 with 128 bits (xxHash 0.8) over the bytes, under the key as its seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(Tag);
+pub(super) struct Fingerprint([u8; 16]);
 
-/// Takes a fingerprint of bytes that come in pieces. Each but the last has to be a multiple of 16 long.
-pub(super) struct Taker(Poly1305);
+/// Takes a fingerprint of bytes that come in pieces.
+pub(super) struct Taker(Hasher);
 
 impl Taker {
-    pub(super) fn new(key: &FingerprintKey) -> Self {
-        Self(Poly1305::new(&Key::from(key.0)))
+    pub(super) fn new(key: FingerprintKey) -> Self {
+        Self(Hasher::with_seed(key.0))
     }
 
     pub(super) fn update(&mut self, piece: &[u8]) {
-        self.0.update_padded(piece);
+        self.0.write(piece);
     }
 
     pub(super) fn finish(self) -> Fingerprint {
-        Fingerprint(self.0.finalize())
+        Fingerprint(self.0.finish_128().to_le_bytes())
     }
 }
 
 impl Fingerprint {
     /// Of these bytes.
-    pub(super) fn of(key: &FingerprintKey, bytes: &[u8]) -> Self {
-        let mut taker = Taker::new(key);
-        taker.update(bytes);
-        taker.finish()
+    pub(super) fn of(key: FingerprintKey, bytes: &[u8]) -> Self {
+        Self(Hasher::oneshot_with_seed(key.0, bytes).to_le_bytes())
     }
 }
 
@@ -62,26 +51,13 @@ mod tests {
     use super::super::PIECE;
     use super::*;
 
-    #[test]
-    fn a_key_that_tells_nothing_apart_is_none() {
-        assert_eq!(FingerprintKey::new([0; 32]), None);
-        // Bits that are not used.
-        let mut random = [0; 32];
-        random[3] = 0xf0;
-        random[4] = 0x03;
-        random[16..].fill(0xff);
-        assert_eq!(FingerprintKey::new(random), None);
-        random[0] = 1;
-        assert!(FingerprintKey::new(random).is_some());
-    }
-
     proptest! {
         #[test]
         fn pieces_have_the_fingerprint_of_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..3 * PIECE)) {
-            let key = FingerprintKey::new([7; 32]).unwrap();
-            let mut taker = Taker::new(&key);
+            let key = FingerprintKey::new(7);
+            let mut taker = Taker::new(key);
             bytes.chunks(PIECE).for_each(|piece| taker.update(piece));
-            prop_assert_eq!(taker.finish(), Fingerprint::of(&key, &bytes));
+            prop_assert_eq!(taker.finish(), Fingerprint::of(key, &bytes));
         }
 
         #[test]
@@ -89,11 +65,11 @@ mod tests {
             mut bytes in proptest::collection::vec(any::<u8>(), 1..2000),
             bit in any::<prop::sample::Index>(),
         ) {
-            let key = FingerprintKey::new([7; 32]).unwrap();
-            let before = Fingerprint::of(&key, &bytes);
+            let key = FingerprintKey::new(7);
+            let before = Fingerprint::of(key, &bytes);
             let bit = bit.index(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_ne!(before, Fingerprint::of(&key, &bytes));
+            prop_assert_ne!(before, Fingerprint::of(key, &bytes));
         }
     }
 }

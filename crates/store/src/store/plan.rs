@@ -139,7 +139,7 @@ impl Plan {
 
     /// Takes the fingerprint of the chunk of this number, which was written or found.
     pub(super) fn remember(&mut self, number: u32, chunk: &Checked<'_>) {
-        if let (Some(key), Some(room)) = (&self.key, self.fingerprints.get_mut(number as usize)) {
+        if let (Some(key), Some(room)) = (self.key, self.fingerprints.get_mut(number as usize)) {
             *room = Some(Fingerprint::of(key, chunk.bytes()));
         }
     }
@@ -220,7 +220,7 @@ impl Plan {
                 let end = at + u64::from(chunk.length);
                 let known = self.fingerprints.get(self.first[number] + chunk_number).copied().flatten();
                 let same = match known.zip(self.key) {
-                    Some((known, key)) => fingerprint(medium, slot, at, chunk, &key, piece)? == known,
+                    Some((known, key)) => fingerprint(medium, slot, at, chunk, key, piece)? == known,
                     None => holds(medium, slot, at, chunk, piece)?,
                 };
                 if !same {
@@ -287,7 +287,7 @@ fn fingerprint(
     slot: Slot,
     at: u64,
     chunk: &Chunk,
-    key: &FingerprintKey,
+    key: FingerprintKey,
     piece: &mut [u8],
 ) -> Result<Fingerprint, StoreError> {
     let mut taker = Taker::new(key);

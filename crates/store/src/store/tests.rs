@@ -42,7 +42,7 @@ fn medium() -> MemoryMedium {
 }
 
 fn open(medium: MemoryMedium) -> Store<MemoryMedium> {
-    let options = Options { fingerprints: FingerprintKey::new([9; 32]), ..Options::default() };
+    let options = Options { fingerprints: Some(FingerprintKey::new(9)), ..Options::default() };
     Store::open(medium, layout(), options).unwrap()
 }
 
@@ -244,7 +244,7 @@ fn rule_5_the_slot_is_read_back_before_it_is_staged() {
     // A worn cell: in the middle of a chunk, at the end of a member, and in the filling behind one.
     for (cell, fingerprints) in [0, 350, 699, 700, 999, 1024, 4023]
         .into_iter()
-        .flat_map(|cell| [None, FingerprintKey::new([9; 32])].map(|fingerprints| (cell, fingerprints)))
+        .flat_map(|cell| [None, Some(FingerprintKey::new(9))].map(|fingerprints| (cell, fingerprints)))
     {
         let options = Options { fingerprints, ..Options::default() };
         let mut store = Store::open(medium(), layout(), options).unwrap();
@@ -577,7 +577,7 @@ fn a_chunk_longer_than_a_piece_is_written_and_read_back() {
     let mut store = Store::open(
         medium,
         layout,
-        Options { boots: 0, fingerprints: FingerprintKey::new([9; 32]), ..Options::default() },
+        Options { boots: 0, fingerprints: Some(FingerprintKey::new(9)), ..Options::default() },
     )
     .unwrap();
     let bytes: Vec<u8> = (0..length).map(|at| (at / 251) as u8).collect();

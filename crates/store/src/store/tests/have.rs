@@ -119,7 +119,7 @@ fn holding(running: &Package, other: &Package) -> Store<MemoryMedium> {
 }
 
 fn open(medium: MemoryMedium) -> Store<MemoryMedium> {
-    let fingerprints = FingerprintKey::new([9; 32]);
+    let fingerprints = Some(FingerprintKey::new(9));
     Store::open(medium, layout(), Options { fingerprints, mark_every: 500, ..Options::default() }).unwrap()
 }
 

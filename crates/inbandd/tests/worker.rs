@@ -9,17 +9,27 @@ use std::{
 
 use inband_package::{
     KeyRing, Kind, Policy,
-    maker::PrivateKey,
     openbmc::{Encoding, Profile, stage::Buffers},
 };
-use inband_session::{Door, Pipeline, Rates, ResultCode, SessionState, Unindexed};
+use inband_session::{Door, Offered, Pipeline, Rates, ResultCode, SessionState, Unindexed};
 use inband_store::{
     Firmware, Layout, Medium, MediumError, Options, Region, Slot, SlotState, Store, file::FileMedium,
     memory::MemoryMedium, record::Place, text::Text,
 };
-use inbandd::worker::{Command, Gone, Reply, Thread, Worker as _};
+use inbandd::worker::{Command, Gone, Part, Payload, Reply, Thread, Worker as _};
 
-use self::kit::{Release, ring};
+use self::{
+    bulk_host::Parts,
+    kit::{Release, ring},
+    package::{IMAGE, MACHINE, Package, key},
+};
+
+#[allow(dead_code, reason = "the tests of the bulk door use more of it")]
+#[path = "support/bulk.rs"]
+mod bulk_host;
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "support/package.rs"]
+mod package;
 
 // The other tests of tars use more of it.
 #[allow(dead_code)]
@@ -30,6 +40,8 @@ mod kit;
 const MAKE_TAR: &str = "../package/tests/openbmc/make-tar.sh";
 
 const SLOT: usize = 64 * 1024;
+/// Of one that has room for several chunks.
+const LARGE: usize = 512 * 1024;
 
 /// A medium whose code is wrong: it panics when the record is written.
 struct Panics(MemoryMedium);
@@ -80,20 +92,22 @@ impl Medium for Panics {
     }
 }
 
-fn new_store() -> MemoryMedium {
-    let mut medium = MemoryMedium::new(SLOT);
+fn new_store(slot: usize) -> MemoryMedium {
+    let mut medium = MemoryMedium::new(slot);
     let firmware = Firmware { version: Text::cut("factory"), bcd_device: 0x0100, security_version: 0 };
     Store::create(&mut medium, &firmware).unwrap();
     medium
 }
 
+fn store<M: Medium>(medium: M) -> Store<M> {
+    let length = medium.slot_length();
+    let layout = Layout::new(length, vec![Region::new("bmc", IMAGE, 0, length)]).unwrap();
+    Store::open(medium, layout, Options::default()).unwrap()
+}
+
 fn pipeline<M: Medium>(medium: M) -> Pipeline<M, KeyRing> {
-    let region = Region::new("bmc", "image", 0, SLOT as u64);
-    let layout = Layout::new(SLOT as u64, vec![region]).unwrap();
-    let store = Store::open(medium, layout, Options::default()).unwrap();
-    let key = PrivateKey::from_seed(&[7; 32]).public().unwrap();
-    let keys = KeyRing::new(vec![Kind::Ed25519], vec![key]).unwrap();
-    Pipeline::new(store, keys, Policy::for_machine("test-board".into()), Rates::default())
+    let keys = KeyRing::new(vec![Kind::Ed25519], vec![key().public().unwrap()]).unwrap();
+    Pipeline::new(store(medium), keys, Policy::for_machine(MACHINE.into()), Rates::default())
 }
 
 /// The next reply, as soon as it is there.
@@ -119,7 +133,7 @@ fn start<M: Medium + Send + 'static>(medium: M) -> (Thread, std::sync::mpsc::Rec
 
 #[test]
 fn commands_are_carried_out_in_order_and_counted() {
-    let (mut worker, woken) = start(new_store());
+    let (mut worker, woken) = start(new_store(SLOT));
     assert_eq!(worker.backlog(), 0);
     worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
     worker.send(Command::Data { session: 1, bytes: vec![0; 600], awaited: true }).unwrap();
@@ -175,17 +189,41 @@ fn what_was_handed_over_is_done_before_it_is_dropped() {
 
 #[test]
 fn a_worker_that_panicked_is_gone() {
-    let (mut worker, woken) = start(Panics(new_store()));
+    let (mut worker, woken) = start(Panics(new_store(SLOT)));
     worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
     assert_eq!(next(&mut worker, &woken).err(), Some(Gone));
     assert_eq!(worker.send(Command::Confirm), Err(Gone));
 }
 
-/// A medium whose slots take their time: each write tells, and waits to be let go on.
+/// What is done with the bytes of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// A medium whose slots take their time: each access of a kind tells, and waits to be let go on.
 struct Slow {
     medium: MemoryMedium,
-    writing: Sender<()>,
+    slow: Access,
+    at_work: Sender<()>,
     go_on: Receiver<()>,
+}
+
+impl Slow {
+    /// The medium; what tells of each such access; and what lets it go on.
+    fn new(medium: MemoryMedium, slow: Access) -> (Self, Receiver<()>, Sender<()>) {
+        let (at_work, seen) = channel();
+        let (let_go, go_on) = channel();
+        (Self { medium, slow, at_work, go_on }, seen, let_go)
+    }
+
+    fn pause(&self, access: Access) {
+        if access == self.slow {
+            self.at_work.send(()).unwrap();
+            self.go_on.recv().unwrap();
+        }
+    }
 }
 
 impl Medium for Slow {
@@ -194,12 +232,12 @@ impl Medium for Slow {
     }
 
     fn read(&mut self, slot: Slot, offset: u64, to: &mut [u8]) -> Result<(), MediumError> {
+        self.pause(Access::Read);
         self.medium.read(slot, offset, to)
     }
 
     fn write(&mut self, slot: Slot, offset: u64, data: &[u8]) -> Result<(), MediumError> {
-        self.writing.send(()).unwrap();
-        self.go_on.recv().unwrap();
+        self.pause(Access::Write);
         self.medium.write(slot, offset, data)
     }
 
@@ -238,17 +276,13 @@ impl Medium for Slow {
 
 #[test]
 fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
-    let (writing, written) = channel();
-    let (let_go, go_on) = channel();
-    let medium = Slow { medium: new_store(), writing, go_on };
-    let layout = Layout::new(SLOT as u64, vec![Region::new("bmc", "image-bmc", 0, SLOT as u64)]).unwrap();
-    let store = Store::open(medium, layout, Options::default()).unwrap();
-    let regions = [("image-bmc", SLOT as u64, Encoding::Raw)];
-    let profile = Profile::new("test-board".into(), "bmc".into(), regions, 1 << 20).unwrap();
+    let (medium, writing, let_go) = Slow::new(new_store(SLOT), Access::Write);
+    let regions = [(IMAGE, SLOT as u64, Encoding::Raw)];
+    let profile = Profile::new(MACHINE.into(), "bmc".into(), regions, 1 << 20).unwrap();
     let (keys, staging) = (ring().clone(), Box::new(Buffers { available: 1 << 40 }));
     let unindexed = Unindexed { profile, keys: keys.clone(), staging };
-    let pipeline = Pipeline::new(store, keys, Policy::for_machine("test-board".into()), Rates::default())
-        .with_unindexed(unindexed);
+    let policy = Policy::for_machine(MACHINE.into());
+    let pipeline = Pipeline::new(store(medium), keys, policy, Rates::default()).with_unindexed(unindexed);
     let (wake, woken) = channel();
     let mut worker = Thread::start(pipeline, move || _ = wake.send(())).unwrap();
     // Dropped before the worker, which ends only when it is let go on.
@@ -256,12 +290,11 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
 
     for (session, fill) in [(1, 1), (2, 2)] {
         // One piece of a slot, so one write.
-        let tar =
-            Release::new("test-board", &format!("{session}.0"), &[("image-bmc", vec![fill; SLOT])]).tar();
+        let tar = Release::new(MACHINE, &format!("{session}.0"), &[(IMAGE, vec![fill; SLOT])]).tar();
         worker.send(Command::Begin { session, door: Door::Dfu, now: Duration::ZERO }).unwrap();
         worker.send(Command::Data { session, bytes: tar, awaited: true }).unwrap();
         worker.send(Command::Finish { session }).unwrap();
-        written.recv_timeout(Duration::from_secs(20)).unwrap();
+        writing.recv_timeout(Duration::from_secs(20)).unwrap();
         // The worker is at it. What the other half knows by now:
         let (mut view, mut accepted) = (None, None);
         while let Some(reply) = worker.poll().unwrap() {
@@ -280,6 +313,109 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
             match next(&mut worker, &woken).unwrap() {
                 Reply::View(view) => assert_eq!(view.record.slot(Slot::B).state, SlotState::Staged),
                 Reply::Staged { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// A store whose other slot holds a package.
+fn store_with(package: &Package) -> MemoryMedium {
+    let mut pipeline = pipeline(new_store(LARGE));
+    pipeline.begin(1, Door::Dfu, Duration::ZERO).unwrap();
+    pipeline.push(&package.bytes()).unwrap();
+    pipeline.finish().unwrap();
+    pipeline.into_store().into_medium()
+}
+
+/// A host that offers a package, and the worker that takes it.
+struct Exchange {
+    worker: Thread,
+    woken: Receiver<()>,
+    parts: Parts,
+}
+
+impl Exchange {
+    /// What is missing of it.
+    fn offer(&mut self, session: u32) -> Vec<u32> {
+        self.send(Command::BeginOffer { session, door: Door::Bulk, now: Duration::ZERO });
+        let bytes = self.parts.head.clone();
+        self.portion(session, Payload::File, bytes);
+        self.send(Command::Offered { session });
+        loop {
+            match next(&mut self.worker, &self.woken).unwrap() {
+                Reply::Offered { offered: Offered { missing, .. }, .. } => return missing,
+                Reply::View(_) | Reply::Taken(_) | Reply::Portion { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn send(&mut self, command: Command) {
+        self.worker.send(command).unwrap();
+    }
+
+    fn portion(&mut self, session: u32, what: Payload, bytes: Vec<u8>) {
+        let parts = vec![Part { what, range: 0..bytes.len() }];
+        self.send(Command::Portion { session, bytes, parts, awaited: true });
+    }
+
+    fn chunk(&mut self, session: u32, number: u32) {
+        let bytes = self.parts.chunks[number as usize].clone();
+        self.portion(session, Payload::Chunk(number), bytes);
+    }
+}
+
+/// The end of a session overtakes what is in work for it: behind the chunk that is being read nothing more is looked for.
+#[test]
+fn the_end_of_a_session_is_seen_while_a_command_is_in_work() {
+    let old = Package::new(0x0200, LARGE);
+    let mut new = Package { bcd_device: 0x0201, ..old.clone() };
+    new.image[LARGE - 1] ^= 1;
+    let last = Parts::of(&new.bytes()).chunks.len() as u32 - 1;
+    assert!(last >= 5, "{last}");
+    // Where nothing is missing all is looked for behind the offer; else before the chunk that comes.
+    for (package, missing) in [(&old, vec![]), (&new, vec![last])] {
+        let (medium, reading, let_go) = Slow::new(store_with(&old), Access::Read);
+        let (worker, woken) = start(medium);
+        let mut exchange = Exchange { worker, woken, parts: Parts::of(&package.bytes()) };
+        // Dropped before the worker, which ends only when it is let go on.
+        let let_go = let_go;
+        assert_eq!(exchange.offer(2), missing);
+        match missing.first() {
+            Some(number) => exchange.chunk(2, *number),
+            None => exchange.send(Command::Settle { session: 2 }),
+        }
+        reading.recv_timeout(Duration::from_secs(20)).unwrap();
+        exchange.send(Command::Abort { session: 2, reason: ResultCode::Aborted });
+        let_go.send(()).unwrap();
+        loop {
+            match next(&mut exchange.worker, &exchange.woken).unwrap() {
+                Reply::View(view) => {
+                    assert_eq!(view.record.session.state, SessionState::Aborted.number());
+                    break;
+                }
+                Reply::Portion { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(reading.try_iter().count(), 0, "it went on reading");
+
+        // The chunk that was read by then is known to the next session, which works.
+        for _ in 0..1000 {
+            let_go.send(()).unwrap();
+        }
+        let rest = exchange.offer(3);
+        assert_eq!(rest, (1..=last).collect::<Vec<_>>());
+        for number in rest {
+            exchange.chunk(3, number);
+        }
+        exchange.send(Command::Settle { session: 3 });
+        exchange.send(Command::Finish { session: 3 });
+        loop {
+            match next(&mut exchange.worker, &exchange.woken).unwrap() {
+                Reply::Staged { session: 3 } => break,
+                Reply::View(_) | Reply::Taken(_) | Reply::Portion { .. } | Reply::Complete(_) => {}
                 other => panic!("{other:?}"),
             }
         }

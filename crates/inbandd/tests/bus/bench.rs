@@ -62,6 +62,8 @@ pub(crate) struct Setting {
     pub(crate) rates: Rates,
     /// Refused packages in a row that lock the host out.
     pub(crate) refusals: u32,
+    /// Bytes from one mark in the journal to the next.
+    pub(crate) mark_every: u64,
 }
 
 impl Setting {
@@ -75,7 +77,12 @@ impl Setting {
         restart: false,
         rates: Rates { sessions: 0, rewrites: 0 },
         refusals: 0,
+        mark_every: 4 << 20,
     };
+
+    fn store(&self) -> Options {
+        Options { mark_every: self.mark_every, ..Options::default() }
+    }
 }
 
 impl Default for Setting {
@@ -259,14 +266,14 @@ impl Bench {
 
     /// The machine starts with this store.
     pub(crate) fn boot(setting: Setting, medium: MemoryMedium) -> Self {
-        let mut store = Store::open(medium, layout(), Options::default()).unwrap();
+        let mut store = Store::open(medium, layout(), setting.store()).unwrap();
         store.boot().unwrap();
         Self::run(setting, store)
     }
 
     /// The daemon alone starts, and finds the machine running.
     pub(crate) fn daemon(setting: Setting, medium: MemoryMedium) -> Self {
-        Self::run(setting, Store::open(medium, layout(), Options::default()).unwrap())
+        Self::run(setting, Store::open(medium, layout(), setting.store()).unwrap())
     }
 
     fn run(setting: Setting, store: Store<MemoryMedium>) -> Self {

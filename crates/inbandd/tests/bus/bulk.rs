@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use inband_bulk::{
-    ChunkSet,
-    interface::{self, IN, OUT},
-    wire::{HEADER_LENGTH, Header, Kind, Outcome, RESULT_LENGTH, message},
+    interface::{self, OUT},
+    wire::{HEADER_LENGTH, Kind, message},
 };
 use inband_dfu::wire::{Request, State, Status, StatusReply};
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
@@ -25,7 +24,7 @@ use crate::{
     bench::{
         Bench, Hold, SLOT, Setting, answered, block, command, dnload, factory, get_status, new_store, to_idle,
     },
-    bulk_host::{Parts, Went, exchange},
+    bulk_host::{Parts, Went, answer, chunk, exchange, offer, result, send},
     host::{TIMEOUT, page_setup},
     package::{Package, noise},
     refused::{Bad, bad_packages, members_at},
@@ -48,41 +47,6 @@ fn update(bench: &Bench, number: u32, file: &[u8]) -> Result<Went, String> {
 
 fn package() -> Package {
     Package::new(0x0215, 150_000)
-}
-
-// A host that does one thing after the other.
-
-fn send(host: &mut MemoryHost, kind: Kind, exchange: u32, number: u32, body: &[u8]) -> Result<(), HostError> {
-    let data = message(kind, exchange, number, body);
-    host.run(HostTransfer::BulkOut { endpoint: OUT, data }, TIMEOUT).map(drop)
-}
-
-/// The next message of the device's, which has one unit.
-fn answer(host: &mut MemoryHost) -> (Header, Vec<u8>) {
-    let unit = host.run(HostTransfer::BulkIn { endpoint: IN, length: 512 }, TIMEOUT).unwrap().data;
-    let header = Header::parse(unit[..HEADER_LENGTH].try_into().unwrap()).unwrap();
-    let body = unit[HEADER_LENGTH..HEADER_LENGTH + header.length as usize].to_vec();
-    (header, body)
-}
-
-/// The RESULT, which is due.
-fn result(host: &mut MemoryHost) -> ResultCode {
-    let (header, body) = answer(host);
-    assert_eq!(Kind::from_number(header.kind), Some(Kind::Result));
-    let outcome = Outcome::parse(<&[u8; RESULT_LENGTH]>::try_from(body.as_slice()).unwrap()).unwrap();
-    ResultCode::from_code(outcome.result).unwrap()
-}
-
-/// Offers a package, which is accepted. What is asked for.
-fn offer(host: &mut MemoryHost, exchange: u32, parts: &Parts) -> Vec<u32> {
-    send(host, Kind::Offer, exchange, 0, &parts.head).unwrap();
-    let (header, body) = answer(host);
-    assert_eq!((Kind::from_number(header.kind), header.exchange), (Some(Kind::Need), exchange));
-    ChunkSet::from_need(&body, &parts.lengths()).unwrap().iter().collect()
-}
-
-fn chunk(host: &mut MemoryHost, exchange: u32, parts: &Parts, number: u32) -> Result<(), HostError> {
-    send(host, Kind::Chunk, exchange, number, &parts.chunks[number as usize])
 }
 
 /// An exchange in its middle: two chunks have come.
@@ -452,37 +416,53 @@ fn whatever_happens_to_a_transfer_the_next_session_brings_what_is_missing() {
 
 #[test]
 fn the_daemon_killed_at_every_chunk() {
+    // A slot of this length has room for a few chunks, and so for no mark but those that are asked for.
+    let setting = Setting { mark_every: 1, ..BULK };
     let parts = Parts::of(&package().bytes());
+    let all = parts.chunks.len();
+    // Bytes of the stream that so many chunks have.
+    let stream = |count: usize| -> usize {
+        let messages = parts.chunks[..count].iter().map(|chunk| HEADER_LENGTH + chunk.len());
+        messages.map(|length| length.next_multiple_of(512)).sum()
+    };
     for loss in [None, Some(Loss::All), Some(Loss::None), Some(Loss::Some), Some(Loss::Older)] {
-        for count in 0..=parts.chunks.len() {
+        let mut spared = 0;
+        for count in 0..=all {
             let context = format!("{loss:?} behind {count} chunks");
-            let bench = Bench::with(BULK);
+            let bench = Bench::with(setting);
             let mut host = ready(&bench);
-            assert_eq!(offer(&mut host, 1, &parts).len(), parts.chunks.len());
+            assert_eq!(offer(&mut host, 1, &parts).len(), all);
             for number in 0..count {
                 chunk(&mut host, 1, &parts, number as u32).unwrap();
+                bench.bus.advance(Duration::from_millis(1));
             }
             drop(host);
             let has = chunks_in(&bench.medium());
+            // What lies in a read that is not full has not been seen.
+            assert!(has == count || stream(has + 1) + 65_536 > stream(count), "{context}: {has}");
             let bench = match loss {
                 Some(loss) => bench.power_cycle(loss),
-                None => Bench::daemon(BULK, bench.kill()),
+                None => Bench::daemon(setting, bench.kill()),
             };
             let status = bench.status();
             if status.slots[1] == SlotState::Staged || status.running == Slot::B {
-                assert_eq!(count, parts.chunks.len(), "{context}");
+                assert_eq!(count, all, "{context}");
                 assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
                 continue;
             }
+            bench.assert_session(SessionState::Interrupted, ResultCode::Interrupted);
+            assert_eq!((status.slots[1], status.boots_next), (SlotState::Invalid, Slot::A), "{context}");
             assert!(bench.medium().slot(Slot::A) == factory(), "{context}");
             let went = update(&bench, 2, &package().bytes()).unwrap();
             assert_eq!(went.result(), ResultCode::Ok, "{context}");
             assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
-            if loss.is_none() {
-                // A write that was done is not lost with the daemon.
-                assert!(went.sent.len() <= parts.chunks.len() - has, "{context}");
+            if matches!(loss, None | Some(Loss::None)) {
+                // What was written is not lost with the daemon, and its mark stands behind it.
+                assert_eq!(went.sent, (has as u32..all as u32).collect::<Vec<_>>(), "{context}");
             }
+            spared = spared.max(all - went.sent.len());
         }
+        assert!(spared > 0, "{loss:?}: all was sent again");
     }
 }
 

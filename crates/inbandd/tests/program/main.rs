@@ -2,6 +2,9 @@
 // Clippy's leave for tests does not reach the functions that tests share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "the tests on the bus use more of it")]
+#[path = "../support/bulk.rs"]
+mod bulk_host;
 #[path = "../support/home.rs"]
 mod home;
 #[path = "../support/host.rs"]
@@ -13,6 +16,7 @@ mod remote;
 
 mod full;
 mod kill;
+mod kill_bulk;
 mod openbmc;
 mod peer;
 mod policy;

@@ -15,7 +15,7 @@ use inband_package::{
 use serde_json::Value;
 
 use crate::{
-    home::{Home, Running, SLOT, good_config},
+    home::{Home, Running, config_with},
     package::{IMAGE, MACHINE, Package, key, noise},
     remote::settled,
 };
@@ -41,8 +41,7 @@ impl Lab {
     /// With slot a running firmware that no index is known of, and slot b empty.
     fn new(more: &str) -> Self {
         let home = Home::new();
-        let limits = "\n[limits]\nslot_rewrites_per_day = 0\nsessions_per_day = 0\nrefusals = 0\n";
-        home.configure(&(good_config().replace(&SLOT.to_string(), &LARGE.to_string()) + limits + more));
+        home.configure(&config_with(LARGE, more));
         let output = home.inbandd(&["init"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let running = home.start();

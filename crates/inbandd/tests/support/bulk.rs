@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use inband_bulk::{
-    Host,
+    ChunkSet, Host,
     host::{Limits, Next},
     interface::{IN, OUT},
-    wire::{HEADER_LENGTH, Outcome},
+    wire::{HEADER_LENGTH, Header, Kind, Outcome, RESULT_LENGTH, message},
 };
 use inband_package::{Head, Index, spans, tar};
 use inband_session::ResultCode;
-use inband_usb::{HostDevice, HostTransfer};
+use inband_usb::{HostDevice, HostError, HostTransfer};
 
 /// How long a host puts up with a transfer to the device.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -144,4 +144,52 @@ pub(crate) fn exchange<H: HostDevice>(
         usb.cancel(id);
     }
     result
+}
+
+// A host that does one thing after the other.
+
+/// Sends a message.
+pub(crate) fn send(
+    usb: &mut impl HostDevice,
+    kind: Kind,
+    exchange: u32,
+    number: u32,
+    body: &[u8],
+) -> Result<(), HostError> {
+    let data = message(kind, exchange, number, body);
+    usb.run(HostTransfer::BulkOut { endpoint: OUT, data }, PATIENCE).map(drop)
+}
+
+/// The next message of the device's, which has one unit.
+pub(crate) fn answer(usb: &mut impl HostDevice) -> (Header, Vec<u8>) {
+    let unit = usb.run(HostTransfer::BulkIn { endpoint: IN, length: 512 }, PATIENCE).unwrap().data;
+    let header = Header::parse(unit[..HEADER_LENGTH].try_into().unwrap()).unwrap();
+    let body = unit[HEADER_LENGTH..HEADER_LENGTH + header.length as usize].to_vec();
+    (header, body)
+}
+
+/// The RESULT, which is due.
+pub(crate) fn result(usb: &mut impl HostDevice) -> ResultCode {
+    let (header, body) = answer(usb);
+    assert_eq!(Kind::from_number(header.kind), Some(Kind::Result));
+    let outcome = Outcome::parse(<&[u8; RESULT_LENGTH]>::try_from(body.as_slice()).unwrap()).unwrap();
+    ResultCode::from_code(outcome.result).unwrap()
+}
+
+/// Offers a package, which is accepted. What is asked for.
+pub(crate) fn offer(usb: &mut impl HostDevice, exchange: u32, parts: &Parts) -> Vec<u32> {
+    send(usb, Kind::Offer, exchange, 0, &parts.head).unwrap();
+    let (header, body) = answer(usb);
+    assert_eq!((Kind::from_number(header.kind), header.exchange), (Some(Kind::Need), exchange));
+    ChunkSet::from_need(&body, &parts.lengths()).unwrap().iter().collect()
+}
+
+/// Sends a chunk.
+pub(crate) fn chunk(
+    usb: &mut impl HostDevice,
+    exchange: u32,
+    parts: &Parts,
+    number: u32,
+) -> Result<(), HostError> {
+    send(usb, Kind::Chunk, exchange, number, &parts.chunks[number as usize])
 }

@@ -87,6 +87,12 @@ size = {SLOT}
     )
 }
 
+/// The same with slots of this length, without budgets, and with more behind it.
+pub(crate) fn config_with(slot: usize, more: &str) -> String {
+    let limits = "\n[limits]\nslot_rewrites_per_day = 0\nsessions_per_day = 0\nrefusals = 0\n";
+    good_config().replace(&SLOT.to_string(), &slot.to_string()) + limits + more
+}
+
 /// The program.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inbandd"));

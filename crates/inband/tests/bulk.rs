@@ -7,6 +7,16 @@ mod support;
 
 use std::fs;
 
+use self::kit::{Key, Release};
+
+// The other tests of tars use more of it.
+#[allow(dead_code)]
+#[path = "../../package/tests/openbmc/kit.rs"]
+mod kit;
+
+/// Where the kit finds its script, from this crate's folder.
+const MAKE_TAR: &str = "../package/tests/openbmc/make-tar.sh";
+
 use inband_session::DoorPolicy;
 use inbandd::config::Conformance;
 use support::{
@@ -177,4 +187,100 @@ fn a_dry_run_tells_bounds_and_changes_nothing() {
     assert_eq!(full, most);
     let (identical, ..) = update(&bmc, &bench, "fw.tar");
     assert_eq!(identical, least);
+}
+
+#[test]
+fn a_tar_without_a_head_goes_whole_and_is_judged_with_its_last_byte() {
+    const IMAGE: usize = 1_000_000;
+    let bench = Bench::new();
+    fs::write(bench.path("release.pub"), Key::System.public_pem()).unwrap();
+    let kind = Kind { unindexed: true, ..Kind::default() };
+    bench.image("image.bin", IMAGE, 7);
+    let image = fs::read(bench.path("image.bin")).unwrap();
+    let release = Release::new(support::MACHINE, "2.0.0", &[("image-bmc", image.clone())]);
+    let good = release.tar();
+    let with = |change: &dyn Fn(&mut Release)| {
+        let mut release = release.clone();
+        change(&mut release);
+        release.tar()
+    };
+    let mut changed = good.clone();
+    changed[IMAGE / 2] ^= 1;
+    let refused = [
+        ("bad-signature", changed),
+        ("bad-signature", with(&|release| release.system = Key::Stranger)),
+        ("truncated", good[..IMAGE].to_vec()),
+        ("trailing-bytes", [&good[..], &[1]].concat()),
+        ("wrong-machine", Release::new("other", "2.0.0", &release.images).tar()),
+    ];
+    let send = |bmc: &Bmc, tar: &[u8], code: i32| {
+        fs::write(bench.path("fw.tar"), tar).unwrap();
+        let run = bmc.run(&["update", &bench.arg("fw.tar"), "--door", "bulk", "--json"]).expect(code);
+        assert_eq!(run.event("tar")["length"], tar.len());
+        let need = run.event("need");
+        assert_eq!((&need["needed_chunks"], &need["needed"]), (&need["chunks"], &tar.len().into()));
+        assert_eq!(need["chunks"], tar.len().div_ceil(65_536));
+        run
+    };
+    let bmc = Bmc::start(&bench, kind);
+    let before = bench.slot("b", usize::MAX);
+    for (result, tar) in &refused {
+        let run = send(&bmc, tar, 6);
+        // All of it was sent before anything was said.
+        let last = run.json().into_iter().rfind(|event| event["event"] == "progress").unwrap();
+        assert_eq!(last["sent"], last["total"], "{result}");
+        assert_eq!(run.event("error")["result"], *result);
+        let status = bmc.status();
+        assert_eq!((&status["state"], &status["result"]), (&"failed".into(), &(*result).into()));
+        assert_eq!((&status["boots_next"], &status["slots"][1]["state"]), (&"a".into(), &"empty".into()));
+        assert!(bench.slot("b", usize::MAX) == before, "{result}: the slot was written to");
+    }
+    let run = send(&bmc, &good, 0);
+    assert_eq!(run.event("staged")["version"], "2.0.0");
+    assert!(bench.slot("b", IMAGE) == image);
+    // A second time all of it goes again.
+    send(&bmc, &good, 0);
+    drop(bmc);
+
+    // Where such tars are not taken.
+    let bench = bench_with(IMAGE);
+    fs::write(bench.path("plain.tar"), &good).unwrap();
+    let bmc = Bmc::start(&bench, Kind::default());
+    for door in ["bulk", "dfu"] {
+        let run = bmc.run(&["update", &bench.arg("plain.tar"), "--door", door, "--json"]).expect(6);
+        assert_eq!(run.event("error")["result"], "unindexed", "{door}");
+    }
+    update(&bmc, &bench, "fw.tar");
+}
+
+/// Kills an update by one door when the BMC has taken more than so many bytes.
+fn killed(bmc: &Bmc, bench: &Bench, door: &str, bytes: u64) {
+    let (mut child, lines) = bmc.update_under_way(bench, &["--door", door], bytes);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(lines);
+}
+
+#[test]
+fn what_one_door_has_brought_counts_at_the_other() {
+    const LENGTH: usize = 6_000_000;
+    const HALF: u64 = 3_000_000;
+    let bench = bench_with(LENGTH);
+    let image = fs::read(bench.path("image.bin")).unwrap();
+    let bmc = Bmc::start(&bench, Kind::default());
+    killed(&bmc, &bench, "dfu", HALF);
+    let (sent, needed, chunks) = update(&bmc, &bench, "fw.tar");
+    assert!(needed < chunks, "{needed} of {chunks}");
+    // What it had in hand when the host was killed, and the chunk that was cut by that.
+    assert!(sent < LENGTH as u64 - HALF + 600_000, "{sent}");
+    assert!(bench.slot("b", LENGTH) == image);
+    drop(bmc);
+
+    fs::remove_dir_all(bench.path("store")).unwrap();
+    let bmc = Bmc::start(&bench, Kind::default());
+    killed(&bmc, &bench, "bulk", HALF);
+    let run = bmc.run(&["update", &bench.arg("fw.tar"), "--door", "dfu", "--json"]).expect(0);
+    assert_eq!(run.event("door")["door"], "dfu");
+    assert!(bench.slot("b", LENGTH) == image);
+    assert_eq!(bmc.status()["state"], "staged");
 }

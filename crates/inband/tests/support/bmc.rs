@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Lines},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, ChildStdout, Stdio},
     sync::PoisonError,
@@ -22,6 +22,8 @@ use super::{Bench, MACHINE, Run, STARTING, command, run, spawn};
 
 /// Bytes of a slot and of its only region.
 const SLOT: u64 = 32 << 20;
+/// One that is free.
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The floor to begin with.
 pub(crate) const FLOOR: u32 = 2;
 
@@ -45,6 +47,8 @@ pub(crate) struct Kind {
     pub(crate) same_version: Rule,
     /// What decides about new firmware, in a second.
     pub(crate) health: Option<&'static str>,
+    /// Firmware tars without a head are taken, from whoever has the RSA key `release.pub`; there is no floor then.
+    pub(crate) unindexed: bool,
 }
 
 impl Default for Kind {
@@ -56,17 +60,33 @@ impl Default for Kind {
             conformance: Conformance::Lenient,
             same_version: Rule::Accept,
             health: None,
+            unindexed: false,
         }
     }
 }
 
 impl Bmc {
     pub(crate) fn start(bench: &Bench, kind: Kind) -> Self {
-        let config = configuration(bench, kind);
+        Self::init(bench, kind);
         let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
-        let firmware = Firmware { version: Text::cut("1.0.0"), bcd_device: 0x0100, security_version: FLOOR };
+        Self::serve(configuration(bench.folder(), kind, ANY_PORT))
+    }
+
+    /// Makes a new store for it.
+    pub(crate) fn init(bench: &Bench, kind: Kind) {
+        let keys = bench.path("keys");
+        fs::create_dir_all(&keys).expect("the folder is writable");
+        fs::copy(bench.path("release.pub"), keys.join("release.pem")).expect("the key is there");
+        let security_version = if kind.unindexed { 0 } else { FLOOR };
+        let firmware = Firmware { version: Text::cut("1.0.0"), bcd_device: 0x0100, security_version };
+        let config = configuration(bench.folder(), kind, ANY_PORT);
+        let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
         inbandd::open::init(&config, &firmware).expect("a new store");
-        Self::serve(config)
+    }
+
+    /// Serves, at this address, a BMC whose store is in the folder of a bench.
+    pub(crate) fn serve_at(folder: &Path, kind: Kind, address: SocketAddr) -> Self {
+        Self::serve(configuration(folder, kind, address))
     }
 
     fn serve(config: Config) -> Self {
@@ -119,13 +139,11 @@ impl Bmc {
     }
 }
 
-fn configuration(bench: &Bench, kind: Kind) -> Config {
-    let keys = bench.path("keys");
-    fs::create_dir_all(&keys).expect("the folder is writable");
-    fs::copy(bench.path("release.pub"), keys.join("release.pem")).expect("the key is there");
+fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
+    let required = if kind.unindexed { SignatureKind::Rsa } else { SignatureKind::Ed25519 };
     Config {
         machine: MACHINE.into(),
-        usb: Usb::Usbip(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        usb: Usb::Usbip(address),
         identity: Identity {
             vendor_id: 0x1d6b,
             product_id: 0x0104,
@@ -135,9 +153,13 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
             product: "BMC".into(),
             busid: "1-1".into(),
         },
-        signatures: Signatures { keys, format: KeyFormat::Inband, required: vec![SignatureKind::Ed25519] },
+        signatures: Signatures {
+            keys: folder.join("keys"),
+            format: KeyFormat::Inband,
+            required: vec![required],
+        },
         policy: Policy { same_version: kind.same_version, ..Policy::default() },
-        store: Store { path: store(bench.folder()), slot_size: SLOT, max_package: 2 * SLOT },
+        store: Store { path: folder.join("store"), slot_size: SLOT, max_package: 2 * SLOT },
         regions: vec![Region::new("image-bmc", 0, SLOT)],
         doors: Doors {
             dfu: Dfu { policy: kind.door, conformance: kind.conformance },
@@ -152,11 +174,7 @@ fn configuration(bench: &Bench, kind: Kind) -> Config {
         },
         control: None,
         gadget: Gadget::default(),
-        openbmc: Openbmc::default(),
+        openbmc: Openbmc { accept_unindexed: kind.unindexed },
         limits: Limits::default(),
     }
-}
-
-fn store(folder: &Path) -> std::path::PathBuf {
-    folder.join("store")
 }

@@ -104,6 +104,13 @@ impl Bench {
         self.path(name).to_str().expect("temporary folders have plain names").to_owned()
     }
 
+    /// A slot of the BMC, up to a length.
+    pub(crate) fn slot(&self, name: &str, length: usize) -> Vec<u8> {
+        let mut slot = fs::read(self.path(&format!("store/slot-{name}.img"))).expect("there is a store");
+        slot.truncate(length);
+        slot
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

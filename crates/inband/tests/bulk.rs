@@ -1,7 +1,7 @@
 //! `inband update` by the bulk door of a virtual BMC, over USB/IP.
 
 // Clippy's leave for tests does not reach the functions that tests share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod support;
 

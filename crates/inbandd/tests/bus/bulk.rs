@@ -4,26 +4,21 @@ use std::time::Duration;
 
 use inband_bulk::{
     interface::{self, OUT},
-    wire::{HEADER_LENGTH, Kind, message},
+    wire::{Kind, message},
 };
 use inband_dfu::wire::{Request, State, Status, StatusReply};
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
-use inband_store::{
-    Slot, SlotState,
-    memory::{Loss, MemoryMedium},
-};
+use inband_store::{Slot, SlotState};
 use inband_usb::{
     HostDevice, HostError, HostTransfer, Setup,
     chapter9::request,
     descriptor::{CONFIGURATION, parse_configuration},
 };
-use inband_virtual::memory::{Action, Fault, FaultPlan, MemoryHost, Step};
+use inband_virtual::memory::MemoryHost;
 use inbandd::command::{Answer, Ask};
 
 use crate::{
-    bench::{
-        Bench, Hold, SLOT, Setting, answered, block, command, dnload, factory, get_status, new_store, to_idle,
-    },
+    bench::{Bench, Hold, SLOT, Setting, answered, command, dnload, get_status, new_store, to_idle},
     bulk_host::{Parts, Went, answer, chunk, exchange, offer, result, send},
     host::{TIMEOUT, page_setup},
     package::{Package, noise},
@@ -41,16 +36,16 @@ pub(crate) fn ready(bench: &Bench) -> MemoryHost {
 }
 
 /// A whole update by bulk, from whichever mode.
-fn update(bench: &Bench, number: u32, file: &[u8]) -> Result<Went, String> {
+pub(crate) fn update(bench: &Bench, number: u32, file: &[u8]) -> Result<Went, String> {
     exchange(&mut ready(bench), number, &Parts::of(file), |_, _| {})
 }
 
-fn package() -> Package {
+pub(crate) fn package() -> Package {
     Package::new(0x0215, 150_000)
 }
 
 /// An exchange in its middle: two chunks have come.
-fn begun(bench: &Bench) -> (MemoryHost, Parts, Vec<u32>) {
+pub(crate) fn begun(bench: &Bench) -> (MemoryHost, Parts, Vec<u32>) {
     let parts = Parts::of(&package().bytes());
     let mut host = ready(bench);
     let asked = offer(&mut host, 1, &parts);
@@ -64,7 +59,7 @@ fn begun(bench: &Bench) -> (MemoryHost, Parts, Vec<u32>) {
 
 /// Asserts that the package is staged by a second exchange that brings what the first one did not, but for what lay in a read.
 #[track_caller]
-fn assert_resumes(bench: &Bench, context: &str) {
+pub(crate) fn assert_resumes(bench: &Bench, context: &str) {
     let went = update(bench, 99, &package().bytes()).unwrap();
     let all = Parts::of(&package().bytes()).chunks.len();
     assert_eq!(went.result(), ResultCode::Ok, "{context}");
@@ -317,153 +312,6 @@ fn what_is_taken_before_it_is_worked_on_is_what_page_4_says() {
     host.wait(Duration::from_secs(120));
     bench.hold(Hold::Nothing);
     assert_eq!(result(&mut host), ResultCode::BadHead);
-}
-
-#[test]
-fn from_one_door_to_the_other_in_the_middle() {
-    let file = package().bytes();
-    // From bulk to DFU.
-    let bench = Bench::with(BULK);
-    let (mut host, ..) = begun(&bench);
-    command(&mut host, Request::Abort).unwrap();
-    drop(host);
-    assert!(bench.update(&file).is_ok());
-    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT));
-    // And back: what DFU brought is not asked for.
-    let bench = Bench::with(BULK);
-    let mut host = ready(&bench);
-    for (number, data) in (0..).zip(file.chunks(4096).take(file.len() / 4096 / 2)) {
-        assert_eq!(block(&mut host, number, data), Ok((State::DfuDnloadIdle, Status::Ok)));
-    }
-    let parts = Parts::of(&file);
-    send(&mut host, Kind::Offer, 1, 0, &parts.head).unwrap();
-    assert_eq!(result(&mut host), ResultCode::Busy);
-    assert_eq!(get_status(&mut host), Ok((State::DfuDnloadIdle, Status::Ok)));
-    bench.assert_session(SessionState::Receiving, ResultCode::None);
-    drop(host);
-    assert_resumes(&bench, "dfu to bulk");
-}
-
-// Faults.
-
-/// Runs a host program on a new BMC with one fault, and what happens then up to the next session.
-fn with_fault(fault: Fault) -> bool {
-    let context = format!("{fault:?}");
-    let bench = Bench::with(BULK);
-    let unplugs = fault.action == Action::Unplug;
-    drop(ready(&bench));
-    bench.bus.set_faults(FaultPlan::new([fault]));
-    let first = {
-        let mut host = bench.claim();
-        host.claim(interface::INTERFACE).unwrap();
-        exchange(&mut host, 1, &Parts::of(&package().bytes()), |_, _| {})
-    };
-    bench.bus.set_faults(FaultPlan::default());
-    if unplugs {
-        bench.bus.advance(Duration::from_secs(1));
-        bench.bus.plug();
-    }
-    bench.wait_attached();
-    bench.bus.advance(Duration::from_secs(1));
-    bench.wait_attached();
-    let status = bench.status();
-    let whole = bench.medium().slot(Slot::B) == package().slot(SLOT);
-    assert!(status.slots[1] != SlotState::Staged || whole, "{context}: staged, and not what was sent");
-    assert!(first.as_ref().is_ok_and(|went| went.result() == ResultCode::Ok) <= whole, "{context}");
-    let has = chunks_in(&bench.medium());
-    let again = update(&bench, 2, &package().bytes()).unwrap();
-    assert_eq!(again.result(), ResultCode::Ok, "{context}, {first:?}");
-    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
-    let all = Parts::of(&package().bytes()).chunks.len();
-    // The last one that was written may not be known: what it takes to know it is in the next one's mark.
-    assert!(again.sent.len() <= all - has, "{context}: {} sent, {has} of {all} were there", again.sent.len());
-    bench.assert_factory_runs();
-    first.is_ok()
-}
-
-/// How many chunks from the beginning on the other slot holds.
-fn chunks_in(medium: &MemoryMedium) -> usize {
-    let parts = Parts::of(&package().bytes());
-    let mut at = 0;
-    let held = parts.chunks.iter().take_while(|chunk| {
-        let slot = &medium.slot(Slot::B)[at..];
-        at += chunk.len();
-        slot.starts_with(chunk)
-    });
-    held.count()
-}
-
-#[test]
-fn whatever_happens_to_a_transfer_the_next_session_brings_what_is_missing() {
-    let transfers = {
-        let bench = Bench::with(BULK);
-        drop(ready(&bench));
-        bench.bus.set_faults(FaultPlan::default());
-        assert_eq!(update(&bench, 1, &package().bytes()).unwrap().result(), ResultCode::Ok);
-        bench.bus.transfers()
-    };
-    assert!(transfers > 8, "{transfers}");
-    for action in [Action::Unplug, Action::Reset, Action::Drop] {
-        let mut failed = 0;
-        for transfer in 0..=transfers {
-            for step in [Step::Setup, Step::Data(1024), Step::Data(20_000), Step::Status] {
-                failed += u32::from(!with_fault(Fault { transfer, step, action: action.clone() }));
-            }
-        }
-        assert!(failed > 5, "{action:?}: {failed} sessions failed");
-    }
-}
-
-#[test]
-fn the_daemon_killed_at_every_chunk() {
-    // A slot of this length has room for a few chunks, and so for no mark but those that are asked for.
-    let setting = Setting { mark_every: 1, ..BULK };
-    let parts = Parts::of(&package().bytes());
-    let all = parts.chunks.len();
-    // Bytes of the stream that so many chunks have.
-    let stream = |count: usize| -> usize {
-        let messages = parts.chunks[..count].iter().map(|chunk| HEADER_LENGTH + chunk.len());
-        messages.map(|length| length.next_multiple_of(512)).sum()
-    };
-    for loss in [None, Some(Loss::All), Some(Loss::None), Some(Loss::Some), Some(Loss::Older)] {
-        let mut spared = 0;
-        for count in 0..=all {
-            let context = format!("{loss:?} behind {count} chunks");
-            let bench = Bench::with(setting);
-            let mut host = ready(&bench);
-            assert_eq!(offer(&mut host, 1, &parts).len(), all);
-            for number in 0..count {
-                chunk(&mut host, 1, &parts, number as u32).unwrap();
-                bench.bus.advance(Duration::from_millis(1));
-            }
-            drop(host);
-            let has = chunks_in(&bench.medium());
-            // What lies in a read that is not full has not been seen.
-            assert!(has == count || stream(has + 1) + 65_536 > stream(count), "{context}: {has}");
-            let bench = match loss {
-                Some(loss) => bench.power_cycle(loss),
-                None => Bench::daemon(setting, bench.kill()),
-            };
-            let status = bench.status();
-            if status.slots[1] == SlotState::Staged || status.running == Slot::B {
-                assert_eq!(count, all, "{context}");
-                assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
-                continue;
-            }
-            bench.assert_session(SessionState::Interrupted, ResultCode::Interrupted);
-            assert_eq!((status.slots[1], status.boots_next), (SlotState::Invalid, Slot::A), "{context}");
-            assert!(bench.medium().slot(Slot::A) == factory(), "{context}");
-            let went = update(&bench, 2, &package().bytes()).unwrap();
-            assert_eq!(went.result(), ResultCode::Ok, "{context}");
-            assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
-            if matches!(loss, None | Some(Loss::None)) {
-                // What was written is not lost with the daemon, and its mark stands behind it.
-                assert_eq!(went.sent, (has as u32..all as u32).collect::<Vec<_>>(), "{context}");
-            }
-            spared = spared.max(all - went.sent.len());
-        }
-        assert!(spared > 0, "{loss:?}: all was sent again");
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod host;
 mod package;
 
 mod bulk;
+mod bulk_faults;
 mod commands;
 mod dfu_core;
 mod doors;

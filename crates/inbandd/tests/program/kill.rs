@@ -161,10 +161,6 @@ fn bootable(home: &Home) -> Slot {
     boot::decide(&record).unwrap().booted
 }
 
-fn slot(home: &Home, slot: Slot) -> Vec<u8> {
-    fs::read(home.path(&format!("store/slot-{}.img", slot.name()))).unwrap()
-}
-
 /// A BMC whose running firmware is known to the byte.
 struct Lab {
     home: Home,
@@ -248,11 +244,11 @@ impl Lab {
         let new = booted != self.slot;
         let expected = if new { package.slot(SLOT) } else { self.firmware.clone() };
         assert!(
-            slot(&self.home, booted) == expected,
+            self.home.slot(booted) == expected,
             "{context}: slot {} is neither old nor new",
             booted.name()
         );
-        assert!(slot(&self.home, self.slot) == self.firmware, "{context}: the running slot was written to");
+        assert!(self.home.slot(self.slot) == self.firmware, "{context}: the running slot was written to");
 
         // The pages tell what happened.
         let running = self.home.start();
@@ -296,7 +292,7 @@ impl Lab {
         assert_eq!(update(&mut victim, &package.bytes()), Ok(End::Idle), "{context}");
         let page = settled(victim.address(), RUN_TIME);
         assert_eq!((page.state, page.session), (SessionState::Staged, self.session + 1), "{context}");
-        assert!(slot(&self.home, self.slot.other()) == package.slot(SLOT), "{context}");
+        assert!(self.home.slot(self.slot.other()) == package.slot(SLOT), "{context}");
         drop(victim);
         self.take_over(&package);
         let running = self.home.start();

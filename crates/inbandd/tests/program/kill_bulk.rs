@@ -41,12 +41,8 @@ impl Lab {
         Self { home, factory, package, parts }
     }
 
-    fn slot(&self, slot: Slot) -> Vec<u8> {
-        fs::read(self.home.path(&format!("store/slot-{}.img", slot.name()))).unwrap()
-    }
-
     fn holds_package(&self) -> bool {
-        self.slot(Slot::B) == self.package.image
+        self.home.slot(Slot::B) == self.package.image
     }
 
     /// Kills the daemon when it has taken so many chunks. Those that are in the slot then, from the first one on.
@@ -60,21 +56,14 @@ impl Lab {
         }
         running.signal("KILL");
         assert_eq!(running.child.wait().unwrap().code(), None);
-        let slot = self.slot(Slot::B);
-        let mut at = 0;
-        let held = self.parts.chunks.iter().take_while(|chunk| {
-            let from = at;
-            at += chunk.len();
-            slot[from..at] == chunk[..]
-        });
-        0..held.count() as u32
+        0..self.parts.held(&self.home.slot(Slot::B)) as u32
     }
 
     /// The daemon starts on what is left, and tells the truth about it. `None` if it had staged the package.
     fn start_again(&self, context: &str) -> Option<Running> {
         let running = self.home.start();
         let page = settled(running.address, RUN_TIME);
-        assert!(self.slot(Slot::A) == self.factory, "{context}");
+        assert!(self.home.slot(Slot::A) == self.factory, "{context}");
         if page.running == Slot::B {
             assert_eq!((page.state, page.result()), (SessionState::Done, Some(ResultCode::Ok)), "{context}");
             assert!(self.holds_package(), "{context}");
@@ -95,7 +84,7 @@ impl Lab {
         let went = exchange(&mut in_dfu_mode(server), 2, &self.parts, |_, _| {}).unwrap();
         assert_eq!((went.result(), went.outcome.session), (ResultCode::Ok, 2), "{context}");
         assert!(self.holds_package(), "{context}");
-        assert!(self.slot(Slot::A) == self.factory, "{context}");
+        assert!(self.home.slot(Slot::A) == self.factory, "{context}");
         went.sent
     }
 }

@@ -108,7 +108,7 @@ fn a_tar_for_mmc_goes_through_sealed_memory_into_the_regions_that_are_replaced()
     assert_eq!((page.boots_next, page.bcd_device[1]), (Slot::B, 0x0214));
 
     // Compressed in the tar, plain in the slot; boot loader and settings are left as they are.
-    let slot = fs::read(home.path("store/slot-b.img")).unwrap();
+    let slot = home.slot(Slot::B);
     let region = |from: usize, to: usize| &slot[from * KIB..to * KIB];
     let filled = |image: &[u8], length: usize| {
         let mut image = image.to_vec();
@@ -117,7 +117,7 @@ fn a_tar_for_mmc_goes_through_sealed_memory_into_the_regions_that_are_replaced()
     };
     assert!(region(64, 256) == filled(&kernel, 192));
     assert!(region(256, 768) == filled(&rofs, 512));
-    let untouched = fs::read(home.path("store/slot-a.img")).unwrap();
+    let untouched = home.slot(Slot::A);
     assert!(region(0, 64) == &untouched[..64 * KIB] && region(768, 1024) == &untouched[768 * KIB..]);
 
     running.signal("TERM");

@@ -12,6 +12,7 @@ use inband_package::{
     index::MemberKind,
     maker::{Input, PackOptions, Source, pack, sign},
 };
+use inband_store::Slot;
 use serde_json::Value;
 
 use crate::{
@@ -78,8 +79,8 @@ impl Lab {
         told
     }
 
-    fn slot(&self, name: &str) -> Vec<u8> {
-        fs::read(self.home.path(&format!("store/slot-{name}.img"))).unwrap()
+    fn slot(&self, slot: Slot) -> Vec<u8> {
+        self.home.slot(slot)
     }
 }
 
@@ -143,7 +144,7 @@ fn everything_is_sent_into_an_empty_slot() {
     assert_eq!(need["bytes"], LARGE);
     // dfuDNBUSY, status OK, 50 ms.
     assert_eq!(need["dfu"], serde_json::json!([4, 0, 50]));
-    assert!(lab.slot("b") == package.slot(LARGE));
+    assert!(lab.slot(Slot::B) == package.slot(LARGE));
     let overhead = told.sent() - LARGE as u64;
     let chunks = need["chunks"].as_u64().unwrap();
     assert!(overhead < 16_384 + chunks * 532, "{overhead} bytes besides {chunks} chunks");
@@ -165,8 +166,8 @@ fn of_a_small_change_only_what_has_changed_is_sent() {
     let (chunks, bytes) = told.asked();
     assert!((1..=3).contains(&chunks) && bytes <= 3 * 131_072, "{chunks} chunks, {bytes} bytes");
     assert!(told.sent() < 3 * 131_072 + 16_384);
-    assert!(lab.slot("a") == new.slot(LARGE));
-    assert!(lab.slot("b") == old.slot(LARGE));
+    assert!(lab.slot(Slot::A) == new.slot(LARGE));
+    assert!(lab.slot(Slot::B) == old.slot(LARGE));
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn of_what_runs_already_nothing_is_sent_but_the_offer() {
     let told = lab.install(&package);
     assert_eq!(told.asked(), (0, 0));
     assert!(told.sent() < 16_384, "{}", told.sent());
-    assert!(lab.slot("a") == package.slot(LARGE));
+    assert!(lab.slot(Slot::A) == package.slot(LARGE));
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn of_what_stands_in_the_target_slot_nothing_is_sent_and_of_a_change_in_place_on
     changed.image[LARGE - 1] ^= 1;
     let told = lab.host(&lab.file("two.tar", &changed.bytes()), &[]);
     assert_eq!((told.result(), told.asked().0), ("ok", 1));
-    assert!(lab.slot("b") == changed.slot(LARGE));
+    assert!(lab.slot(Slot::B) == changed.slot(LARGE));
 }
 
 #[test]
@@ -236,7 +237,7 @@ fn of_compressed_chunks_the_frames_are_sent_and_metadata_is_not() {
     assert_ne!(need["first"], serde_json::json!([0]), "metadata was asked for");
     let (_, bytes) = told.asked();
     assert!((300_000..450_000).contains(&bytes), "{bytes} of {}", image.len());
-    let slot = lab.slot("b");
+    let slot = lab.slot(Slot::B);
     let (written, rest) = slot.split_at(image.len());
     assert!(written == image && rest.iter().all(|byte| *byte == 0xff));
 }
@@ -248,7 +249,7 @@ fn what_has_begun_by_bulk_may_be_done_by_dfu() {
     let file = lab.file("one.tar", &package.bytes());
     assert_eq!(lab.host(&file, &["--stop", "20", "--by", "abort"]).result(), "aborted");
     assert_eq!(lab.host(&file, &["--door", "dfu"]).exit, 0);
-    assert!(lab.slot("b") == package.slot(LARGE));
+    assert!(lab.slot(Slot::B) == package.slot(LARGE));
 }
 
 #[test]
@@ -269,7 +270,7 @@ fn after_an_end_in_the_middle_only_what_is_missing_is_sent() {
         assert!(rest >= all - STOP, "{by}: {rest} of {all}");
         assert!(bytes <= all_bytes - taken + 65_536 + 131_072, "{by}: {bytes} of {all_bytes}");
         assert!(told.sent() < bytes + 16_384 + rest * 532, "{by}");
-        assert!(lab.slot("b") == package.slot(LARGE), "{by}");
+        assert!(lab.slot(Slot::B) == package.slot(LARGE), "{by}");
     }
 }
 
@@ -302,9 +303,15 @@ fn a_host_that_breaks_the_protocol_is_refused_and_the_next_session_works() {
         let file = lab.file("one.tar", &package.bytes());
         let told = lab.host(&file, &["--fault", fault]);
         assert_eq!((told.result(), told.exit), (result, exit), "{fault}");
+        let in_the_middle = fault.ends_with(":5");
         let told = lab.host(&file, &[]);
+        assert_eq!(
+            told.asked().1 < LARGE as u64,
+            in_the_middle,
+            "{fault}: what had come before it was sent again"
+        );
         assert_eq!((told.result(), told.exit), ("ok", 0), "{fault}");
-        assert!(lab.slot("b") == package.slot(LARGE), "{fault}");
+        assert!(lab.slot(Slot::B) == package.slot(LARGE), "{fault}");
     }
 }
 
@@ -324,7 +331,7 @@ fn what_changes_nothing_does_not_disturb_an_update() {
         let told = lab.host(&lab.file("one.tar", &package.bytes()), options);
         assert_eq!((told.result(), told.exit), ("ok", 0), "{options:?}");
         assert!(told.all("dnload").all(|event| event["stalled"] == true));
-        assert!(lab.slot("b") == package.slot(LARGE), "{options:?}");
+        assert!(lab.slot(Slot::B) == package.slot(LARGE), "{options:?}");
     }
 }
 
@@ -350,7 +357,7 @@ fn a_file_comes_whole() {
     let told = lab.host(&lab.file("one.tar", &package.bytes()), &["--whole"]);
     assert_eq!((told.result(), told.exit), ("ok", 0));
     assert_eq!(told.asked(), ((package.bytes().len() as u64).div_ceil(65_536), package.bytes().len() as u64));
-    assert!(lab.slot("b") == package.slot(LARGE));
+    assert!(lab.slot(Slot::B) == package.slot(LARGE));
 
     let no_package = lab.file("noise", &noise(200_000, 1));
     assert_eq!(lab.host(&no_package, &["--whole"]).result(), "bad-head");
@@ -379,7 +386,7 @@ fn while_one_host_is_silent_another_is_not_let_in_and_a_killed_daemon_leaves_not
     lab.running = lab.home.start();
     let told = lab.host(&file, &[]);
     assert_eq!(told.result(), "ok");
-    assert!(lab.slot("b") == package.slot(LARGE));
+    assert!(lab.slot(Slot::B) == package.slot(LARGE));
 }
 
 #[test]
@@ -391,6 +398,6 @@ fn without_the_bulk_door_the_peer_goes_by_dfu() {
         assert_eq!(told.exit, 0, "{doors}");
         assert_eq!(told.all("bulk").count(), 0, "{doors}");
         assert!(told.all("device").all(|device| device["page4"].is_null()), "{doors}");
-        assert!(lab.slot("b") == package.slot(LARGE), "{doors}");
+        assert!(lab.slot(Slot::B) == package.slot(LARGE), "{doors}");
     }
 }

@@ -48,6 +48,17 @@ impl Parts {
         self.chunks.iter().map(|chunk| chunk.len() as u32).collect()
     }
 
+    /// How many chunks from the first one on a slot holds, which the only image of the package fills from its beginning.
+    pub(crate) fn held(&self, slot: &[u8]) -> usize {
+        let mut rest = slot;
+        let held = self.chunks.iter().take_while(|chunk| {
+            let found = rest.strip_prefix(chunk.as_slice());
+            rest = found.unwrap_or_default();
+            found.is_some()
+        });
+        held.count()
+    }
+
     fn host(&self, now: Duration, exchange: u32) -> Host {
         if self.head.is_empty() {
             let length = self.lengths().into_iter().map(u64::from).sum();

@@ -8,6 +8,7 @@ use std::{
     process::{Child, ChildStderr, Command, Output, Stdio},
 };
 
+use inband_store::Slot;
 use tempfile::TempDir;
 
 use crate::package::{IMAGE, MACHINE, key};
@@ -40,6 +41,11 @@ impl Home {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// What stands in a slot.
+    pub(crate) fn slot(&self, slot: Slot) -> Vec<u8> {
+        fs::read(self.path(&format!("store/slot-{}.img", slot.name()))).unwrap()
     }
 
     /// Writes the configuration.

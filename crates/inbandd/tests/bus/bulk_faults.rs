@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use inband_bulk::{
     interface,
-    wire::{HEADER_LENGTH, Kind},
+    wire::{HEADER_LENGTH, Kind, message},
 };
 use inband_dfu::wire::{Request, State, Status};
-use inband_session::{ResultCode, SessionState};
+use inband_session::{Rates, ResultCode, SessionState};
 use inband_store::{Slot, SlotState, memory::Loss};
 use inband_usb::{HostDevice as _, HostError, HostTransfer};
 use inband_virtual::memory::{Action, Fault, FaultPlan, MemoryHost, Step};
@@ -15,7 +15,7 @@ use inband_virtual::memory::{Action, Fault, FaultPlan, MemoryHost, Step};
 use crate::{
     bench::{Bench, SLOT, Setting, block, command, dnload, factory, get_status, to_idle},
     bulk::{BULK, assert_resumes, begun, package, ready, update},
-    bulk_host::{Parts, chunk, exchange, offer, result, send},
+    bulk_host::{Parts, answer, chunk, exchange, offer, result, send},
     host::TIMEOUT,
 };
 
@@ -288,4 +288,89 @@ fn two_programs_by_bulk_that_know_nothing_of_each_other() {
     bench.assert_session(SessionState::Failed, ResultCode::Protocol);
     assert_eq!(bench.status().session, 1);
     assert_resumes(&bench, "two offers");
+}
+
+/// The progress rule: 64 KiB in a minute, however many bytes come one by one.
+#[test]
+fn a_slow_host_is_served_and_a_slower_one_is_not() {
+    let parts = Parts::of(&package().bytes());
+    let bench = Bench::with(BULK);
+    let mut host = ready(&bench);
+    let asked = offer(&mut host, 1, &parts);
+    let started = bench.bus.now();
+    for number in asked {
+        host.wait(Duration::from_secs(15));
+        chunk(&mut host, 1, &parts, number).unwrap();
+    }
+    assert_eq!(result(&mut host), ResultCode::Ok);
+    assert!(bench.bus.now() - started > Duration::from_secs(60));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+
+    let bench = Bench::with(BULK);
+    let mut host = ready(&bench);
+    let asked = offer(&mut host, 1, &parts);
+    let started = bench.bus.now();
+    let bytes: Vec<u8> = asked
+        .iter()
+        .flat_map(|number| message(Kind::Chunk, 1, *number, &parts.chunks[*number as usize]))
+        .collect();
+    for unit in bytes.chunks(512) {
+        if bench.status().state != SessionState::Receiving {
+            break;
+        }
+        let transfer = HostTransfer::BulkOut { endpoint: interface::OUT, data: unit.to_vec() };
+        host.run(transfer, TIMEOUT).unwrap();
+        host.wait(Duration::from_secs(1));
+    }
+    let took = bench.bus.now() - started;
+    assert!((Duration::from_secs(60)..Duration::from_secs(63)).contains(&took), "{took:?}");
+    assert_eq!(result(&mut host), ResultCode::Timeout);
+    bench.assert_session(SessionState::Failed, ResultCode::Timeout);
+    drop(host);
+    assert_eq!(update(&bench, 2, &package().bytes()).unwrap().result(), ResultCode::Ok);
+}
+
+#[test]
+fn offers_without_end_meet_the_lock_out_and_the_budgets() {
+    let usual = Setting { rates: Rates::default(), refusals: 10, ..BULK };
+    let good = Parts::of(&package().bytes());
+    let mut bad = good.clone();
+    // In the signature.
+    bad.head[1536] ^= 1;
+    let bench = Bench::with(usual);
+    for exchange in 1..=10 {
+        let mut host = ready(&bench);
+        send(&mut host, Kind::Offer, exchange, 0, &bad.head).unwrap();
+        assert_eq!(result(&mut host), ResultCode::BadSignature);
+    }
+    for parts in [&bad, &good] {
+        let mut host = ready(&bench);
+        send(&mut host, Kind::Offer, 11, 0, &parts.head).unwrap();
+        assert_eq!(result(&mut host), ResultCode::LockedOut);
+        assert_eq!(get_status(&mut host), Ok((State::DfuError, Status::ErrVendor)));
+    }
+    assert_eq!((bench.status().session, bench.status().locked_out), (10, true));
+
+    let bench = Bench::with(usual);
+    let mut begun = 0;
+    loop {
+        let mut host = ready(&bench);
+        send(&mut host, Kind::Offer, begun + 1, 0, &good.head).unwrap();
+        let (header, _) = answer(&mut host);
+        if header.kind == Kind::Result.number() {
+            break;
+        }
+        begun += 1;
+        assert!(begun < 1000);
+    }
+    let status = bench.status();
+    assert_eq!(status.session, begun);
+    assert!(begun > 10 && status.wait_minutes > 0 && !status.locked_out, "{begun}");
+    let mut host = ready(&bench);
+    send(&mut host, Kind::Offer, 2000, 0, &good.head).unwrap();
+    assert_eq!(result(&mut host), ResultCode::Worn);
+    to_idle(&mut host);
+    assert_eq!(dnload(&mut host, 0, &package().bytes()[..4096]), Err(HostError::Stall));
+    drop(host);
+    bench.assert_factory_runs();
 }

@@ -242,6 +242,66 @@ fn the_host_killed_at_every_message() {
     }
 }
 
+/// What becomes of a chunk's message.
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    Corrupted,
+    Duplicated,
+    Reordered,
+    Oversized,
+    Undersized,
+}
+
+#[test]
+fn whatever_becomes_of_a_message_the_next_exchange_brings_what_is_missing() {
+    let parts = Parts::of(&package().bytes());
+    let all = parts.chunks.len() as u32;
+    for mishap in
+        [Mishap::Corrupted, Mishap::Duplicated, Mishap::Reordered, Mishap::Oversized, Mishap::Undersized]
+    {
+        let mut spared = 0;
+        for at in 0..all - 1 {
+            let context = format!("chunk {at} {mishap:?}");
+            let bench = Bench::with(BULK);
+            let mut host = ready(&bench);
+            assert_eq!(offer(&mut host, 1, &parts).len(), parts.chunks.len());
+            for number in 0..at {
+                chunk(&mut host, 1, &parts, number).unwrap();
+                bench.bus.advance(Duration::from_millis(1));
+            }
+            let mut body = parts.chunks[at as usize].clone();
+            let mut expected = ResultCode::Protocol;
+            match mishap {
+                Mishap::Corrupted => {
+                    *body.last_mut().unwrap() ^= 1;
+                    expected = ResultCode::BadChunk;
+                }
+                Mishap::Duplicated => chunk(&mut host, 1, &parts, at).unwrap(),
+                Mishap::Reordered => chunk(&mut host, 1, &parts, at + 1).unwrap(),
+                Mishap::Oversized => body.push(0),
+                Mishap::Undersized => _ = body.pop(),
+            }
+            send(&mut host, Kind::Chunk, 1, at, &body).unwrap();
+            // The device sees it once its read has ended.
+            for number in at + 1..all {
+                chunk(&mut host, 1, &parts, number).unwrap();
+            }
+            assert_eq!(result(&mut host), expected, "{context}");
+            drop(host);
+            bench.assert_session(SessionState::Failed, expected);
+            let has = parts.held(bench.medium().slot(Slot::B)) as u32;
+            assert!(has <= at + 1, "{context}: {has}");
+            let went = update(&bench, 2, &package().bytes()).unwrap();
+            assert_eq!(went.result(), ResultCode::Ok, "{context}");
+            assert_eq!(went.sent, (has..all).collect::<Vec<_>>(), "{context}");
+            assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
+            bench.assert_factory_runs();
+            spared = spared.max(has);
+        }
+        assert!(spared > 0, "{mishap:?}: all was sent again");
+    }
+}
+
 /// Two programs, each with one of the interfaces.
 #[test]
 fn one_program_by_bulk_and_another_by_dfu() {

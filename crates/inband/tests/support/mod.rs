@@ -9,6 +9,7 @@ pub(crate) mod zoo;
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{PoisonError, RwLock},
@@ -106,8 +107,9 @@ impl Bench {
 
     /// A slot of the BMC, up to a length.
     pub(crate) fn slot(&self, name: &str, length: usize) -> Vec<u8> {
-        let mut slot = fs::read(self.path(&format!("store/slot-{name}.img"))).expect("there is a store");
-        slot.truncate(length);
+        let file = fs::File::open(self.path(&format!("store/slot-{name}.img"))).expect("there is a store");
+        let mut slot = Vec::new();
+        file.take(length as u64).read_to_end(&mut slot).expect("the slot can be read");
         slot
     }
 

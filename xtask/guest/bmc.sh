@@ -19,6 +19,9 @@
 #   enter_dfu                               brings the only device there into DFU mode, anew if it is in it
 #   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that, or does so
 #                                           in a moment; fields of its JSON, and a=STATE:VERSION, b=STATE:VERSION
+#   daemon_says TEST NAME FIELD=VALUE...    one test: `inbandd status` says all of that; fields of its JSON
+#   answers_are_fast TEST COUNT             one test: by what it said, the daemon has answered so many control requests at least, none of them
+#                                           later than within 100 ms
 #   image FILE BYTES                        an image that no two runs share
 #   pack FILE VERSION IMAGE [OPTION...]     a signed package; options of `inband pack`
 #   spoil FILE OFFSET                       overwrites 16 bytes of it
@@ -241,6 +244,32 @@ status_is() {
         fi
         sleep 1
     done
+}
+
+daemon_says() {
+    local test=$1 bmc=$2 wanted wrong=
+    shift 2
+    run inbandd status --config "/tmp/$bmc/inbandd.toml" --json
+    for wanted in "$@"; do
+        [ "$(field "${wanted%%=*}")" = "${wanted#*=}" ] || wrong="$wrong ${wanted%%=*}=$(field "${wanted%%=*}"), not ${wanted#*=};"
+    done
+    if [ "$STATUS" = 0 ] && [ -z "$wrong" ]; then
+        ok "$test"
+    else
+        fail "$test" "exit status $STATUS;$wrong"
+    fi
+}
+
+answers_are_fast() {
+    local requests slowest
+    requests=$(field control_requests)
+    slowest=$(field slowest_answer_us)
+    echo "---- $requests requests, the slowest in $slowest us"
+    if [ "$requests" -ge "$2" ] && [ "$slowest" -gt 0 ] && [ "$slowest" -lt 100000 ]; then
+        ok "$1"
+    else
+        fail "$1" "$requests requests, the slowest in $slowest us"
+    fi
 }
 
 # A field of the JSON line in $OUT.

@@ -41,6 +41,16 @@ pub enum GadgetError {
         /// The gadget that has it, as far as the kernel says.
         by: String,
     },
+    /// The kernel did not bind a gadget to a controller that nobody has. Of the reason it tells its log alone.
+    #[error(
+        "the kernel does not bind the gadget {gadget} to the USB device controller {udc}: its endpoints do not suffice, or somebody took it this moment"
+    )]
+    Refused {
+        /// The controller.
+        udc: String,
+        /// The gadget.
+        gadget: String,
+    },
     /// A gadget with a name of ours is in use by another process.
     #[error("another program has the gadget {0} open: is inbandd running already?")]
     Held(String),

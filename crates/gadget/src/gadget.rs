@@ -20,6 +20,8 @@ use crate::{
 
 /// Longest prefix: FunctionFS keeps names of 40 bytes.
 const MAX_PREFIX: usize = 32;
+/// An error of the kernel's own that some of its calls pass on (include/linux/errno.h).
+const ENOTSUPP: i32 = 524;
 
 /// How to open a [`Gadget`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,10 +266,11 @@ impl Gadget {
         configfs::run(&self.configfs.identity(&instance.name, set))?;
         instance.drain();
         self.configfs.bind(&instance.name, udc).map_err(|error| match error.raw_os_error() {
-            Some(libc::EBUSY) => {
-                let by = self.user_of(udc).unwrap_or_else(|| "something unknown".into());
-                GadgetError::Busy { udc: udc.clone(), by }
-            }
+            // Since 5.19 whatever went wrong in binding; before, the error of FunctionFS, which finds no endpoints.
+            Some(libc::EBUSY | ENOTSUPP) => match self.user_of(udc) {
+                Some(by) => GadgetError::Busy { udc: udc.clone(), by },
+                None => GadgetError::Refused { udc: udc.clone(), gadget: instance.name.clone() },
+            },
             _ => GadgetError::system(format!("bind the gadget {} to {udc}", instance.name))(error),
         })
     }

@@ -344,7 +344,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             && setup.length > 0;
         match setup.value {
             _ if !ours => None,
-            interface::PAGE if self.options.bulk => Some(bulk::page()),
+            interface::PAGE if self.options.bulk && !self.bulk.is_refused() => Some(bulk::page()),
             number => self.session.page(number, now),
         }
     }
@@ -627,6 +627,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.current = None;
                 let view = self.session.store().clone();
                 self.session.restarted(view);
+                self.bulk.forget_refusal();
                 self.attach(now)?;
             }
         }
@@ -656,8 +657,16 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let identity = (self.options.identity)(self.session.store());
         self.leave_bus()?;
         self.dfu.enter_dfu_mode(now);
-        let bulk = self.open_bulk(now);
-        self.backend.attach(&dfu_mode(&identity, bulk)).map_err(Fault::Backend)
+        if self.open_bulk(now) {
+            match self.backend.attach(&dfu_mode(&identity, true)) {
+                Ok(()) => {
+                    self.bulk_is_there();
+                    return Ok(());
+                }
+                Err(error) => self.do_without_bulk(&error),
+            }
+        }
+        self.backend.attach(&dfu_mode(&identity, false)).map_err(Fault::Backend)
     }
 
     /// Leaves the bus and forgets what came from it: an event of the old set, its Disable at the latest, must not be taken for one

@@ -316,7 +316,9 @@ impl Report {
             let next = if page.boots_next == slot { ", boots next" } else { "" };
             let _ = writeln!(text, "slot {}: {state} {}{next}", slot.name(), self.version(slot));
         }
-        let _ = writeln!(text, "door dfu: {}", page.door_state(Door::Dfu).name());
+        for door in [Door::Dfu, Door::Bulk] {
+            let _ = writeln!(text, "door {door}: {}", page.door_state(door).name());
+        }
         if page.wait_minutes > 0 {
             let why = if page.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };
             let _ = writeln!(text, "the host has to wait {} min: {}", page.wait_minutes, why.meaning());

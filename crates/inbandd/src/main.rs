@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use inband_package::{Hex, is_bcd};
-use inband_session::Door;
+use inband_session::{Door, DoorPolicy};
 use inband_store::{Firmware, boot, text::Text};
 use inbandd::{
     Config, Daemon, Error,
@@ -368,9 +368,22 @@ fn check(config: &Config) -> Result<(), Error> {
     };
     println!("configuration: good, machine {}, {}", config.machine, config.usb);
     #[cfg(target_os = "linux")]
+    let endpoints = found.as_ref().is_none_or(|found| found.aio);
+    #[cfg(not(target_os = "linux"))]
+    let endpoints = true;
+    #[cfg(target_os = "linux")]
     if let Some(found) = found {
         println!("usb: {found}");
     }
+    let bulk = config.doors.bulk_policy(endpoints);
+    // No kernel says how many endpoints its controller has.
+    let if_it_can = match (&config.usb, bulk) {
+        (Usb::Gadget, DoorPolicy::Always | DoorPolicy::Armed) => {
+            " if the controller has two bulk endpoints left, which is tried when DFU mode is entered (`inbandd status` knows)"
+        }
+        _ => "",
+    };
+    println!("doors: dfu {}, bulk {}{if_it_can}", config.doors.dfu.policy.name(), bulk.name());
     for key in keys.keys() {
         println!("key: {} {}", key.kind(), Hex(key.id()));
     }

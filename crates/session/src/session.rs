@@ -374,6 +374,22 @@ impl Session {
         }
     }
 
+    /// What would be behind the door is not to be had: it is shut, whatever its policy, until somebody arms it or it is
+    /// [reinstated](Self::reinstate).
+    pub fn withdraw(&mut self, door: Door) {
+        if self.door(door) != DoorState::Shut {
+            self.doors[door.index()] = DoorState::Shut;
+            self.tell(Audit::DoorShut { door });
+        }
+    }
+
+    /// Takes [`withdraw`](Self::withdraw) back: a door that is shut stands as its policy has it at rest.
+    pub fn reinstate(&mut self, door: Door) {
+        if self.door(door) == DoorState::Shut {
+            self.doors[door.index()] = self.config.doors[door.index()].at_rest();
+        }
+    }
+
     // The session.
 
     /// The first payload byte came in at a door: begins a session and returns its id, for the pipeline.

@@ -157,6 +157,11 @@ impl Bus {
         MemoryHost::open(self)
     }
 
+    /// From now on the device's controller has so many endpoints besides endpoint 0; without a word, as many as anybody wants.
+    pub fn limit_endpoints(&self, count: usize) {
+        lock(&self.state).endpoints = count;
+    }
+
     /// Pulls the cable. The device stays attached and is there again after [`plug`](Self::plug).
     pub fn unplug(&self) {
         self.state().unplug();

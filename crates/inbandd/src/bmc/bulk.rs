@@ -46,6 +46,8 @@ pub(super) struct Endpoints {
     device: Device,
     /// The interface is on the bus.
     shown: bool,
+    /// The controller would not have it when it was tried last.
+    refused: bool,
     /// The host has configured the device, and nothing has come home since that says otherwise.
     enabled: bool,
     /// Lengths of the reads under way, oldest first; `None` for those that were taken back.
@@ -65,6 +67,7 @@ impl Endpoints {
         Self {
             device: Device::new(),
             shown: false,
+            refused: false,
             enabled: false,
             reads: VecDeque::new(),
             free: Vec::new(),
@@ -84,7 +87,17 @@ impl Endpoints {
     /// The device has left the bus.
     pub(super) fn close(&mut self) {
         // The worker may have buffers still.
-        *self = Self { lent: self.lent, ..Self::new() };
+        *self = Self { lent: self.lent, refused: self.refused, ..Self::new() };
+    }
+
+    /// Whether the controller would not have the interface when it was tried last.
+    pub(super) const fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// The machine has started anew: what its controller has is not known.
+    pub(super) const fn forget_refusal(&mut self) {
+        self.refused = false;
     }
 
     /// What comes next in a read.
@@ -113,6 +126,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The doors that DETACH opens are open; returns whether bulk is one of them.
     pub(super) fn open_bulk(&mut self, now: Duration) -> bool {
+        // Tried each time: what has the endpoints may be gone, and asking costs a kernel less than the mode switch.
+        if self.bulk.refused {
+            self.session.reinstate(Door::Bulk);
+        }
         let opens = self.options.bulk
             && self.session.door(Door::Bulk) != DoorState::Shut
             && self.session.knock(Door::Bulk, now).is_ok();
@@ -120,6 +137,28 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.bulk.open();
         }
         opens
+    }
+
+    /// The interface is on the bus.
+    pub(super) fn bulk_is_there(&mut self) {
+        if self.bulk.refused {
+            self.bulk.refused = false;
+            log::info!("event=bulk-available: the USB side takes the bulk interface again");
+        }
+    }
+
+    /// The USB side would not have the interface. The door `dfu` needs no endpoints.
+    pub(super) fn do_without_bulk(&mut self, error: &B::Error) {
+        self.bulk.close();
+        self.session.withdraw(Door::Bulk);
+        // Once: a host could have it told again and again.
+        if !self.bulk.refused {
+            self.bulk.refused = true;
+            log::warn!(
+                "event=bulk-unavailable reason: {error}; DFU mode goes without the bulk interface, which is tried again with each entry. It takes \
+                 two bulk endpoints: free them of other gadgets, or set doors.bulk.policy = \"off\", see docs/kernels.md"
+            );
+        }
     }
 
     /// The host configured the device, reset it or is gone: the stream begins anew.

@@ -78,11 +78,11 @@ pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error>
     Ok(Some(probe))
 }
 
-/// All descriptor sets there are. Where the bulk door may be shut there are two of DFU mode.
+/// All descriptor sets there are. With a bulk door there are two of DFU mode: the door may be shut, or the controller may not have the
+/// endpoints.
 fn sets(config: &Config, identity: &Identity, probe: &Probe) -> Vec<DescriptorSet> {
     let dfu_mode: &[bool] = match config.doors.bulk_policy(probe.aio) {
-        DoorPolicy::Always => &[true],
-        DoorPolicy::Armed => &[false, true],
+        DoorPolicy::Always | DoorPolicy::Armed => &[false, true],
         DoorPolicy::Off => &[false],
     };
     let dfu_mode = dfu_mode.iter().map(|bulk| bmc::dfu_mode(identity, *bulk));
@@ -143,6 +143,7 @@ fn unavailable(config: &Config, error: GadgetError) -> Error {
         GadgetError::WhichController(_) | GadgetError::NoSuchController { .. } => {
             "set gadget.udc in the configuration"
         }
+        GadgetError::Refused { .. } => "the kernel's log may say more",
         GadgetError::Busy { .. } => "unbind that one, or choose another controller with gadget.udc",
         GadgetError::Held(_) => "stop that one, or choose another gadget.name",
         GadgetError::Name(_) => "correct gadget.name in the configuration",

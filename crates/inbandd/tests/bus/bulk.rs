@@ -138,6 +138,37 @@ fn the_interface_is_there_in_dfu_mode_where_the_door_is_open() {
 }
 
 #[test]
+fn a_controller_without_the_endpoints_has_the_door_dfu_alone() {
+    for policy in [DoorPolicy::Always, DoorPolicy::Armed] {
+        let bench = Bench::with(Setting { bulk: policy, ..Setting::DEFAULT });
+        let arm = || {
+            if policy == DoorPolicy::Armed {
+                assert_eq!(bench.ask(Ask::Arm(Door::Bulk)), Answer::Done);
+            }
+        };
+        let stands = || bench.status().doors[1];
+        bench.bus.limit_endpoints(1);
+        arm();
+        assert_eq!((found(&bench), stands()), ((1, true), DoorState::Armed), "nobody has tried yet");
+        // Again and again: the BMC takes its update by DFU, and says why a host need not look for more.
+        for number in 0..2 {
+            drop(bench.enter_dfu());
+            assert_eq!((found(&bench), stands()), ((1, false), DoorState::Shut), "{policy:?} {number}");
+            bench.update(&package().bytes()).unwrap();
+            bench.assert_session(SessionState::Staged, ResultCode::Ok);
+            bench.leave_dfu();
+            assert_eq!((found(&bench), stands()), ((1, false), DoorState::Shut), "{policy:?} {number}");
+            arm();
+        }
+        // What had the endpoints gives them back.
+        bench.bus.limit_endpoints(2);
+        drop(bench.enter_dfu());
+        assert_eq!((found(&bench), stands()), ((2, true), DoorState::Open), "{policy:?}");
+        assert_eq!(update(&bench, 1, &package().bytes()).unwrap().result(), ResultCode::Ok);
+    }
+}
+
+#[test]
 fn what_is_refused_is_refused_before_a_chunk_is_asked_for_and_the_slot_is_touched() {
     let mut cases = 0;
     for Bad { name, file, result, status, before_writing } in bad_packages() {

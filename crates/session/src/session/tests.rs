@@ -182,6 +182,26 @@ fn a_door_with_policy_always_is_never_shut() {
 }
 
 #[test]
+fn a_door_that_is_withdrawn_is_shut_until_it_is_reinstated_or_armed() {
+    for (policy, at_rest) in [(DoorPolicy::Always, DoorState::Armed), (DoorPolicy::Armed, DoorState::Shut)] {
+        let mut session = Session::new(config(policy), view());
+        session.arm(Door::Dfu).unwrap();
+        session.knock(Door::Dfu, NOW).unwrap();
+        session.withdraw(Door::Dfu);
+        assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
+        session.leave(Door::Dfu);
+        assert_eq!(session.door(Door::Dfu), DoorState::Shut, "nobody is in there who could leave");
+        session.reinstate(Door::Dfu);
+        assert_eq!(session.door(Door::Dfu), at_rest);
+        session.withdraw(Door::Dfu);
+        session.arm(Door::Dfu).unwrap();
+        assert_eq!(session.knock(Door::Dfu, NOW), Ok(()));
+        session.reinstate(Door::Dfu);
+        assert_eq!(session.door(Door::Dfu), DoorState::Open, "one that is not shut stays as it is");
+    }
+}
+
+#[test]
 fn a_door_that_is_off_cannot_be_armed() {
     let mut session = Session::new(config(DoorPolicy::Off), view());
     assert_eq!(session.arm(Door::Dfu), Err(ResultCode::DoorShut));

@@ -24,6 +24,14 @@ pub enum MemoryError {
     /// Attached with descriptors no host could read.
     #[error("the descriptors cannot be used: {0}")]
     Descriptors(#[from] DescriptorError),
+    /// Attached with more endpoints than the controller has ([`Bus::limit_endpoints`](super::Bus::limit_endpoints)).
+    #[error("the set has {wanted} endpoints, the controller {there}")]
+    Endpoints {
+        /// Those of the set.
+        wanted: usize,
+        /// Those of the controller.
+        there: usize,
+    },
 }
 
 impl MemoryDevice {
@@ -43,7 +51,12 @@ impl DeviceBackend for MemoryDevice {
 
     fn attach(&mut self, descriptors: &DescriptorSet) -> Result<(), MemoryError> {
         descriptors.validate()?;
-        lock(&self.state).attach(descriptors.clone());
+        let mut state = lock(&self.state);
+        let wanted = descriptors.endpoints().count();
+        if wanted > state.endpoints {
+            return Err(MemoryError::Endpoints { wanted, there: state.endpoints });
+        }
+        state.attach(descriptors.clone());
         Ok(())
     }
 

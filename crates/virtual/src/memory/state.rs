@@ -52,6 +52,8 @@ pub(super) struct State {
     /// What the device is attached with.
     pub(super) set: Option<DescriptorSet>,
     pub(super) plugged: bool,
+    /// How many endpoints the device's controller has besides endpoint 0.
+    pub(super) endpoints: usize,
     pub(super) enumeration_time: Duration,
     /// When the host will have found the device.
     enumerated_at: Option<Duration>,
@@ -84,6 +86,7 @@ impl State {
             changes: 0,
             set: None,
             plugged: true,
+            endpoints: usize::MAX,
             enumeration_time: ENUMERATION_TIME,
             enumerated_at: None,
             present: false,

@@ -208,6 +208,18 @@ fn descriptors_no_host_could_read_are_refused() {
 }
 
 #[test]
+fn a_controller_takes_no_set_that_it_has_too_few_endpoints_for() {
+    let (bus, mut device) = Bus::new();
+    let wanted = set().endpoints().count();
+    bus.limit_endpoints(wanted - 1);
+    assert_eq!(device.attach(&set()), Err(MemoryError::Endpoints { wanted, there: wanted - 1 }));
+    bus.advance(SECOND);
+    assert!(!bus.attached());
+    bus.limit_endpoints(wanted);
+    assert_eq!(device.attach(&set()), Ok(()));
+}
+
+#[test]
 fn requests_of_any_length_pass() {
     let (bus, seen) = running();
     let mut host = bus.open().unwrap();

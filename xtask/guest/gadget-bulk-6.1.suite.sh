@@ -1,0 +1,5 @@
+# The same on Debian bookworm's own kernel.
+# timeout: 420
+# kernel: 6.1
+# binaries: inband inbandd example:inband/asking
+. /guest/gadget-bulk.suite.sh

@@ -1,15 +1,15 @@
 # The bulk door on ports of other speeds than the gadget's own: full speed, where a packet has 64 bytes, and SuperSpeed.
 # timeout: 1200
 # clock: instructions
-# binaries: inband inbandd
+# binaries: inband inbandd example:inband/half-unit
 . /guest/lib.sh
 . /guest/bmc.sh
 . /guest/bulk.sh
 
-SLOT_SIZE=8388608
-image one 6291456
-image two 6291456
-image three 6291456
+SLOT_SIZE=4194304
+image one 4194304
+image two 4194304
+image three 262144
 
 # at_speed TEST MBIT PACKET PARAMETERS...: the controller and its host begin anew; updates by bulk, and one that is cut off.
 at_speed() {
@@ -53,5 +53,18 @@ at_speed() {
 }
 
 at_speed full-speed 12 0040 is_high_speed=0
+# There a unit has eight packets, and a host may die behind any of them. Who comes next goes on at once: no deadline has to pass first.
+bmc_start bmc
+for place in out in chunk; do
+    pack "$place.tar" "5.0.$place" one
+    mode runtime
+    run dfu-util -e
+    mode dfu
+    check "full-speed-dies-in-$place" half-unit "$place"
+    check "full-speed-behind-$place" inband --json update --door bulk "$place.tar"
+    expect_no_text "full-speed-behind-$place-at-once" '"event":"lost"'
+done
+stop bmc-inbandd
+mode none
 at_speed super-speed 480 0200 is_super_speed=1
 check_kernel_log kernel-log

@@ -309,6 +309,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.receive(now, buffer);
             }
             Answer::Acknowledge => {
+                if matches!(Request::decode(setup), Some(Request::Abort | Request::ClrStatus)) {
+                    self.straighten_bulk();
+                }
                 self.receive(now, Vec::new());
             }
         }

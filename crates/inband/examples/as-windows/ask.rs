@@ -164,10 +164,7 @@ pub(crate) fn run(wanted: &str) -> Outcome {
             .interfaces
             .iter()
             .map(|(number, _)| {
-                // The kernel stalls the properties of every interface of a gadget but the first (docs/kernels.md).
-                let told = found == "2.0" || *number == 0;
-                let guid = told.then(|| INTERFACE_GUID.to_owned());
-                (*number, Learnt { compatible_id: COMPATIBLE_ID, guid })
+                (*number, Learnt { compatible_id: COMPATIBLE_ID, guid: Some(INTERFACE_GUID.to_owned()) })
             })
             .collect();
         ensure(learnt == expected, || format!("Windows learns {learnt:?} of {:?}", asked.interfaces))?;

@@ -36,14 +36,16 @@ pub(crate) fn learn(asked: &Asked) -> Outcome<Interfaces> {
         learnt.insert(section[0], Learnt { compatible_id: at(section, 2)?, guid: None });
     }
     for (number, one) in &mut learnt {
-        let value = u16::from(*number) << 8;
+        // The specification has the interface in the high byte, and the page in the low one. Windows sends them the other way round.
+        let value = u16::from(*number);
         let properties = whole(asked, Recipient::Interface, value, PROPERTIES, PROPERTIES_HEADER)?;
         one.guid = properties.map(|properties| guid(&properties)).transpose()?;
     }
     // An interface that is not there, and descriptors that are not (CVE-2022-25258).
     for (recipient, value, index) in [
+        (Recipient::Interface, 0x00ff, PROPERTIES),
+        (Recipient::Interface, 0x000f, PROPERTIES),
         (Recipient::Interface, 0xff00, PROPERTIES),
-        (Recipient::Interface, 0x0f00, PROPERTIES),
         (Recipient::Device, 0, 7),
     ] {
         let other = asked.microsoft(recipient, value, index, 4096)?;

@@ -168,6 +168,21 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.bulk.device.reset();
     }
 
+    /// Takes back all that the controller has. A host that left behind any packet, which at full speed is in the middle of a unit, has left a part
+    /// of one in a read, or of a message; no next host has sent or read anything before what it begins with is acknowledged.
+    pub(super) fn straighten_bulk(&mut self) {
+        if self.bulk.shown {
+            self.bulk.unsent.clear();
+            self.backend.cancel(IN);
+            self.take_reads_back();
+        }
+    }
+
+    fn take_reads_back(&mut self) {
+        self.bulk.reads.iter_mut().for_each(|read| *read = None);
+        self.backend.cancel(OUT);
+    }
+
     /// A transfer has come home.
     pub(super) fn handle_completion(
         &mut self,
@@ -381,10 +396,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 // A read of one unit is as good for the next exchange. It may have been given to the controller behind what the backend has yet
                 // to tell of, and have that exchange's first unit in it.
                 Action::TakeBack(Direction::Out) if self.bulk.reads == [Some(UNIT)] => {}
-                Action::TakeBack(Direction::Out) => {
-                    self.bulk.reads.iter_mut().for_each(|read| *read = None);
-                    self.backend.cancel(OUT);
-                }
+                Action::TakeBack(Direction::Out) => self.take_reads_back(),
                 Action::TakeBack(Direction::In) => {
                     self.bulk.unsent.clear();
                     self.backend.cancel(IN);

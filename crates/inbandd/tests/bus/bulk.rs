@@ -306,6 +306,31 @@ fn every_way_to_end_an_exchange() {
 }
 
 #[test]
+fn what_nobody_has_read_is_gone_behind_an_abort_or_a_clrstatus() {
+    let bench = Bench::with(BULK);
+    let unread = |host: &mut MemoryHost| {
+        let read = HostTransfer::BulkIn { endpoint: IN, length: 512 };
+        host.run(read, Duration::from_millis(100)).map(|completion| completion.length)
+    };
+    // An OFFER of no length that one can have: a RESULT, and no session.
+    let mut host = ready(&bench);
+    send(&mut host, Kind::Offer, 1, 0, &[]).unwrap();
+    assert_eq!(get_status(&mut host), Ok((State::DfuIdle, Status::Ok)));
+    command(&mut host, Request::Abort).unwrap();
+    assert_eq!(unread(&mut host), Err(HostError::Cancelled));
+    drop(host);
+    // One of zeros: a RESULT, and dfuERROR.
+    let mut host = ready(&bench);
+    send(&mut host, Kind::Offer, 2, 0, &[0; 3072]).unwrap();
+    bench.bus.advance(Duration::from_millis(1));
+    assert_eq!(get_status(&mut host).unwrap().0, State::DfuError);
+    command(&mut host, Request::ClrStatus).unwrap();
+    assert_eq!(unread(&mut host), Err(HostError::Cancelled));
+    drop(host);
+    assert_eq!(update(&bench, 3, &package().bytes()).unwrap().result(), ResultCode::Ok);
+}
+
+#[test]
 fn no_time_runs_for_a_host_while_the_bmc_is_at_work() {
     let bench = Bench::with(BULK);
     let (mut host, parts, asked) = begun(&bench);

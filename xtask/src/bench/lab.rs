@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{self, Child, ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,11 @@ use crate::{Outcome, layout};
 
 /// MiB of a slot: room for the largest package that is measured.
 const SLOT_MIB: u64 = 128;
+/// A file system in memory, where Linux has one.
+const MEMORY: &str = "/dev/shm";
+
+/// The store of the BMC that there is.
+const STORE: &str = "store";
 
 /// Between two looks at a BMC that is to confirm what it runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -20,6 +25,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A directory with keys and packages.
 pub(super) struct Lab {
     directory: PathBuf,
+    /// Where the store of a BMC is, and those that are kept.
+    stores: PathBuf,
+    /// MiB of a slot.
+    slot_mib: u64,
 }
 
 /// A running virtual BMC; it ends when it is dropped.
@@ -35,7 +44,8 @@ impl Lab {
     /// Builds the programs, and makes keys. What an earlier run left is removed.
     pub(super) fn new() -> Outcome<Self> {
         program::run(&mut cargo(&["build", "--release", "--package", "inband", "--package", "inbandd"]))?;
-        let lab = Self { directory: layout::target().join("bench") };
+        let directory = layout::target().join("bench");
+        let lab = Self { stores: directory.clone(), directory, slot_mib: SLOT_MIB };
         if lab.directory.exists() {
             fs::remove_dir_all(&lab.directory).map_err(|e| lab.failed("remove", &e))?;
         }
@@ -44,6 +54,23 @@ impl Lab {
         fs::copy(lab.path("bench.pub"), lab.path("keys/bench.pem"))
             .map_err(|e| lab.failed("write to", &e))?;
         Ok(lab)
+    }
+
+    /// The same, with BMCs that have slots of so many MiB in memory: what is measured then is no disk of a developer's.
+    pub(super) fn in_memory(slot_mib: u64) -> Outcome<Self> {
+        let stores = Path::new(MEMORY).join(format!("inband-bench-{}", process::id()));
+        let lab = Self { stores, slot_mib, ..Self::new()? };
+        fs::create_dir(&lab.stores)
+            .map_err(|e| format!("no file system in memory: {}: {e}", lab.stores.display()))?;
+        Ok(lab)
+    }
+
+    /// Removes what lies outside the directory. What cannot be removed is told.
+    pub(super) fn remove(self) -> Outcome {
+        if self.stores == self.directory {
+            return Ok(());
+        }
+        fs::remove_dir_all(&self.stores).map_err(|e| format!("cannot remove {}: {e}", self.stores.display()))
     }
 
     /// A package with so many MiB of random bytes.
@@ -69,13 +96,14 @@ impl Lab {
     /// A virtual BMC with empty slots, in place of the one before.
     pub(super) fn bmc(&self) -> Outcome<Bmc> {
         self.remove_store()?;
-        let size = SLOT_MIB * MIB;
+        let size = self.slot_mib * MIB;
+        let store = self.store(STORE);
         let config = format!(
             "machine = \"bench\"\n\
              usb = \"usbip:127.0.0.1:0\"\n\
              identity = {{ vendor_id = 0x1209, product_id = 1, dfu_product_id = 2, serial = \"BENCH\" }}\n\
              signatures = {{ keys = \"keys\" }}\n\
-             store = {{ path = \"store\", slot_size = {size} }}\n\
+             store = {{ path = {store:?}, slot_size = {size} }}\n\
              limits = {{ slot_rewrites_per_day = 0, sessions_per_day = 0 }}\n\
              region = [{{ member = \"image-bmc\", offset = 0, size = {size} }}]\n"
         );
@@ -86,7 +114,7 @@ impl Lab {
     }
 
     fn remove_store(&self) -> Outcome {
-        let store = self.path("store");
+        let store = self.store(STORE);
         if store.exists() {
             fs::remove_dir_all(store).map_err(|e| self.failed("clean", &e))?;
         }
@@ -109,14 +137,14 @@ impl Lab {
     /// Ends a BMC, and keeps its store under a name.
     pub(super) fn keep(&self, bmc: Bmc, name: &str) -> Outcome {
         drop(bmc);
-        fs::rename(self.path("store"), self.path(name)).map_err(|e| self.failed("rename in", &e))
+        fs::rename(self.store(STORE), self.store(name)).map_err(|e| self.failed("rename in", &e))
     }
 
     /// A BMC with a copy of a store that was kept, in place of the one before.
     pub(super) fn bmc_with(&self, name: &str) -> Outcome<Bmc> {
         self.remove_store()?;
         let mut copy = Command::new("cp");
-        copy.args(["--recursive", "--sparse=always"]).arg(self.path(name)).arg(self.path("store"));
+        copy.args(["--recursive", "--sparse=always"]).arg(self.store(name)).arg(self.store(STORE));
         program::output(&mut copy)?;
         Bmc::start(&self.path("inbandd.toml"))
     }
@@ -160,6 +188,10 @@ impl Lab {
         self.directory.join(name)
     }
 
+    fn store(&self, name: &str) -> PathBuf {
+        self.stores.join(name)
+    }
+
     fn failed(&self, what: &str, error: &io::Error) -> String {
         format!("cannot {what} {}: {error}", self.directory.display())
     }
@@ -185,6 +217,19 @@ impl Bmc {
     /// Where its USB/IP server listens.
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Processor time of all its threads so far.
+    pub(super) fn processor_time(&self) -> Outcome<Duration> {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let failed = |e: io::Error| format!("cannot read {folder}: {e}");
+        let mut nanoseconds = 0;
+        for task in fs::read_dir(&folder).map_err(failed)? {
+            let file = task.map_err(failed)?.path().join("schedstat");
+            let times = fs::read_to_string(file).map_err(failed)?;
+            nanoseconds += times.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     /// The most memory it has had resident so far, KiB.

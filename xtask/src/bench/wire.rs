@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ const SLACK: Duration = Duration::from_micros(200);
 pub(super) struct Wire {
     address: String,
     shared: Arc<Mutex<Shared>>,
+    /// A connection has ended.
+    ended: Arc<Condvar>,
 }
 
 /// What was on the wire.
@@ -54,6 +56,8 @@ struct Shared {
     carried: Carried,
     /// When the last transfer is through.
     free: Instant,
+    /// Connections that the BMC has not seen the end of.
+    connections: usize,
 }
 
 impl Wire {
@@ -61,8 +65,8 @@ impl Wire {
     pub(super) fn to(server: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?.to_string();
-        let shared = Shared { carried: Carried::default(), free: Instant::now() };
-        let wire = Self { address, shared: Arc::new(Mutex::new(shared)) };
+        let shared = Shared { carried: Carried::default(), free: Instant::now(), connections: 0 };
+        let wire = Self { address, shared: Arc::new(Mutex::new(shared)), ended: Arc::default() };
         let (ours, server) = (wire.clone(), server.to_owned());
         thread::spawn(move || {
             for host in listener.incoming().map_while(Result::ok) {
@@ -90,6 +94,12 @@ impl Wire {
         self.lock().carried
     }
 
+    /// Waits until the BMC has been told of the end of all connections: whoever comes next then finds it free.
+    pub(super) fn wait_for_end(&self) {
+        let shared = self.lock();
+        drop(self.ended.wait_while(shared, |shared| shared.connections > 0));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,9 +115,12 @@ impl Wire {
             let _ = host_again.shutdown(std::net::Shutdown::Both);
         });
         let ours = self.clone();
+        self.lock().connections += 1;
         thread::spawn(move || {
             let _ = ours.to_bmc(&host, &bmc, &submitted);
             let _ = bmc.shutdown(std::net::Shutdown::Both);
+            ours.lock().connections -= 1;
+            ours.ended.notify_all();
         });
     }
 

@@ -196,7 +196,7 @@ impl Plan {
                 let there = &mut piece[..length];
                 if compare {
                     // As in `Store::write`: what cannot be read is written anew.
-                    if medium.read(slot, at, there).is_ok() && there.iter().all(|&byte| byte == FILL) {
+                    if medium.read(slot, at, there).is_ok() && not_filled(there).is_none() {
                         return Ok(());
                     }
                 }
@@ -230,7 +230,7 @@ impl Plan {
             }
             pieces(at, region.end(), piece.len(), |at, length| {
                 medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
-                match piece[..length].iter().position(|&byte| byte != FILL) {
+                match not_filled(&piece[..length]) {
                     Some(inside) => {
                         Err(StoreError::Mismatch { slot, offset: at + inside as u64, what: "the filling" })
                     }
@@ -266,6 +266,14 @@ fn place_image(layout: &Layout, index: &Index, member: &Member) -> Result<Option
         return Err(Refusal::TooLarge { member: Some(name()), length, limit });
     }
     Ok(place)
+}
+
+/// Where the first byte is that is no filling. Most of a slot may be, so many are compared at a time.
+fn not_filled(bytes: &[u8]) -> Option<usize> {
+    let (blocks, _) = bytes.as_chunks::<16>();
+    let filled = 16 * blocks.iter().take_while(|block| **block == [FILL; 16]).count();
+    let inside = bytes.get(filled..)?.iter().position(|&byte| byte != FILL)?;
+    Some(filled + inside)
 }
 
 /// Whether the bytes of a slot from `at` on are those of a chunk.

@@ -36,6 +36,9 @@ use writing::{Before, Known, Writing};
 /// Bytes compared, filled and read back at a time: 64 KiB.
 const PIECE: usize = 64 * 1024;
 
+/// Of these so many are compared before the others are read: 4 KiB.
+const FIRST: usize = 4 * 1024;
+
 /// Boots of one trial that are given back at most, whatever the host asks for.
 pub const GIVEN_BACK_LIMIT: u8 = 16;
 
@@ -599,11 +602,7 @@ fn put(
     let mut at = start;
     for data in data.chunks(PIECE) {
         let same = match &mut compare {
-            Some(piece) => {
-                // What a power cut left in the middle of a write need not be readable. It is written anew; `finish` reads it.
-                let there = &mut piece[..data.len()];
-                medium.read(slot, at, there).is_ok() && there == data
-            }
+            Some(piece) => holds(medium, slot, at, data, &mut piece[..data.len()]),
             None => false,
         };
         if !same {
@@ -612,6 +611,20 @@ fn put(
         at = at.saturating_add(data.len() as u64);
     }
     Ok(())
+}
+
+/// Whether these bytes stand in a slot from `at` on; `there` is as long as they are. What differs mostly does so at its beginning, and the rest of it
+/// is not read then. What a power cut left in the middle of a write need not be readable: it is written anew; `finish` reads it.
+fn holds(medium: &mut impl Medium, slot: Slot, mut at: u64, data: &[u8], there: &mut [u8]) -> bool {
+    let (first, rest) = data.split_at(data.len().min(FIRST));
+    let (room_for_first, room_for_rest) = there.split_at_mut(first.len());
+    for (data, there) in [(first, room_for_first), (rest, room_for_rest)] {
+        if medium.read(slot, at, there).is_err() || there != data {
+            return false;
+        }
+        at = at.saturating_add(data.len() as u64);
+    }
+    true
 }
 
 /// Fills what the members leave, makes all of it durable and reads it back.

@@ -269,7 +269,7 @@ fn place_image(layout: &Layout, index: &Index, member: &Member) -> Result<Option
 }
 
 /// Where the first byte is that is no filling. Most of a slot may be, so many are compared at a time.
-fn not_filled(bytes: &[u8]) -> Option<usize> {
+pub(super) fn not_filled(bytes: &[u8]) -> Option<usize> {
     let (blocks, _) = bytes.as_chunks::<16>();
     let filled = 16 * blocks.iter().take_while(|block| **block == [FILL; 16]).count();
     let inside = bytes.get(filled..)?.iter().position(|&byte| byte != FILL)?;

@@ -262,6 +262,49 @@ fn rule_5_the_slot_is_read_back_before_it_is_staged() {
 }
 
 #[test]
+fn the_filling_is_looked_at_to_its_last_byte() {
+    for length in [0, 1, 15, 16, 17, 40] {
+        let mut bytes = vec![0xff; length];
+        assert_eq!(plan::not_filled(&bytes), None);
+        for at in (0..length).rev() {
+            // Behind the first that is other there may be more.
+            bytes[at] = 0;
+            assert_eq!(plan::not_filled(&bytes), Some(at), "{length}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_there_is_read_as_far_as_it_is_the_same_and_only_the_rest_is_written() {
+    let data = vec![1; PIECE + 2 * FIRST];
+    let last = data.len() - 1;
+    for (differs, written, reads) in [
+        (None, None, 4),
+        (Some(0), Some(0), 3),
+        (Some(FIRST - 1), Some(0), 3),
+        (Some(FIRST), Some(0), 4),
+        (Some(PIECE), Some(PIECE), 3),
+        (Some(last), Some(PIECE), 4),
+    ] {
+        let mut medium = MemoryMedium::new(data.len());
+        let mut there = data.clone();
+        differs.iter().for_each(|at| there[*at] = 2);
+        medium.fill(Slot::B, &there);
+        put(&mut medium, Slot::B, 0, &data, Some(&mut vec![0; PIECE])).unwrap();
+        assert_eq!(medium.slot(Slot::B), data, "{differs:?}");
+        let writes: Vec<_> = medium
+            .operations()
+            .iter()
+            .map(|operation| match operation {
+                Operation::Write { offset, .. } => *offset as usize,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((writes, medium.reads().len()), (Vec::from_iter(written), reads), "{differs:?}");
+    }
+}
+
+#[test]
 fn rule_5_chunks_that_never_came_are_missed() {
     let package = sample();
     for missing in 0..3 {

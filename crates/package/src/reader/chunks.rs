@@ -67,13 +67,6 @@ impl Chunks {
         &self.package.index
     }
 
-    /// The chunks in the order of their numbers, with their places.
-    pub fn places(&self) -> impl Iterator<Item = ChunkPlace> {
-        let members = &self.package.index.members;
-        let first = ChunkPlace::FIRST.settle(members);
-        core::iter::successors(first, |place| place.behind(members).settle(members))
-    }
-
     /// Where the chunk of this number belongs.
     pub fn place(&mut self, number: u32) -> Option<ChunkPlace> {
         let members = &self.package.index.members;

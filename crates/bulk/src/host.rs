@@ -23,6 +23,8 @@ pub struct Limits {
     pub under_way: u64,
     /// Most bytes of a transfer of the OFFER's: a multiple of 512. A chunk is one transfer.
     pub transfer: usize,
+    /// From the beginning to the last byte of a round: all rounds together, however slow a device that always takes a little is.
+    pub sending: Duration,
     /// From the last byte of the OFFER to the first NEED.
     pub need: Duration,
     /// From the last byte of a round to the next NEED, or the RESULT.
@@ -30,11 +32,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 MiB, 64 KiB, 120 s, 10 min.
+    /// 1 MiB, 64 KiB, 2 h (as for all blocks of a download), 120 s, 10 min.
     fn default() -> Self {
         Self {
             under_way: 1 << 20,
             transfer: 1 << 16,
+            sending: Duration::from_secs(7200),
             need: Duration::from_secs(120),
             result: Duration::from_secs(600),
         }
@@ -147,6 +150,7 @@ pub struct Host {
     sent: u64,
     /// Bytes that all that was asked for makes, with the message that began.
     total: u64,
+    begun: Duration,
     /// When the device last took something, or asked for something: what else it sends gains it no time.
     since: Duration,
     stream: Stream,
@@ -213,6 +217,7 @@ impl Host {
             rounds: 0,
             given: 0,
             sent: 0,
+            begun: now,
             since: now,
             stream: Stream::new(),
             header: None,
@@ -265,12 +270,15 @@ impl Host {
     /// for who makes it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
+        let sent = self.begun.saturating_add(self.limits.sending);
         match self.state {
+            State::Offering(..) | State::Sending(..) => Some(sent),
             State::Waiting => {
                 let limit = if self.rounds == 0 { self.limits.need } else { self.limits.result };
-                Some(self.since.saturating_add(limit))
+                let answered = self.since.saturating_add(limit);
+                Some(if self.sent < self.given { answered.min(sent) } else { answered })
             }
-            State::Offering(..) | State::Sending(..) | State::Over(_) | State::Failed(_) => None,
+            State::Over(_) | State::Failed(_) => None,
         }
     }
 

@@ -404,3 +404,6 @@ fn take(flight: &mut VecDeque<(TransferId, usize)>, id: TransferId) -> Option<us
     let position = flight.iter().position(|(other, _)| *other == id)?;
     flight.remove(position).map(|(_, length)| length)
 }
+
+#[cfg(test)]
+mod tests;

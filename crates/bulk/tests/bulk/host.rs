@@ -82,7 +82,7 @@ fn bounded_bytes_are_under_way() {
         assert!(matches!(host.poll_next(), Ok(Next::Submit(part)) if part.len() == 1024));
     }
     assert_eq!(host.poll_next(), Ok(Next::Wait));
-    assert_eq!(host.poll_timeout(), None, "the device has not got it all");
+    assert_eq!(host.poll_timeout(), Some(NOW + limits().sending), "the device has not got it all");
     host.handle_sent(NOW, 1024);
     assert!(matches!(host.poll_next(), Ok(Next::Submit(_))));
     assert_eq!(host.poll_next(), Ok(Next::Wait));
@@ -253,13 +253,45 @@ fn a_device_that_says_nothing() {
     assert_eq!(host.poll_next(), Err(Error::TooSlow));
 
     let mut host = asked(&[0]);
-    assert_eq!(host.poll_timeout(), None);
+    assert_eq!(host.poll_timeout(), Some(NOW + limits().sending));
     assert!(matches!(host.poll_next(), Ok(Next::Chunk { .. })));
     assert_eq!(host.poll_timeout(), Some(NOW + Duration::from_secs(600)));
     // Its time begins when it has got the last byte.
     let later = NOW + Duration::from_secs(100);
     host.handle_sent(later, 1024);
     assert_eq!(host.poll_timeout(), Some(later + Duration::from_secs(600)));
+}
+
+/// One that takes a transfer now and then, and asks again and again, has no longer than that with all it does.
+#[test]
+fn a_device_that_always_takes_a_little() {
+    let limits = Limits { sending: Duration::from_secs(1800), ..limits() };
+    let mut host = Host::offer(NOW, limits, EXCHANGE, &[0x77; 3584], LENGTHS.to_vec()).unwrap();
+    let mut now = NOW;
+    let latest = NOW + limits.sending + limits.result;
+    let mut rounds = 0;
+    loop {
+        // It is a little faster than each of the limits between two steps.
+        now += Duration::from_secs(119);
+        if let Err(error) = host.handle_timeout(now) {
+            assert_eq!(error, Error::TooSlow);
+            break;
+        }
+        assert!(now < latest, "{now:?}");
+        match host.poll_next().unwrap() {
+            Next::Submit(part) => host.handle_sent(now, part.len()),
+            Next::Chunk { message, .. } => host.handle_sent(now, message.len()),
+            Next::Wait if (rounds as usize) < LENGTHS.len() => {
+                host.handle_received(now, &need(rounds, &[rounds])).unwrap();
+                now += Duration::from_secs(481);
+                rounds += 1;
+            }
+            other => panic!("it took all there is: {other:?}"),
+        }
+    }
+    assert!(now >= NOW + limits.sending && now < latest, "{now:?}");
+    assert!(rounds > 1);
+    assert_eq!(host.poll_next(), Err(Error::TooSlow));
 }
 
 /// Units that are dropped, and a message that comes a byte at a time, are no answer.

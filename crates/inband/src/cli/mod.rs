@@ -164,9 +164,10 @@ fn update(
     let Some(prepared) = prepared else { return Ok(()) };
     if args.dry_run {
         drop(show);
-        return update::dry_run::run(&plan, prepared, output);
+        update::dry_run::run(&plan, &prepared, output);
+        return Ok(());
     }
-    update::run(scope.bus, &plan, prepared, listener, cancel)?;
+    update::run(scope.bus, &plan, &prepared.contents, prepared.bmc, listener, cancel)?;
     drop(show);
     if plan.wait.is_none() {
         output.note("next: restart the BMC to run it, if it does not do so by itself; `inband status` shows what runs");

@@ -40,7 +40,7 @@ use crate::{
     package::keys::public_half,
     text::{bytes, seconds},
     update::{
-        self, Contents, Payload, Plan, Prepared,
+        self, Contents, Payload, Plan,
         door::Wish,
         enter::{self, BACK_LIMIT},
         event::{Event, Listener},
@@ -179,7 +179,7 @@ impl Stage<'_, '_> {
             downgrade: Rule::Accept,
             door,
         };
-        let prepared = Prepared { contents: Contents::Package(Box::new(good.contents.clone())), bmc };
+        let contents = Contents::Package(Box::new(good.contents.clone()));
         let stop = Cancel::default();
         let cancel = if stop_at.is_some() { &stop } else { self.cancel };
         let mut watch = Watch {
@@ -189,7 +189,7 @@ impl Stage<'_, '_> {
             stop: stop.clone(),
             cancel: self.cancel,
         };
-        let result = update::run(self.scope.bus, &plan, prepared, &mut watch, cancel);
+        let result = update::run(self.scope.bus, &plan, &contents, bmc, &mut watch, cancel);
         let seen = std::mem::take(&mut watch.seen);
         drop(watch);
         self.cancel.check()?;

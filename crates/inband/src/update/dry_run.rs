@@ -11,12 +11,8 @@ use inband_package::index::MemberKind;
 use inband_session::{ResultCode, SessionState, status::StatusPage};
 use serde::Serialize;
 
-use super::{
-    Contents, Plan, Prepared,
-    door::{self, Choice},
-};
+use super::{Contents, Plan, Prepared, door::Choice};
 use crate::{
-    error::Error,
     output::Output,
     text::{bytes, counted},
 };
@@ -40,14 +36,9 @@ struct DryRun {
 }
 
 /// Says what an update would do. Nothing changes by that, on the BMC or here.
-///
-/// # Errors
-/// Those of asking the BMC.
-pub fn run(plan: &Plan<'_>, prepared: Prepared, output: &mut Output) -> Result<(), Error> {
-    let Prepared { contents, mut bmc } = prepared;
-    let status = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
-    let choice = door::choose(&mut bmc, &status, plan.door, contents.length())?;
-    let (least, most) = on_the_wire(&contents, choice);
+pub fn run(plan: &Plan<'_>, prepared: &Prepared, output: &mut Output) {
+    let &Prepared { ref contents, ref bmc, ref status, choice } = prepared;
+    let (least, most) = on_the_wire(contents, choice);
     let mut report = DryRun {
         path: bmc.place.to_string(),
         door: choice.door().name(),
@@ -55,9 +46,9 @@ pub fn run(plan: &Plan<'_>, prepared: Prepared, output: &mut Output) -> Result<(
         chunks: contents.load().chunks(),
         least,
         most,
-        flash: in_the_slot(&contents),
+        flash: in_the_slot(contents),
         slot: status.running.other().name(),
-        received: received(&contents, &status),
+        received: received(contents, status),
         steps: Vec::new(),
     };
     report.steps.push(match bmc.mode() {
@@ -79,7 +70,6 @@ pub fn run(plan: &Plan<'_>, prepared: Prepared, output: &mut Output) -> Result<(
         output.text(format_args!("  - {step}"));
     }
     output.json("dry-run", &report);
-    Ok(())
 }
 
 fn send_step(report: &DryRun, choice: Choice, block: u16) -> String {

@@ -22,7 +22,7 @@ use inband_session::{ResultCode, SessionState, status::StatusPage};
 pub use self::prepare::prepare;
 use self::{
     deliver::Delivery,
-    door::Wish,
+    door::{Choice, Wish},
     enter::BACK_LIMIT,
     event::{Event, Listener, milliseconds},
 };
@@ -42,8 +42,10 @@ use crate::{
 const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 /// How long to look for a BMC that leaves DFU mode.
 const LEAVE_LIMIT: Duration = Duration::from_secs(3);
-/// Between two looks at a status that is about to change.
+/// Between two looks at a status that is about to change, at most.
 const STATUS_POLL: Duration = Duration::from_millis(100);
+/// Between the first two at one that may have changed already; then twice as long each time.
+const FIRST_POLL: Duration = Duration::from_millis(1);
 
 /// What is to be done.
 #[derive(Debug)]
@@ -101,33 +103,37 @@ impl Contents {
     }
 }
 
-/// A file that was checked, and the BMC it is for.
+/// A file that was checked, and the BMC it is for, as it stood then.
 pub struct Prepared {
     /// What is in the file.
     pub contents: Contents,
     /// The BMC.
     pub bmc: Bmc,
+    /// Its status.
+    pub status: StatusPage,
+    /// The door that it lets one expect.
+    pub choice: Choice,
 }
 
-/// Does the update.
+/// Does the update: brings a file that was checked to this BMC.
 ///
 /// # Errors
 /// [`Error::Refused`] with the BMC's result; [`Error::Cancelled`]; [`Error::NoDoor`]; those of files and devices.
 pub fn run(
     bus: &dyn Bus,
     plan: &Plan<'_>,
-    prepared: Prepared,
+    contents: &Contents,
+    bmc: Bmc,
     listener: &mut dyn Listener,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let Prepared { contents, bmc } = prepared;
-    let (mut bmc, status) = Delivery::new(bus, plan, &contents, listener, cancel)?.make(bmc)?;
+    let (mut bmc, status) = Delivery::new(bus, plan, contents, listener, cancel)?.make(bmc)?;
     if !contents.is_session_of(&status) {
         // It says all is well, but with another package: nothing it says can be relied on.
         let source = DeviceError::Contradiction("another package than it was sent");
         return Err(bmc.failure("learn the result", source));
     }
-    let version = match &contents {
+    let version = match contents {
         Contents::Package(package) => package.index.version.clone(),
         Contents::Tar(_) => {
             let firmware = bmc.firmware().map_err(|source| bmc.failure("read the status", source))?;
@@ -255,6 +261,7 @@ pub fn end(bus: &dyn Bus, mut bmc: Bmc) {
 /// The status once the BMC has made up its mind.
 fn settled(bmc: &mut Bmc, cancel: &Cancel) -> Result<StatusPage, Error> {
     let start = Instant::now();
+    let mut pause = FIRST_POLL;
     loop {
         let status = bmc.status().map_err(|source| bmc.failure("learn the result", source))?;
         if !status.state.is_at_work() {
@@ -264,7 +271,8 @@ fn settled(bmc: &mut Bmc, cancel: &Cancel) -> Result<StatusPage, Error> {
             return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::Timeout });
         }
         cancel.check()?;
-        thread::sleep(STATUS_POLL);
+        thread::sleep(pause);
+        pause = STATUS_POLL.min(pause * 2);
     }
 }
 

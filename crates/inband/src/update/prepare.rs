@@ -72,8 +72,7 @@ pub fn prepare(
         }
     }
     takes_packages(&bmc, &status)?;
-    choice?;
-    Ok(Some(Prepared { contents, bmc }))
+    Ok(Some(Prepared { contents, bmc, status, choice: choice? }))
 }
 
 /// Checks a package. A firmware tar without a head is for the BMC to check, unless more is asked for than can be known of one.

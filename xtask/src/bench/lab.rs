@@ -156,6 +156,13 @@ impl Lab {
         command
     }
 
+    /// Bytes of a package that are not in another one, index and head included, as the host tool has them.
+    pub(super) fn new_bytes(&self, old: &Path, new: &Path) -> Outcome<u64> {
+        let diff = program::output(release("inband").args(["--json", "inspect", "--diff"]).args([old, new]))?;
+        number_behind(&diff, "\"bulk\":")
+            .ok_or_else(|| format!("inband does not tell the difference: {diff}"))
+    }
+
     /// Sends a package by DFU; milliseconds from the first byte to the verdict, as the host tool has them.
     pub(super) fn update(&self, bmc: &Bmc, package: &Path) -> Outcome<u64> {
         let events =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_bulk::{
-    interface::{self, OUT},
+    interface::{self, IN, OUT},
     wire::{Kind, message},
 };
 use inband_dfu::wire::{Request, State, Status, StatusReply};

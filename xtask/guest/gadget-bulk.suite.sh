@@ -1,5 +1,6 @@
 # The bulk door of the BMC as a FunctionFS gadget on dummy_hcd, by the host tool over the kernel's USB; and a controller without endpoints for it.
-# timeout: 420
+# timeout: 1200
+# clock: instructions
 # binaries: inband inbandd example:inband/asking
 . /guest/lib.sh
 . /guest/bmc.sh

@@ -48,8 +48,15 @@ const DARWIN: &str = "x86_64-apple-darwin";
 const ARMV7: &str = "armv7-unknown-linux-gnueabihf";
 
 /// The cores. They have no std, so they build where there is none.
-const CORES: [&str; 6] =
-    ["inband-usb", "inband-dfu", "inband-bulk", "inband-package", "inband-store", "inband-session"];
+const CORES: [&str; 7] = [
+    "inband-usb",
+    "inband-dfu",
+    "inband-bulk",
+    "inband-volume",
+    "inband-package",
+    "inband-store",
+    "inband-session",
+];
 
 /// What must build beside ARMv7, and for what.
 const CHECKED: &[(Target, &[&str])] = &[

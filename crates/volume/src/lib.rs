@@ -1,0 +1,16 @@
+//! A USB disk (docs/spec/disk.md) without I/O: what is between two bulk endpoints and a medium.
+//!
+//! * [`bot`]: Bulk-Only Transport, the device's side and a small host's side.
+//! * [`scsi`]: the commands of a removable disk with blocks of 512 bytes, over a [`scsi::Medium`].
+//!
+//! "BOT" and a section number in a comment cite the USB Mass Storage Class Bulk-Only Transport, revision 1.0; "SPC" and "SBC" the
+//! SCSI Primary Commands and SCSI Block Commands, versions 3; "spec" docs/spec/disk.md.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod bot;
+pub mod scsi;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -166,7 +166,9 @@ struct Flight {
 /// [`handle_setup`](Self::handle_setup) takes control requests, [`handle_read`](Self::handle_read) and [`handle_sent`](Self::handle_sent) each
 /// transfer that comes home, [`handle_timeout`](Self::handle_timeout) the time.
 ///
-/// **Outputs.** [`poll_action`](Self::poll_action), behind every input, until there is none. It works on one buffer in each call; where it is at
+/// **Outputs.** [`poll_action`](Self::poll_action), when the backend has no further event waiting, until there is none: an event that
+/// waits may be a reset, and a transfer given to the endpoints then takes what belongs to the next command. Before a class request's answer it is
+/// polled in any case. It works on one buffer in each call; where it is at
 /// most 64 KiB to copy, a control request never waits for longer than that. [`timeout`](Self::timeout) says when the time is wanted.
 ///
 /// Memory: [`Limits`], a packet and a CSW. Buffers travel: the target reads into and writes from those that the endpoints have.
@@ -243,15 +245,15 @@ impl<T: Target> Device<T> {
 
     // Inputs.
 
-    /// The host has configured the device, or chosen the setting again. Transfers are home already, halts are gone.
+    /// The host has configured the device, or chosen the setting again. What was in flight then is home already, and halts are gone.
     pub fn handle_enable(&mut self) {
-        self.restart();
+        self.begin_anew();
         self.state = State::Command;
     }
 
-    /// Bus reset, unplug, SET_CONFIGURATION(0).
+    /// Bus reset, unplug, SET_CONFIGURATION(0). What was in flight then is home already.
     pub fn handle_disable(&mut self) {
-        self.restart();
+        self.begin_anew();
         self.state = State::Off;
     }
 
@@ -552,10 +554,7 @@ impl<T: Target> Device<T> {
     /// A CBW that is not valid or not meaningful: nothing but Reset Recovery helps (BOT 6.6.1).
     fn wedge(&mut self, now: Duration) {
         self.take_back_reads();
-        if self.sends.iter().any(|flight| !flight.stale) {
-            self.sends.iter_mut().for_each(|flight| flight.stale = true);
-            self.actions.push_back(Action::TakeBack(Direction::In));
-        }
+        self.take_back_sends();
         self.state = State::Wedged(now);
         self.halt_again(now);
     }
@@ -585,18 +584,31 @@ impl<T: Target> Device<T> {
         }
     }
 
-    /// Nothing of what was is under way any more.
+    /// Nothing of what was is under way any more, whatever is in flight.
     fn restart(&mut self) {
-        self.actions.clear();
         self.reads.iter_mut().chain(&mut self.sends).for_each(|flight| flight.stale = true);
+        self.actions.clear();
         self.target.reset();
     }
 
-    fn take_back_reads(&mut self) {
-        if self.reads.iter().any(|flight| !flight.stale) {
-            self.reads.iter_mut().for_each(|flight| flight.stale = true);
-            self.actions.push_back(Action::TakeBack(Direction::Out));
+    /// The endpoints have begun anew. Of several events in a row, such as those of a bus reset, one may have been acted on while the others were
+    /// waiting: then something is in flight that was given to the endpoints after all of them had happened. A read for a CBW may have the next
+    /// one. Data and a CSW are of a command that is over.
+    fn begin_anew(&mut self) {
+        self.actions.clear();
+        self.take_back_sends();
+        if self.reads.iter().any(|flight| !flight.stale && flight.kind != Kind::Command) {
+            self.take_back_reads();
         }
+        self.target.reset();
+    }
+
+    fn take_back_sends(&mut self) {
+        take_back(Direction::In, &mut self.sends, &mut self.actions);
+    }
+
+    fn take_back_reads(&mut self) {
+        take_back(Direction::Out, &mut self.reads, &mut self.actions);
     }
 
     fn recycle(&mut self, flight: Flight, buffer: Vec<u8>) {
@@ -619,4 +631,11 @@ fn take_buffer(pool: &mut Vec<Vec<u8>>, made: &mut usize, limits: Limits) -> Opt
     };
     buffer.resize(limits.piece, 0);
     Some(buffer)
+}
+
+fn take_back(direction: Direction, flights: &mut VecDeque<Flight>, actions: &mut VecDeque<Action>) {
+    if flights.iter().any(|flight| !flight.stale) {
+        flights.iter_mut().for_each(|flight| flight.stale = true);
+        actions.push_back(Action::TakeBack(direction));
+    }
 }

@@ -3,7 +3,10 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod bot;
+mod bus;
 mod cases;
 mod commands;
+mod faults;
 mod frozen;
+mod properties;
 mod support;

@@ -30,6 +30,7 @@ mod store_have;
 mod store_journal;
 mod usbip_client;
 mod usbip_server;
+mod volume_bot;
 
 /// A target's name, which is also the name of its corpus folder, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -56,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     ("store_have", store_have::run),
     ("store_journal", store_journal::run),
     ("store_record", store::run),
+    ("volume_bot", volume_bot::run),
 ];
 
 /// The target of that name.

@@ -24,7 +24,7 @@ use inband_volume::{
     testing::{self, ArrayMedium, Seen, Wire},
 };
 
-const BLOCKS: usize = 64;
+const BLOCKS: usize = 24;
 const IDENTITY: Identity =
     Identity { vendor: *b"OPENBMC ", product: *b"FW UPDATE DROP  ", revision: *b"1RDY", serial: 1 };
 
@@ -187,7 +187,8 @@ impl Script<'_> {
         *byte
     }
 
+    /// A length: two bytes, of which 14 bits count. More than all buffers hold.
     fn word(&mut self) -> usize {
-        usize::from(self.byte()) << 8 | usize::from(self.byte())
+        (usize::from(self.byte()) << 8 | usize::from(self.byte())) & 0x3fff
     }
 }

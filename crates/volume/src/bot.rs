@@ -4,10 +4,13 @@
 //! * [`Device`]: the device's side. It moves data in pieces between the endpoints and a [`Target`], which knows the commands.
 //! * [`host`]: the host's side, for tests.
 
+mod action;
 mod device;
 pub mod host;
+mod pool;
 mod target;
 pub mod wire;
 
-pub use device::{Action, Control, Device, HALT_AGAIN, Halts, Limits, MAX_LUN, Phase};
+pub use action::{Action, Control, Halts, Limits, Phase};
+pub use device::{Device, HALT_AGAIN, MAX_LUN};
 pub use target::{Intent, Refused, Target};

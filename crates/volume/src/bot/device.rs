@@ -6,6 +6,8 @@ use core::time::Duration;
 use inband_usb::{Direction, Recipient, RequestType, Setup, TransferError, descriptor::BULK_PACKET_SIZE};
 
 use super::{
+    action::{Action, Control, Halts, Limits, Phase},
+    pool::Pool,
     target::{Intent, Refused, Target},
     wire::{Cbw, Csw, GET_MAX_LUN, RESET, Status},
 };
@@ -18,76 +20,6 @@ pub const HALT_AGAIN: Duration = Duration::from_millis(100);
 const PACKET: usize = BULK_PACKET_SIZE as usize;
 /// Transfers in flight on one endpoint that every backend takes, those that were taken back and are not home yet among them.
 const QUEUE: usize = 4;
-
-/// Whether the IN endpoint may be halted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halts {
-    /// Data that is shorter than the host expects ends with a halt, as BOT 6.7.2 asks. So does a CBW that is not valid.
-    Use,
-    /// For controllers whose driver cannot halt: data is filled up with zeros instead, which BOT 6.7.2 allows as well; behind a CBW that is
-    /// not valid the device just says nothing more.
-    Avoid,
-}
-
-/// What the data phase may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Transfers of data in flight, and buffers, at most; at least 1.
-    pub buffers: usize,
-    /// Bytes of a buffer; a multiple of 512.
-    pub piece: usize,
-}
-
-impl Default for Limits {
-    /// Four buffers of 64 KiB: one is worked on, one is on the wire, and the controller never waits for either.
-    fn default() -> Self {
-        Self { buffers: 4, piece: 64 * 1024 }
-    }
-}
-
-/// What the owner has to do with the endpoints, at once and in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Queue this buffer on the OUT endpoint.
-    Read(Vec<u8>),
-    /// Queue this buffer on the IN endpoint.
-    Send(Vec<u8>),
-    /// Halt the IN endpoint. Nothing is in flight there.
-    Halt,
-    /// Take back all transfers of that direction. They come home by [`Device::handle_read`] or [`Device::handle_sent`] all the same.
-    TakeBack(Direction),
-}
-
-/// What to do with a control request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// It is for another interface.
-    NotOurs,
-    /// Refuse it.
-    Stall,
-    /// Answer this byte (Get Max LUN).
-    Reply(u8),
-    /// Bulk-Only Mass Storage Reset: carry out all actions first, then acknowledge (BOT 3.1: the status stage waits until the device is
-    /// ready).
-    Reset,
-}
-
-/// What the device is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Not configured.
-    Off,
-    /// Waits for a CBW.
-    Command,
-    /// Data goes to the host.
-    DataIn,
-    /// Data comes from the host.
-    DataOut,
-    /// The host has a CSW to read.
-    Status,
-    /// Waits for Reset Recovery.
-    Wedged,
-}
 
 /// What the CSW will say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,14 +109,10 @@ pub struct Device<T> {
     target: T,
     interface: u8,
     halts: Halts,
-    limits: Limits,
     state: State,
     reads: VecDeque<Flight>,
     sends: VecDeque<Flight>,
-    /// Buffers at home.
-    pool: Vec<Vec<u8>>,
-    /// Buffers that were made.
-    made: usize,
+    pool: Pool,
     /// Halts and take-backs that are due before anything else.
     actions: VecDeque<Action>,
 }
@@ -198,12 +126,10 @@ impl<T: Target> Device<T> {
             target,
             interface,
             halts,
-            limits: Limits { buffers: limits.buffers.max(1), piece },
             state: State::Off,
             reads: VecDeque::new(),
             sends: VecDeque::new(),
-            pool: Vec::new(),
-            made: 0,
+            pool: Pool::new(Limits { buffers: limits.buffers.max(1), piece }),
             actions: VecDeque::new(),
         }
     }
@@ -268,6 +194,7 @@ impl<T: Target> Device<T> {
         match (setup.request_type, setup.request) {
             (0x21, RESET) if fields == (0, 0, 0) => {
                 self.restart();
+                self.actions.clear();
                 self.actions.extend([Direction::Out, Direction::In].map(Action::TakeBack));
                 self.state = State::Command;
                 Control::Reset
@@ -388,7 +315,7 @@ impl<T: Target> Device<T> {
 
     /// The next buffer of data for the host, or another state, or neither: then there is no buffer.
     fn poll_in(&mut self) -> Option<Action> {
-        let piece = self.limits.piece as u32;
+        let piece = self.pool.piece() as u32;
         let State::In(data) = &mut self.state else { return None };
         let missing = data.expected - data.sent - data.filled;
         if missing == 0 || data.left == 0 && self.halts == Halts::Use {
@@ -399,9 +326,8 @@ impl<T: Target> Device<T> {
         if self.sends.len() >= QUEUE {
             return None;
         }
-        let mut buffer = take_buffer(&mut self.pool, &mut self.made, self.limits)?;
         let length = if data.left > 0 { data.left } else { missing }.min(piece);
-        buffer.truncate(length as usize);
+        let mut buffer = self.pool.take(length as usize)?;
         if data.left == 0 {
             buffer.fill(0);
             data.filled += length;
@@ -413,7 +339,7 @@ impl<T: Target> Device<T> {
             if data.verdict == Verdict::Open {
                 data.verdict = Verdict::Failed;
             }
-            self.pool.push(buffer);
+            self.pool.put(buffer);
             return self.poll_in();
         }
         // A short packet would end the host's transfer: what is filled up begins where the data ended.
@@ -443,14 +369,13 @@ impl<T: Target> Device<T> {
     /// The next buffer for data of the host's.
     fn poll_out(&mut self) -> Option<Action> {
         let State::Out(data) = &mut self.state else { return None };
-        let due = (data.expected - data.asked).min(self.limits.piece as u32);
+        let due = (data.expected - data.asked).min(self.pool.piece() as u32);
         if due == 0 || self.reads.len() >= QUEUE {
             return None;
         }
-        let mut buffer = take_buffer(&mut self.pool, &mut self.made, self.limits)?;
-        data.asked += due;
         // The piece is a multiple of a packet, so this fits.
-        buffer.truncate((due as usize).next_multiple_of(PACKET));
+        let buffer = self.pool.take((due as usize).next_multiple_of(PACKET))?;
+        data.asked += due;
         self.reads.push_back(Flight { kind: Kind::Data(due), stale: false });
         Some(Action::Read(buffer))
     }
@@ -587,7 +512,7 @@ impl<T: Target> Device<T> {
     /// Nothing of what was is under way any more, whatever is in flight.
     fn restart(&mut self) {
         self.reads.iter_mut().chain(&mut self.sends).for_each(|flight| flight.stale = true);
-        self.actions.clear();
+        self.drop_halts();
         self.target.reset();
     }
 
@@ -595,12 +520,17 @@ impl<T: Target> Device<T> {
     /// waiting: then something is in flight that was given to the endpoints after all of them had happened. A read for a CBW may have the next
     /// one. Data and a CSW are of a command that is over.
     fn begin_anew(&mut self) {
-        self.actions.clear();
+        self.drop_halts();
         self.take_back_sends();
         if self.reads.iter().any(|flight| !flight.stale && flight.kind != Kind::Command) {
             self.take_back_reads();
         }
         self.target.reset();
+    }
+
+    /// What is to be taken back has to be, whatever has happened since.
+    fn drop_halts(&mut self) {
+        self.actions.retain(|action| matches!(action, Action::TakeBack(_)));
     }
 
     fn take_back_sends(&mut self) {
@@ -613,24 +543,10 @@ impl<T: Target> Device<T> {
 
     fn recycle(&mut self, flight: Flight, buffer: Vec<u8>) {
         match flight.kind {
-            Kind::Data(_) => self.pool.push(buffer),
+            Kind::Data(_) => self.pool.put(buffer),
             Kind::Command | Kind::Status => {}
         }
     }
-}
-
-/// A buffer of a piece's length, if one is at home or may be made. What is in it does not matter.
-fn take_buffer(pool: &mut Vec<Vec<u8>>, made: &mut usize, limits: Limits) -> Option<Vec<u8>> {
-    let mut buffer = match pool.pop() {
-        Some(buffer) => buffer,
-        None if *made < limits.buffers => {
-            *made += 1;
-            Vec::with_capacity(limits.piece)
-        }
-        None => return None,
-    };
-    buffer.resize(limits.piece, 0);
-    Some(buffer)
 }
 
 fn take_back(direction: Direction, flights: &mut VecDeque<Flight>, actions: &mut VecDeque<Action>) {

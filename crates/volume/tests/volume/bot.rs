@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use inband_usb::{Direction, Setup};
+use inband_usb::{Direction, Setup, TransferError};
 use inband_volume::{
-    bot::{Control, HALT_AGAIN, Halts, Phase, wire::Cbw},
+    bot::{Action, Control, Device, HALT_AGAIN, Halts, Limits, Phase, wire::Cbw},
     testing::{Read, cbw},
 };
 
@@ -252,4 +252,72 @@ fn data_that_ends_too_early() {
     rig.wire.send(&[0xa5; 600]);
     let Read::Bytes(csw) = rig.wire.read(512) else { panic!("no CSW") };
     assert_eq!(csw[8..], [0, 0x0e, 0, 0, 0]);
+}
+
+/// A reset is told in two events, and what a device asked for before it heard of them is in flight after them: all of it is taken back, but for a
+/// read of a CBW, and nothing else is lost when nobody acts in between.
+#[test]
+fn events_that_come_late() {
+    let disk = crate::support::disk();
+    let mut device = Device::new(0, Halts::Use, Limits { buffers: 2, piece: 512 }, disk);
+    let actions =
+        |device: &mut Device<_>| -> Vec<Action> { std::iter::from_fn(|| device.poll_action()).collect() };
+    let packet = |bytes: &[u8]| {
+        let mut buffer = vec![0; 512];
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        buffer
+    };
+    let now = Duration::ZERO;
+    device.handle_enable();
+    assert_eq!(actions(&mut device), [Action::Read(vec![0; 512])]);
+    // Once more: the read stays.
+    device.handle_disable();
+    device.handle_enable();
+    assert_eq!(actions(&mut device), []);
+    let inquiry = cbw(1, Direction::In, 74, &[0x12, 0, 0, 0, 74, 0]).to_bytes();
+    device.handle_read(now, packet(&inquiry), 31, Ok(()));
+    let given = actions(&mut device);
+    assert!(
+        matches!(&given[..], [Action::Send(data), Action::Send(csw), Action::Read(_)] if data.len() == 74 && csw.len() == 13)
+    );
+    device.handle_disable();
+    device.handle_enable();
+    assert_eq!(actions(&mut device), [Action::TakeBack(Direction::In)]);
+    // It all comes home, be it cancelled or sent; and then the device takes a command.
+    device.handle_sent(now, vec![0; 74], Ok(()));
+    device.handle_sent(now, vec![0; 13], Err(TransferError::Cancelled));
+    let write = cbw(2, Direction::Out, 1024, &cdb10(0x2a, 0, 2)).to_bytes();
+    for event in 0..2 {
+        // 06/29/00 first: its data is discarded.
+        device.handle_read(now, packet(&write), 31, Ok(()));
+        assert_eq!(device.phase(), Phase::DataOut);
+        assert_eq!(actions(&mut device).len(), 2);
+        if event == 0 {
+            for _ in 0..2 {
+                device.handle_read(now, vec![0; 512], 512, Ok(()));
+            }
+            assert_eq!(actions(&mut device).len(), 2);
+            device.handle_sent(now, vec![0; 13], Ok(()));
+        }
+    }
+    device.handle_disable();
+    device.handle_enable();
+    let again = actions(&mut device);
+    assert!(matches!(&again[..], [Action::TakeBack(Direction::Out), Action::Read(_)]), "{again:?}");
+}
+
+/// A backend that takes nothing any more: an event will say why.
+#[test]
+fn transfers_that_are_refused() {
+    let mut device = Device::new(0, Halts::Use, Limits::default(), crate::support::disk());
+    device.handle_enable();
+    let Some(Action::Read(buffer)) = device.poll_action() else { panic!("no read") };
+    device.handle_refused(Direction::Out, buffer);
+    assert_eq!((device.phase(), device.poll_action()), (Phase::Off, None));
+    device.handle_disable();
+    device.handle_enable();
+    assert!(matches!(device.poll_action(), Some(Action::Read(_))));
+    // More than a packet in place of a CBW.
+    device.handle_read(Duration::ZERO, vec![0; 512], 512, Err(TransferError::Overflow));
+    assert_eq!((device.phase(), device.poll_action()), (Phase::Wedged, Some(Action::Halt)));
 }

@@ -321,3 +321,22 @@ fn transfers_that_are_refused() {
     device.handle_read(Duration::ZERO, vec![0; 512], 512, Err(TransferError::Overflow));
     assert_eq!((device.phase(), device.poll_action()), (Phase::Wedged, Some(Action::Halt)));
 }
+
+/// A host that sends more than its CBW says: what is in the last packet is discarded, what goes on behind it is no CBW.
+#[test]
+fn more_data_than_announced() {
+    for (announced, status) in [(512, 0), (100, 2)] {
+        let mut rig = Rig::new(Halts::Use);
+        let before = rig.bytes();
+        let write = cbw(9, Direction::Out, announced, &cdb10(0x2a, 0, 1));
+        rig.wire.send(&write.to_bytes());
+        assert_eq!(rig.wire.send(&[0xa5; 512]), 512);
+        let Read::Bytes(csw) = rig.wire.read(512) else { panic!("no CSW") };
+        assert_eq!(csw[8..], [0, 0, 0, 0, status]);
+        let written = if status == 0 { 512 } else { 0 };
+        assert!(rig.bytes()[..written].iter().all(|byte| *byte == 0xa5));
+        assert_eq!(rig.bytes()[written..], before[written..]);
+        assert_eq!(rig.wire.send(&[0xa5; 512]), 512);
+        assert_eq!(rig.wire.device.phase(), Phase::Wedged);
+    }
+}

@@ -1,10 +1,13 @@
 //! USB without USB: backends for tests, for demonstrations and for machines whose controller is not the one to use.
 //!
 //! * [`usbip`]: a device that any USB/IP client can import, and such a client.
+//! * [`device`]: what those that are reached over a connection have in common.
 //! * [`memory`]: host and device in one process.
 //! * [`pcap`]: a record of what went over a bus, for tshark and Wireshark.
 #![forbid(unsafe_code)]
 
+pub mod device;
 pub mod memory;
 pub mod pcap;
 pub mod usbip;
+mod wait;

@@ -23,8 +23,10 @@ pub mod server;
 pub mod wire;
 
 pub use client::{Client, ClientError, Opening, RemoteDevice, list, open};
-pub use server::{Port, Server, ServerError, Waker};
+pub use server::{Port, Server, ServerError};
 pub use wire::BusId;
+
+pub use crate::wait::Waker;
 
 /// The registered TCP port.
 pub const PORT: u16 = 3240;

@@ -23,10 +23,8 @@ pub use core::Core;
 pub use list::{ListReader, RemoteDevice};
 pub use opening::{Opened, OpeningCore};
 
-use super::{
-    server::wait_for,
-    wire::{self, BusId, Request, Status, WireError},
-};
+use super::wire::{self, BusId, Request, Status, WireError};
+use crate::wait::wait_for;
 
 /// Time to connect, to list, and to import and configure.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,9 +1,7 @@
 //! The server: sockets around the [`Hub`].
 
-mod device;
 mod hub;
 mod importer;
-mod pipe;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
@@ -21,13 +19,19 @@ use inband_usb::{
     ControlError, DescriptorSet, DeviceBackend, DeviceEvent, EndpointAddress, SubmitError,
     descriptor::DescriptorError,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
-pub use device::Device;
 pub use hub::{ConnectionId, Hub, Need};
+pub use importer::Importer;
 
 use super::wire::BusId;
-use crate::pcap::Recorder;
+use crate::{
+    pcap::Recorder,
+    wait::{Waker, wait_for},
+};
+
+/// A device on a port. [`Hub`] has them.
+pub type Device = crate::device::Device<Importer>;
 
 /// Bytes read from a socket at once.
 const CHUNK: usize = 64 << 10;
@@ -82,12 +86,6 @@ pub struct Port {
     server: Server,
     index: usize,
     busid: BusId,
-}
-
-/// Ends a [`Server::wait`] of another thread.
-#[derive(Clone, Debug)]
-pub struct Waker {
-    socket: Arc<UdpSocket>,
 }
 
 struct Shared {
@@ -184,7 +182,7 @@ impl Server {
         // Other threads may use the server meanwhile.
         drop(inner);
 
-        let mut descriptors = vec![PollFd::new(&*self.shared.waker.socket, PollFlags::IN)];
+        let mut descriptors = vec![self.shared.waker.poll_fd()];
         descriptors.extend(listener.as_ref().map(|listener| PollFd::new(&**listener, PollFlags::IN)));
         for ((_, stream), flags) in sockets.iter().zip(flags) {
             descriptors.push(PollFd::new(&**stream, flags));
@@ -208,17 +206,6 @@ impl Server {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves nothing half done that could not be gone on with.
         self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Waits until a descriptor is ready or the time is over. Errors, of which EINTR is the only one that comes, end it.
-pub(super) fn wait_for(descriptors: &mut [PollFd<'_>], limit: Duration) {
-    // An hour stands for ever; it fits every platform's time.
-    let limit = limit.min(Duration::from_secs(3600));
-    // How wide the fields are depends on the system; less than 2^31 fits all.
-    let timeout = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
-    if let Err(error) = poll(descriptors, Some(&timeout)) {
-        log::debug!("poll: {error}");
     }
 }
 
@@ -332,26 +319,6 @@ impl Inner {
             socket.finished = true;
             socket.broken |= socket.stream.shutdown(Shutdown::Write).is_err();
         }
-    }
-}
-
-impl Waker {
-    fn new() -> io::Result<Self> {
-        // A socket connected to itself is the one wake-up that std has on every platform.
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.connect(socket.local_addr()?)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket: Arc::new(socket) })
-    }
-
-    /// Ends the wait that is under way, or the next one.
-    pub fn wake(&self) {
-        // Fails when wake-ups enough are waiting already.
-        let _ = self.socket.send(&[0]);
-    }
-
-    fn drain(&self) {
-        while self.socket.recv(&mut [0; 1]).is_ok() {}
     }
 }
 

@@ -2,25 +2,28 @@
 //!
 //! A connection asks for the list and is answered and closed, or it imports a device and carries its transfers until
 //! either side ends it. What a client can make the server hold is bounded by the constants here, in
-//! [`importer`](super::importer) and in [`wire`].
+//! [`Importer`] and in [`wire`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io::Write,
     mem,
-    sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use inband_usb::{DescriptorSet, descriptor::DescriptorError};
+use inband_usb::{
+    DescriptorSet,
+    descriptor::{CONFIGURATION_VALUE, DescriptorError},
+};
 
 use super::{
-    device::Device,
-    importer::{Importer, Tap},
+    Device,
+    importer::{Importer, urb},
 };
 use crate::{
+    device::{Ledger, Tap},
     pcap::Recorder,
-    usbip::wire::{self, BusId, Command, Request, Status},
+    usbip::wire::{self, BusId, Command, Request, Status, errno},
 };
 
 /// Time a connection has for its request.
@@ -32,6 +35,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 const MAX_VISITORS: usize = 8;
 /// Most devices of a server: their numbers are device addresses.
 const MAX_DEVICES: usize = 127;
+/// Number of the one bus all devices are on.
+const BUS: u16 = 1;
 
 /// Names a connection; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,13 +73,52 @@ pub enum Need {
     Close,
 }
 
+/// Where a device is attached, or not.
+struct Port {
+    busid: BusId,
+    /// Number on the bus, which is also the device address, 1 to 127.
+    number: u8,
+    device: Device,
+}
+
+impl Port {
+    /// What commands call the device.
+    fn devid(&self) -> u32 {
+        u32::from(BUS) << 16 | u32::from(self.number)
+    }
+
+    /// The device as clients are told of it, and the class, subclass and protocol of its interfaces; `None` while it is
+    /// detached.
+    fn record(&self) -> Option<(wire::Device, Vec<[u8; 3]>)> {
+        let set = self.device.set()?;
+        // Refused by `attach` if there were more than 250.
+        let interfaces: Vec<_> =
+            set.interfaces.iter().map(|it| [it.class, it.subclass, it.protocol]).collect();
+        let device = wire::Device {
+            path: format!("/sys/devices/virtual/inband/usb{BUS}/{}", self.busid),
+            busid: self.busid.clone(),
+            bus: BUS.into(),
+            number: self.number.into(),
+            speed: wire::SPEED_HIGH,
+            vendor_id: set.vendor_id,
+            product_id: set.product_id,
+            device_version: set.device_version,
+            class: [0; 3],
+            configuration: CONFIGURATION_VALUE,
+            configurations: 1,
+            interfaces: interfaces.len() as u8,
+        };
+        Some((device, interfaces))
+    }
+}
+
 /// A USB/IP server without sockets.
 ///
 /// For each connection there is [`open`](Self::open), then [`received`](Self::received), [`output`](Self::output) and
 /// [`sent`](Self::sent) as [`need`](Self::need) says, and [`closed`](Self::closed) at the end. Time is counted from any fixed moment.
 #[derive(Default)]
 pub struct Hub {
-    devices: Vec<Device>,
+    ports: Vec<Port>,
     connections: BTreeMap<ConnectionId, Connection>,
     next_connection: u64,
     tap: Tap,
@@ -89,34 +133,35 @@ impl Hub {
 
     /// A new port; its index, unless the name is taken or all 127 are.
     pub fn add_device(&mut self, busid: BusId) -> Option<usize> {
-        let index = self.devices.len();
-        if index == MAX_DEVICES || self.devices.iter().any(|device| *device.busid() == busid) {
+        let index = self.ports.len();
+        if index == MAX_DEVICES || self.ports.iter().any(|port| port.busid == busid) {
             return None;
         }
-        self.devices.push(Device::new(busid, index as u8 + 1));
+        let number = index as u8 + 1;
+        self.ports.push(Port { busid, number, device: Device::new(number) });
         Some(index)
     }
 
     /// Records all transfers from now on.
     pub fn set_tap(&mut self, recorder: Recorder<Box<dyn Write + Send>>) {
-        *self.tap.lock().unwrap_or_else(PoisonError::into_inner) = Some(recorder);
+        self.tap.set(recorder);
     }
 
     /// The device of an index that [`add_device`](Self::add_device) gave.
     pub fn device(&mut self, index: usize) -> &mut Device {
-        &mut self.devices[index]
+        &mut self.ports[index].device
     }
 
     /// Whether a device has an event for its function.
     #[must_use]
     pub fn has_event(&self) -> bool {
-        self.devices.iter().any(Device::has_event)
+        self.ports.iter().any(|port| port.device.has_event())
     }
 
     /// The connection that has a device imported.
     #[must_use]
     pub fn importer(&self, index: usize) -> Option<ConnectionId> {
-        self.devices[index].importer().map(|importer| importer.connection)
+        self.ports[index].device.peer().map(|importer| importer.connection)
     }
 
     /// Attaches a device, after it was detached; the connection that had it, if there was one, has now to be served.
@@ -128,7 +173,7 @@ impl Hub {
     ) -> Result<Option<ConnectionId>, DescriptorError> {
         descriptors.validate()?;
         let connection = self.detach(index, now);
-        self.devices[index].attach(descriptors);
+        self.ports[index].device.attach(descriptors);
         Ok(connection)
     }
 
@@ -137,7 +182,7 @@ impl Hub {
     /// What is ready for the client is still sent before the connection ends, so that the answer to the request that made
     /// the device leave arrives.
     pub fn detach(&mut self, index: usize, now: Duration) -> Option<ConnectionId> {
-        let importer = self.devices[index].detach()?;
+        let importer = self.ports[index].device.detach()?;
         let connection = self.connections.get_mut(&importer.connection)?;
         connection.input = Vec::new();
         connection.phase = Phase::draining(importer.output, now);
@@ -179,7 +224,7 @@ impl Hub {
         if let Some(connection) = self.connections.remove(&id)
             && let Phase::Imported(device) = connection.phase
         {
-            self.devices[device].leave();
+            self.ports[device].device.unplug();
         }
     }
 
@@ -193,7 +238,7 @@ impl Hub {
     pub fn sent(&mut self, id: ConnectionId, count: usize, now: Duration) {
         let output = match self.connections.get_mut(&id).map(|connection| &mut connection.phase) {
             Some(Phase::Imported(device)) => {
-                self.devices[*device].importer_mut().map(|importer| &mut importer.output)
+                self.ports[*device].device.peer_mut().map(|importer| &mut importer.output)
             }
             Some(Phase::Draining { output, .. }) => Some(output),
             Some(Phase::Request { .. } | Phase::Broken) | None => None,
@@ -207,7 +252,7 @@ impl Hub {
     /// Goes on with what waited for room.
     pub fn resume(&mut self, id: ConnectionId, now: Duration) {
         if let Some(Connection { phase: Phase::Imported(device), .. }) = self.connections.get(&id) {
-            self.devices[*device].resume();
+            self.ports[*device].device.resume();
         }
         self.process(id, now);
     }
@@ -218,7 +263,7 @@ impl Hub {
         match self.connections.get(&id).map(|connection| &connection.phase) {
             Some(Phase::Request { .. }) => Need::Io { read: true },
             Some(Phase::Imported(device)) => {
-                Need::Io { read: self.devices[*device].importer().is_some_and(Importer::takes_commands) }
+                Need::Io { read: self.ports[*device].device.peer().is_some_and(Importer::takes_commands) }
             }
             Some(Phase::Draining { output, .. }) if output.is_empty() => Need::Finish,
             Some(Phase::Draining { .. }) => Need::Io { read: false },
@@ -246,7 +291,7 @@ impl Hub {
 
     fn output_queue(&self, id: ConnectionId) -> Option<&VecDeque<u8>> {
         match &self.connections.get(&id)?.phase {
-            Phase::Imported(device) => self.devices[*device].importer().map(|importer| &importer.output),
+            Phase::Imported(device) => self.ports[*device].device.peer().map(|importer| &importer.output),
             Phase::Draining { output, .. } => Some(output),
             Phase::Request { .. } | Phase::Broken => None,
         }
@@ -288,10 +333,10 @@ impl Hub {
                 }
             },
             Phase::Imported(device) => {
-                if !self.devices[device].importer().is_some_and(Importer::takes_commands) {
+                if !self.ports[device].device.peer().is_some_and(Importer::takes_commands) {
                     return None;
                 }
-                command(&mut self.devices[device], input).transpose()?
+                command(&mut self.ports[device], input).transpose()?
             }
             Phase::Draining { .. } | Phase::Broken => return None,
         };
@@ -309,7 +354,7 @@ impl Hub {
     fn break_off(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Phase::Imported(device) = mem::replace(&mut connection.phase, Phase::Broken) {
-            self.devices[device].leave();
+            self.ports[device].device.unplug();
         }
     }
 
@@ -324,7 +369,7 @@ impl Hub {
     }
 
     fn device_list(&self) -> VecDeque<u8> {
-        let records: Vec<_> = self.devices.iter().filter_map(Device::record).collect();
+        let records: Vec<_> = self.ports.iter().filter_map(Port::record).collect();
         let mut output = VecDeque::new();
         output.extend(wire::device_list_header(Status::Ok));
         output.extend((records.len() as u32).to_be_bytes());
@@ -338,17 +383,17 @@ impl Hub {
     }
 
     fn import(&mut self, id: ConnectionId, busid: &BusId, now: Duration) -> Phase {
-        let index = self.devices.iter().position(|device| device.busid() == busid);
-        let found = index.and_then(|index| Some((index, self.devices[index].record()?.0)));
+        let index = self.ports.iter().position(|port| port.busid == *busid);
+        let found = index.and_then(|index| Some((index, self.ports[index].record()?.0)));
         let refused = |status| Phase::draining(wire::import_header(status).into(), now);
         let Some((index, record)) = found else { return refused(Status::NoDevice) };
-        let device = &mut self.devices[index];
-        if device.importer().is_some() {
+        let port = &mut self.ports[index];
+        if port.device.peer().is_some() {
             return refused(Status::Busy);
         }
         let mut output: VecDeque<u8> = wire::import_header(Status::Ok).into();
         output.extend(record.to_bytes());
-        device.import(Importer::new(id, output, device.bus(), device.number(), Arc::clone(&self.tap)));
+        port.device.plug(Importer::new(id, output, Ledger::new(BUS, port.number, self.tap.clone())));
         log::debug!("USB/IP: connection {} has imported {busid}", id.0);
         Phase::Imported(index)
     }
@@ -368,14 +413,14 @@ impl Phase {
 }
 
 /// Takes one command for a device: the bytes it had, or `None` if it is not whole.
-fn command(device: &mut Device, input: &[u8]) -> Result<Option<usize>, String> {
+fn command(port: &mut Port, input: &[u8]) -> Result<Option<usize>, String> {
     let Some((header, rest)) = input.split_first_chunk::<{ wire::HEADER_SIZE }>() else { return Ok(None) };
     let command = Command::from_bytes(header).map_err(|error| error.to_string())?;
     let devid = match &command {
         Command::Submit(submit) => submit.devid,
         Command::Unlink { devid, .. } => *devid,
     };
-    if devid != (u32::from(device.bus()) << 16 | u32::from(device.number())) {
+    if devid != port.devid() {
         return Err(format!("a command for device {devid:#010x}, which is not the one imported"));
     }
     match command {
@@ -385,13 +430,17 @@ fn command(device: &mut Device, input: &[u8]) -> Result<Option<usize>, String> {
                 inband_usb::Direction::In => 0,
             };
             let Some(data) = rest.get(..length) else { return Ok(None) };
-            device
-                .submit_urb(submit, data.to_vec())
-                .map_err(|_| "more transfers than any driver has in flight".to_owned())?;
+            let urb = urb(&submit);
+            if !port.device.peer_mut().is_some_and(|importer| importer.submitted(&urb, data)) {
+                return Err("more transfers than any driver has in flight".to_owned());
+            }
+            port.device.submit_urb(urb, data.to_vec());
             Ok(Some(wire::HEADER_SIZE + length))
         }
         Command::Unlink { seqnum, target, .. } => {
-            device.unlink_urb(seqnum, target);
+            port.device.unlink_urb(target.into(), |importer, found| {
+                importer.return_unlink(seqnum, if found { errno::ECONNRESET } else { 0 });
+            });
             Ok(Some(wire::HEADER_SIZE))
         }
     }

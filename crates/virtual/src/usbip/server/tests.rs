@@ -6,9 +6,10 @@ use inband_usb::{
     Completion, DescriptorSet, DeviceEvent, Direction, EndpointAddress, TransferError, descriptor::Interface,
 };
 
-use super::{ConnectionId, Hub, Need, importer::MAX_HELD};
-use crate::usbip::wire::{
-    self, BusId, Command, Request, Return, SHORT_NOT_OK, Status, Submit, ZERO_PACKET, errno,
+use super::{ConnectionId, Hub, Need};
+use crate::{
+    device::MAX_HELD,
+    usbip::wire::{self, BusId, Command, Request, Return, SHORT_NOT_OK, Status, Submit, ZERO_PACKET, errno},
 };
 
 const OUT: EndpointAddress = EndpointAddress(0x01);

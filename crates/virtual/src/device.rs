@@ -1,7 +1,10 @@
-//! A device on a port of the server: what [`Port`](super::Port) does, without sockets.
+//! A device that is reached over a connection, without the connection and without its protocol.
 //!
-//! One side are the calls of [`DeviceBackend`](inband_usb::DeviceBackend), the other the commands of the client that has
-//! imported the device.
+//! One side are the calls of [`DeviceBackend`](inband_usb::DeviceBackend), the other the transfers of the [`Peer`] that has
+//! the device, such as the client that has imported it over USB/IP.
+
+mod peer;
+mod pipe;
 
 use std::{collections::VecDeque, mem};
 
@@ -9,28 +12,20 @@ use inband_usb::{
     Completion, ControlError, DescriptorSet, DeviceEvent, Direction, EndpointAddress, Setup, SubmitError,
     TransferError,
     chapter9::{Chapter9, Effect, Outcome, State, request},
-    descriptor::{BULK_PACKET_SIZE, CONFIGURATION_VALUE},
+    descriptor::BULK_PACKET_SIZE,
 };
 
-use super::{
-    importer::{Importer, return_bare},
-    pipe::Pipe,
-};
-use crate::usbip::wire::{self, BusId, SHORT_NOT_OK, Submit, errno};
+use pipe::Pipe;
 
-/// Number of the one bus all devices are on.
-const BUS: u16 = 1;
+pub use peer::{End, Peer, Urb};
+pub(crate) use peer::{Ledger, MAX_HELD, Tap};
 
-/// A transfer too many.
-pub(super) struct TooManyUrbs;
-
-/// A device on a port. [`Hub`](super::Hub) has them.
-pub struct Device {
-    busid: BusId,
-    /// Number on the bus, which is also the device address, 1 to 127.
-    number: u8,
+/// A device.
+pub struct Device<P> {
+    /// Its address, 1 to 127: the peer's side has given it one.
+    address: u8,
     attached: Option<Attached>,
-    importer: Option<Importer>,
+    peer: Option<P>,
     /// Transfers come home here until the function asks.
     completions: VecDeque<Completion>,
     /// Whether [`DeviceEvent::Enable`] was the last the function heard.
@@ -55,47 +50,46 @@ struct Attached {
 }
 
 struct Control {
-    submit: Submit,
+    urb: Urb,
     data: Vec<u8>,
 }
 
 impl Control {
     fn setup(&self) -> Setup {
-        Setup::from_bytes(self.submit.setup)
+        Setup::from_bytes(self.urb.setup)
     }
 
     /// Whether the transfer is what its setup packet says. Linux refuses others before they reach the wire.
     fn is_consistent(&self) -> bool {
         let setup = self.setup();
-        self.submit.length == u32::from(setup.length)
-            && (setup.length == 0 || setup.direction() == self.submit.direction)
+        self.urb.length == u32::from(setup.length)
+            && (setup.length == 0 || setup.direction() == self.urb.endpoint.direction())
     }
 
-    fn reply(self, data: &[u8], importer: &mut Importer) {
-        let short = self.submit.flags & SHORT_NOT_OK != 0 && data.len() < self.submit.length as usize;
-        importer.return_in(&self.submit, if short { errno::EREMOTEIO } else { 0 }, data);
+    fn reply(self, data: &[u8], peer: &mut impl Peer) {
+        let short = self.urb.short_not_ok && data.len() < self.urb.length as usize;
+        peer.return_in(&self.urb, if short { End::Short } else { End::Done }, data);
     }
 
-    fn ack(self, importer: &mut Importer) {
+    fn ack(self, peer: &mut impl Peer) {
         let length = self.data.len();
-        match self.submit.direction {
-            Direction::Out => importer.return_out(&self.submit, 0, length, length),
-            Direction::In => importer.return_in(&self.submit, 0, &[]),
+        match self.urb.endpoint.direction() {
+            Direction::Out => peer.return_out(&self.urb, End::Done, length, length),
+            Direction::In => peer.return_in(&self.urb, End::Done, &[]),
         }
     }
 
-    fn fail(self, status: i32, importer: &mut Importer) {
-        return_bare(importer, &self.submit, status, self.data.len());
+    fn fail(self, end: End, peer: &mut impl Peer) {
+        peer.return_bare(&self.urb, end, self.data.len());
     }
 }
 
-impl Device {
-    pub(super) fn new(busid: BusId, number: u8) -> Self {
+impl<P: Peer> Device<P> {
+    pub(crate) fn new(address: u8) -> Self {
         Self {
-            busid,
-            number,
+            address,
             attached: None,
-            importer: None,
+            peer: None,
             completions: VecDeque::new(),
             enabled: false,
             disable_due: false,
@@ -104,120 +98,128 @@ impl Device {
         }
     }
 
-    pub(super) fn busid(&self) -> &BusId {
-        &self.busid
+    /// The descriptors while it is attached.
+    pub(crate) fn set(&self) -> Option<&DescriptorSet> {
+        self.attached.as_ref().map(|attached| &attached.set)
     }
 
-    pub(super) fn bus(&self) -> u16 {
-        BUS
+    pub(crate) fn peer(&self) -> Option<&P> {
+        self.peer.as_ref()
     }
 
-    pub(super) fn number(&self) -> u8 {
-        self.number
+    pub(crate) fn peer_mut(&mut self) -> Option<&mut P> {
+        self.peer.as_mut()
     }
 
-    /// The device as clients are told of it, and the class, subclass and protocol of its interfaces; `None` while it is
-    /// detached.
-    pub(super) fn record(&self) -> Option<(wire::Device, Vec<[u8; 3]>)> {
-        let set = &self.attached.as_ref()?.set;
-        // Refused by `attach` if there were more than 250.
-        let interfaces: Vec<_> =
-            set.interfaces.iter().map(|it| [it.class, it.subclass, it.protocol]).collect();
-        let device = wire::Device {
-            path: format!("/sys/devices/virtual/inband/usb{BUS}/{}", self.busid),
-            busid: self.busid.clone(),
-            bus: BUS.into(),
-            number: self.number.into(),
-            speed: wire::SPEED_HIGH,
-            vendor_id: set.vendor_id,
-            product_id: set.product_id,
-            device_version: set.device_version,
-            class: [0; 3],
-            configuration: CONFIGURATION_VALUE,
-            configurations: 1,
-            interfaces: interfaces.len() as u8,
-        };
-        Some((device, interfaces))
+    // --- the peer's side ---
+
+    /// A peer gets the attached device: to the device, it was plugged in.
+    pub(crate) fn plug(&mut self, peer: P) {
+        self.peer = Some(peer);
     }
 
-    pub(super) fn importer(&self) -> Option<&Importer> {
-        self.importer.as_ref()
+    /// The peer is gone: to the device, it was unplugged.
+    pub(crate) fn unplug(&mut self) -> Option<P> {
+        let peer = self.peer.take();
+        self.start_anew();
+        peer
     }
 
-    pub(super) fn importer_mut(&mut self) -> Option<&mut Importer> {
-        self.importer.as_mut()
+    /// A bus reset. The peer's transfers end.
+    pub(crate) fn reset(&mut self) {
+        if let (Some(attached), Some(peer)) = (&mut self.attached, &mut self.peer) {
+            for pipe in &mut attached.pipes {
+                pipe.end_urbs(End::Disabled, peer);
+            }
+            // It is forgotten below, where the function learns of it.
+            if let Some(current) = &attached.current {
+                peer.return_bare(&current.urb, End::Disabled, current.data.len());
+            }
+            for control in attached.control.drain(..) {
+                control.fail(End::Disabled, peer);
+            }
+        }
+        self.start_anew();
     }
 
-    // --- the client's side ---
-
-    /// A client imports the attached device: to the device, it was plugged in.
-    pub(super) fn import(&mut self, importer: Importer) {
-        self.importer = Some(importer);
-    }
-
-    /// The client is gone: to the device, it was unplugged.
-    pub(super) fn leave(&mut self) -> Option<Importer> {
-        let importer = self.importer.take();
+    /// Unconfigured, and with nothing of the peer's.
+    fn start_anew(&mut self) {
         self.disable();
         if let Some(attached) = &mut self.attached {
-            attached.chapter9 = Chapter9::with_address(self.number);
+            attached.chapter9 = Chapter9::with_address(self.address);
             attached.control.clear();
             self.stale |= attached.current.take().is_some() && mem::take(&mut attached.delivered);
             for pipe in &mut attached.pipes {
                 pipe.forget_urbs();
             }
         }
-        importer
     }
 
-    /// CMD_SUBMIT, with its data if it is OUT.
-    pub(super) fn submit_urb(&mut self, submit: Submit, data: Vec<u8>) -> Result<(), TooManyUrbs> {
-        let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer) else {
-            return Ok(());
-        };
-        if !importer.submitted(&submit, &data) {
-            return Err(TooManyUrbs);
-        }
-        if submit.endpoint == 0 {
-            attached.control.push_back(Control { submit, data });
+    /// A transfer, with its data if it is OUT.
+    pub(crate) fn submit_urb(&mut self, urb: Urb, data: Vec<u8>) {
+        let (Some(attached), Some(peer)) = (&mut self.attached, &mut self.peer) else { return };
+        if urb.endpoint.number() == 0 {
+            attached.control.push_back(Control { urb, data });
             self.advance();
-            return Ok(());
+            return;
         }
         let configured = attached.chapter9.state() == State::Configured;
-        match attached.pipes.iter_mut().find(|pipe| pipe.address() == submit.address()) {
+        match attached.pipes.iter_mut().find(|pipe| pipe.address() == urb.endpoint) {
             Some(pipe) if configured => {
-                pipe.push_urb(submit, data);
+                pipe.push_urb(urb, data);
                 let halted = attached.chapter9.is_halted(pipe.address());
-                pipe.pump(halted, importer, &mut self.completions);
+                pipe.pump(halted, peer, &mut self.completions);
             }
             // Nothing listens there.
-            Some(_) | None => return_bare(importer, &submit, errno::EPROTO, data.len()),
+            Some(_) | None => peer.return_bare(&urb, End::Protocol, data.len()),
         }
-        Ok(())
     }
 
-    /// CMD_UNLINK.
-    pub(super) fn unlink_urb(&mut self, seqnum: u32, target: u32) {
-        let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer) else { return };
-        let names = |control: &Control| control.submit.seqnum == target;
+    /// The peer gives a transfer up; `then` is told whether it was in flight, before other transfers go on.
+    pub(crate) fn unlink_urb(&mut self, id: u64, then: impl FnOnce(&mut P, bool)) {
+        let (Some(attached), Some(peer)) = (&mut self.attached, &mut self.peer) else { return };
+        let names = |control: &Control| control.urb.id == id;
         let mut found = false;
         if let Some(current) = attached.current.take_if(|current| names(current)) {
             self.stale |= mem::take(&mut attached.delivered);
-            importer.unlinked(&current.submit, current.data.len());
+            peer.give_up(&current.urb, current.data.len());
             found = true;
         } else if let Some(at) = attached.control.iter().position(names) {
             if let Some(control) = attached.control.remove(at) {
-                importer.unlinked(&control.submit, control.data.len());
+                peer.give_up(&control.urb, control.data.len());
             }
             found = true;
         }
-        found = found || attached.pipes.iter_mut().any(|pipe| pipe.unlink(target, importer));
-        importer.return_unlink(seqnum, if found { errno::ECONNRESET } else { 0 });
+        found = found || attached.pipes.iter_mut().any(|pipe| pipe.unlink(id, peer));
+        then(peer, found);
         self.advance();
     }
 
-    /// Goes on where the client's slow reading stopped it.
-    pub(super) fn resume(&mut self) {
+    /// Transfers of the peer's that wait on an endpoint; on both directions of endpoint 0 together.
+    pub(crate) fn waiting(&self, endpoint: EndpointAddress) -> usize {
+        let Some(attached) = &self.attached else { return 0 };
+        if endpoint.number() == 0 {
+            return attached.control.len() + usize::from(attached.current.is_some());
+        }
+        attached.pipes.iter().find(|pipe| pipe.address() == endpoint).map_or(0, Pipe::waiting)
+    }
+
+    /// A standard request that the protocol has a message of its own for, out of the order of control transfers: the data of
+    /// the answer; `None` is a STALL.
+    pub(crate) fn standard(&mut self, setup: &Setup) -> Option<Vec<u8>> {
+        let attached = self.attached.as_mut()?;
+        match attached.chapter9.handle(&attached.set, setup) {
+            Outcome::Reply(data) => Some(data),
+            Outcome::Ack(effect) => {
+                self.apply(effect, false);
+                Some(Vec::new())
+            }
+            Outcome::Stall | Outcome::ToFunction => None,
+        }
+    }
+
+    /// Goes on where the peer's slow reading stopped it.
+    pub(crate) fn resume(&mut self) {
         let Some(attached) = &self.attached else { return };
         for at in 0..attached.pipes.len() {
             self.pump(at);
@@ -225,10 +227,10 @@ impl Device {
     }
 
     fn pump(&mut self, at: usize) {
-        if let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer)
+        if let (Some(attached), Some(peer)) = (&mut self.attached, &mut self.peer)
             && let Some(pipe) = attached.pipes.get_mut(at)
         {
-            pipe.pump(attached.chapter9.is_halted(pipe.address()), importer, &mut self.completions);
+            pipe.pump(attached.chapter9.is_halted(pipe.address()), peer, &mut self.completions);
         }
     }
 
@@ -242,27 +244,29 @@ impl Device {
     /// Answers control transfers up to the first that is the function's to answer.
     fn advance(&mut self) {
         loop {
-            let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer) else { return };
+            let (Some(attached), Some(peer)) = (&mut self.attached, &mut self.peer) else { return };
             if attached.current.is_some() {
                 return;
             }
             let Some(control) = attached.control.pop_front() else { return };
             if !control.is_consistent() {
-                control.fail(errno::EPROTO, importer);
+                control.fail(End::Protocol, peer);
                 continue;
             }
             let setup = control.setup();
             let was_configured = attached.chapter9.state() == State::Configured;
             match attached.chapter9.handle(&attached.set, &setup) {
-                Outcome::Reply(data) => control.reply(&data, importer),
-                Outcome::Stall => control.fail(errno::EPIPE, importer),
+                Outcome::Reply(data) => control.reply(&data, peer),
+                Outcome::Stall => control.fail(End::Stall, peer),
                 Outcome::ToFunction => {
                     attached.current = Some(control);
                     attached.delivered = false;
                 }
                 Outcome::Ack(effect) => {
-                    control.ack(importer);
-                    let reset = was_configured && setup.request == request::SET_CONFIGURATION;
+                    control.ack(peer);
+                    let reset = P::CONFIGURATION_RESETS
+                        && was_configured
+                        && setup.request == request::SET_CONFIGURATION;
                     self.apply(effect, reset);
                 }
             }
@@ -271,11 +275,11 @@ impl Device {
 
     fn apply(&mut self, effect: Effect, reset: bool) {
         match effect {
-            // The client's side has its own idea of addresses.
+            // The peer's side has its own idea of addresses.
             Effect::None | Effect::Address(_) => {}
             Effect::Enable => {
                 self.end_all();
-                // A bus reset does not come over USB/IP, only the configuration that follows it: a second
+                // Where a bus reset does not come over, only the configuration that follows it, a second
                 // SET_CONFIGURATION is taken for both.
                 self.disable_due |= reset && self.enabled;
                 self.enable_due = true;
@@ -290,9 +294,9 @@ impl Device {
 
     /// Ends the transfers of both sides.
     fn end_all(&mut self) {
-        if let (Some(attached), Some(importer)) = (&mut self.attached, &mut self.importer) {
+        if let (Some(attached), Some(peer)) = (&mut self.attached, &mut self.peer) {
             for pipe in &mut attached.pipes {
-                pipe.end_urbs(errno::ESHUTDOWN, importer);
+                pipe.end_urbs(End::Disabled, peer);
                 pipe.end_transfers(TransferError::Disabled, &mut self.completions);
             }
         }
@@ -312,22 +316,22 @@ impl Device {
     // --- the function's side, as `DeviceBackend` says ---
 
     /// Attaches while detached. The descriptors are valid.
-    pub(super) fn attach(&mut self, set: &DescriptorSet) {
+    pub(crate) fn attach(&mut self, set: &DescriptorSet) {
         self.attached = Some(Attached {
             pipes: set.endpoints().map(Pipe::new).collect(),
             set: set.clone(),
-            chapter9: Chapter9::with_address(self.number),
+            chapter9: Chapter9::with_address(self.address),
             control: VecDeque::new(),
             current: None,
             delivered: false,
         });
     }
 
-    /// Detaches; the client that had the device is returned, to be sent away.
-    pub(super) fn detach(&mut self) -> Option<Importer> {
-        let importer = self.leave();
+    /// Detaches; the peer that had the device is returned, to be told.
+    pub(crate) fn detach(&mut self) -> Option<P> {
+        let peer = self.unplug();
         self.attached = None;
-        importer
+        peer
     }
 
     /// Whether [`next_event`](Self::next_event) has something.
@@ -370,15 +374,15 @@ impl Device {
     }
 
     /// Ends the request taken by [`answer`](Self::answer) and goes on to the next.
-    fn answered(&mut self, control: Control, how: impl FnOnce(Control, &mut Importer)) {
-        if let Some(importer) = &mut self.importer {
-            how(control, importer);
+    fn answered(&mut self, control: Control, how: impl FnOnce(Control, &mut P)) {
+        if let Some(peer) = &mut self.peer {
+            how(control, peer);
         }
         self.advance();
     }
 
     fn misuse(&mut self, control: Control) -> ControlError {
-        self.answered(control, |control, importer| control.fail(errno::EPIPE, importer));
+        self.answered(control, |control, peer| control.fail(End::Stall, peer));
         ControlError::Misuse
     }
 
@@ -405,14 +409,14 @@ impl Device {
         {
             return Err(self.misuse(control));
         }
-        self.answered(control, |control, importer| control.reply(data, importer));
+        self.answered(control, |control, peer| control.reply(data, peer));
         Ok(())
     }
 
     /// As [`DeviceBackend::control_stall`](inband_usb::DeviceBackend::control_stall).
     pub fn control_stall(&mut self) -> Result<(), ControlError> {
         let control = self.answer()?;
-        self.answered(control, |control, importer| control.fail(errno::EPIPE, importer));
+        self.answered(control, |control, peer| control.fail(End::Stall, peer));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`usbip`]: a device that any USB/IP client can import, and such a client.
 //! * [`device`]: what those that are reached over a connection have in common.
+//! * [`usbredir`]: a device of a QEMU guest.
 //! * [`memory`]: host and device in one process.
 //! * [`pcap`]: a record of what went over a bus, for tshark and Wireshark.
 #![forbid(unsafe_code)]
@@ -10,4 +11,5 @@ pub mod device;
 pub mod memory;
 pub mod pcap;
 pub mod usbip;
+pub mod usbredir;
 mod wait;

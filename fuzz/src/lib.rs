@@ -30,6 +30,7 @@ mod store_have;
 mod store_journal;
 mod usbip_client;
 mod usbip_server;
+mod usbredir;
 mod volume_bot;
 
 /// A target's name, which is also the name of its corpus folder, and its function.
@@ -53,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     ("package_tar", package_tar::run),
     ("usbip_client", usbip_client::run),
     ("usbip_server", usbip_server::run),
+    ("usbredir", usbredir::run),
     ("status_page", status::run),
     ("store_have", store_have::run),
     ("store_journal", store_journal::run),

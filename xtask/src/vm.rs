@@ -13,6 +13,7 @@ use std::thread;
 use crate::program::{self, cargo};
 use crate::{Outcome, Selection, contrib, layout};
 
+mod beside;
 mod debian;
 mod kernel;
 mod modules;
@@ -82,6 +83,10 @@ impl Guests {
         let folder = layout::target().join("vm");
         fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         let binaries = build(suites)?;
+        let mut files = files.to_vec();
+        for suite in suites {
+            files.extend(beside::prepare(&folder, suite)?);
+        }
         let mut systems = BTreeMap::new();
         for suite in suites {
             if let Entry::Vacant(entry) = systems.entry((suite.kind, suite.kernel)) {
@@ -89,7 +94,7 @@ impl Guests {
                 let config = fs::read_to_string(&kernel.config)
                     .map_err(|e| format!("cannot read {}: {e}", kernel.config.display()))?;
                 contrib::kernel_has_fragment(&config)?;
-                let initrd = root::build(&folder, suite.kind, &kernel, &binaries, files)?;
+                let initrd = root::build(&folder, suite.kind, &kernel, &binaries, &files)?;
                 let disk = match suite.kind {
                     Kind::Bare => None,
                     Kind::Debian => Some(debian::disk(&folder)?),
@@ -203,11 +208,17 @@ fn build(suites: &[&Suite]) -> Outcome<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Shows the end of a guest's console: what happened before it went wrong.
+/// Shows the end of a guest's console, and of what ran beside it: what happened before it went wrong.
 fn show_tail(folder: &Path, suite: &Suite, say: &mut dyn FnMut(&str)) {
+    tail(&qemu::console(folder, suite), say);
+    if suite.beside.is_some() {
+        tail(&beside::log(folder, suite), say);
+    }
+}
+
+fn tail(file: &Path, say: &mut dyn FnMut(&str)) {
     const LINES: usize = 60;
-    let file = qemu::console(folder, suite);
-    let text = fs::read(&file).unwrap_or_default();
+    let text = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     say(&format!("---- the last lines of {} ----", file.display()));

@@ -72,6 +72,10 @@ pub enum Usb {
     Gadget,
     /// `usbip:ADDRESS:PORT`: a USB/IP server on a loopback address.
     Usbip(SocketAddr),
+    /// `usbredir:SOCKET`: a device of a QEMU guest, by the socket at which QEMU listens.
+    Usbredir(PathBuf),
+    /// `usbredir-listen:SOCKET`: likewise, by a socket that QEMU connects to.
+    UsbredirListen(PathBuf),
 }
 
 impl<'de> Deserialize<'de> for Usb {
@@ -80,9 +84,19 @@ impl<'de> Deserialize<'de> for Usb {
         if text == "gadget" {
             return Ok(Self::Gadget);
         }
+        let socket = |path: &str| match path {
+            "" => Err(de::Error::custom(format_args!("usb = \"{text}\" has to name a socket"))),
+            path => Ok(PathBuf::from(path)),
+        };
+        if let Some(path) = text.strip_prefix("usbredir:") {
+            return socket(path).map(Self::Usbredir);
+        }
+        if let Some(path) = text.strip_prefix("usbredir-listen:") {
+            return socket(path).map(Self::UsbredirListen);
+        }
         let Some(address) = text.strip_prefix("usbip:") else {
             return Err(de::Error::custom(format_args!(
-                "usb = \"{text}\" is not known; use \"gadget\" or \"usbip:127.0.0.1:3240\""
+                "usb = \"{text}\" is not known; use \"gadget\", \"usbip:127.0.0.1:3240\", \"usbredir:SOCKET\" or \"usbredir-listen:SOCKET\""
             )));
         };
         let address: SocketAddr = address.parse().map_err(|_| {
@@ -499,6 +513,9 @@ impl Config {
         config.signatures.keys = base.join(&config.signatures.keys);
         config.control = config.control.map(|path| base.join(path));
         config.gadget.boot_id = base.join(&config.gadget.boot_id);
+        if let Usb::Usbredir(path) | Usb::UsbredirListen(path) = &mut config.usb {
+            *path = base.join(&*path);
+        }
         config.check()?;
         Ok(config)
     }
@@ -671,6 +688,8 @@ impl fmt::Display for Usb {
         match self {
             Self::Gadget => f.write_str("gadget"),
             Self::Usbip(address) => write!(f, "usbip:{address}"),
+            Self::Usbredir(path) => write!(f, "usbredir:{}", path.display()),
+            Self::UsbredirListen(path) => write!(f, "usbredir-listen:{}", path.display()),
         }
     }
 }

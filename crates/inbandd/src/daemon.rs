@@ -16,6 +16,8 @@ use inband_store::{StoreError, text::Text};
 
 #[cfg(feature = "virtual")]
 use crate::side::Usbip;
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+use crate::side::Usbredir;
 use crate::{
     bmc::{Bmc, Fault, Health, Options},
     config::{Config, Conformance, When},
@@ -89,6 +91,17 @@ impl Daemon<Usbip> {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.side.address()
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+impl Daemon<Usbredir> {
+    /// Starts a virtual BMC that is a USB device of a QEMU guest. `pcap` names a file that records all USB transfers.
+    ///
+    /// # Errors
+    /// Keys, store or USB side cannot be had.
+    pub fn on_usbredir(config: &Config, pcap: Option<&Path>) -> Result<Self, Error> {
+        Self::start(config, |_| Usbredir::open(config, pcap))
     }
 }
 

@@ -262,6 +262,7 @@ fn ask(_config: &Config, _question: Ask, _json: bool) -> Result<ExitCode, Error>
 fn run(config: &Config, arguments: &Arguments) -> Result<(), Error> {
     match config.usb {
         Usb::Usbip(_) => run_usbip(config, arguments),
+        Usb::Usbredir(_) | Usb::UsbredirListen(_) => run_usbredir(config, arguments),
         Usb::Gadget if arguments.pcap.is_some() => {
             Err(Error::Usage("--pcap: only a virtual BMC records its transfers; a kernel has usbmon".into()))
         }
@@ -277,9 +278,32 @@ fn run_usbip(config: &Config, arguments: &Arguments) -> Result<(), Error> {
 
 #[cfg(not(feature = "virtual"))]
 fn run_usbip(config: &Config, _: &Arguments) -> Result<(), Error> {
+    Err(left_out(config))
+}
+
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+fn run_usbredir(config: &Config, arguments: &Arguments) -> Result<(), Error> {
+    let outside = Outside::new()?;
+    outside.serve(Daemon::on_usbredir(config, arguments.pcap.as_deref())?)
+}
+
+#[cfg(all(not(target_os = "linux"), feature = "virtual"))]
+fn run_usbredir(config: &Config, _: &Arguments) -> Result<(), Error> {
+    let message = "usbredir is for Linux; set usb = \"usbip:127.0.0.1:3240\"";
+    Err(Error::Usb { what: config.usb.to_string(), message: message.into() })
+}
+
+#[cfg(not(feature = "virtual"))]
+fn run_usbredir(config: &Config, _: &Arguments) -> Result<(), Error> {
+    Err(left_out(config))
+}
+
+/// There are no virtual BMCs in this build.
+#[cfg(not(feature = "virtual"))]
+fn left_out(config: &Config) -> Error {
     let message =
         "this inbandd was built without it; set usb = \"gadget\", or build it with --features virtual";
-    Err(Error::Usb { what: config.usb.to_string(), message: message.into() })
+    Error::Usb { what: config.usb.to_string(), message: message.into() }
 }
 
 #[cfg(target_os = "linux")]
@@ -363,7 +387,7 @@ fn check(config: &Config) -> Result<(), Error> {
     }
     #[cfg(target_os = "linux")]
     let found = match config.usb {
-        Usb::Usbip(_) => None,
+        Usb::Usbip(_) | Usb::Usbredir(_) | Usb::UsbredirListen(_) => None,
         Usb::Gadget => Some(inbandd::side::probe(config)?),
     };
     println!("configuration: good, machine {}, {}", config.machine, config.usb);

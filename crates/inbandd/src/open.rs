@@ -84,7 +84,7 @@ fn fingerprint_key() -> FingerprintKey {
 /// with a controller once in each of its starts, however often the daemon does.
 pub fn boot(config: &Config, store: &mut Store<FileMedium>) -> Result<(), Error> {
     let booted = match config.usb {
-        Usb::Usbip(_) => store.boot(),
+        Usb::Usbip(_) | Usb::Usbredir(_) | Usb::UsbredirListen(_) => store.boot(),
         Usb::Gadget => {
             let path = &config.gadget.boot_id;
             let start = start_id(path).map_err(|error| Error::BootId { path: path.clone(), error })?;

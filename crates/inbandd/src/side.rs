@@ -8,11 +8,15 @@ use inband_usb::DeviceBackend;
 mod udc;
 #[cfg(feature = "virtual")]
 mod usbip;
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+mod usbredir;
 
 #[cfg(target_os = "linux")]
 pub use udc::{Udc, prepare, probe};
 #[cfg(feature = "virtual")]
 pub use usbip::Usbip;
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+pub use usbredir::Usbredir;
 
 /// Ends a [`Side::wait`] from any thread, or the next one if none is under way.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::Outcome;
 
 /// What the guest can load, with the modules these need: the virtual host controllers, of which `init` loads vhci_hcd and
-/// a suite that wants it dummy_hcd, and the gadget stack, with a function that is none of ours.
+/// a suite that wants it dummy_hcd, the controller that QEMU has, and the gadget stack, with a function that is none of ours.
 pub(super) const WANTED: &[&str] =
-    &["configfs", "dummy_hcd", "libcomposite", "usb_f_fs", "usb_f_mass_storage", "vhci_hcd"];
+    &["configfs", "dummy_hcd", "libcomposite", "usb_f_fs", "usb_f_mass_storage", "vhci_hcd", "xhci_pci"];
 
 /// What the Debian guest needs to reach its root.
 pub(super) const DISK: &[&str] = &["overlay", "squashfs", "virtio_blk", "virtio_pci"];

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::System;
+use super::beside::Beside;
 use super::report::Report;
 use super::suite::Suite;
 use crate::Outcome;
@@ -74,6 +75,7 @@ fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)
         let disk = disk.display();
         guest.arg("-drive").arg(format!("file={disk},format=raw,if=virtio,readonly=on"));
     }
+    let mut beside = Beside::start(folder, suite, &mut guest)?;
     let mut guest = guest.spawn().map_err(|e| format!("cannot start the guest: {e}"))?;
 
     let mut report = Report::default();
@@ -82,6 +84,13 @@ fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)
             let line = line.map_err(|e| format!("cannot read from the guest: {e}"))?;
             let line = String::from_utf8_lossy(&line);
             let line = line.trim();
+            if let (Some(beside), Some(order)) = (&mut beside, line.strip_prefix("HOST ")) {
+                // The suite waits for what it asked for, and fails without it.
+                if let Err(why) = beside.order(order) {
+                    say(&format!("  {why}"));
+                }
+                continue;
+            }
             let came_up = !report.is_ready();
             report.take(line);
             if came_up && report.is_ready() {

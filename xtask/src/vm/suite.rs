@@ -8,6 +8,7 @@
 //! # memory: 1024
 //! # processors: 2
 //! # root: debian
+//! # beside: x.host.sh
 //! ```
 //!
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
@@ -21,6 +22,9 @@
 //! all the time (dfu-util, gadget-dfu-util) is sooner done by the machine's clock, as all are whose head says nothing. And for the bare guest
 //! alone: while a disk is read nothing happens in the guest, and the Debian one found itself twenty minutes old when it was up. The timeout
 //! is by the machine's clock in both: with a counted one it only ends what hangs, and can be long.
+//!
+//! With `# beside: SCRIPT` an inbandd runs on this machine, and is a device on the USB of a QEMU that has an xHCI controller for it (see
+//! `beside`).
 //!
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head, but `cargo xtask bench`, which alone runs it, chooses the clock. Likewise
 //! `xtask/guest/*.soak.sh` and `cargo xtask soak`.
@@ -97,6 +101,8 @@ pub(super) struct Suite {
     pub(super) processors: u32,
     /// The guest it runs in.
     pub(super) kind: Kind,
+    /// The script that makes ready what runs beside the guest.
+    pub(super) beside: Option<String>,
     /// Its clock, and for a measurement its rounds.
     pub(super) measure: Measure,
 }
@@ -154,6 +160,7 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         memory: MEMORY,
         processors: 1,
         kind: Kind::Bare,
+        beside: None,
         measure: Measure::default(),
     };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
@@ -172,6 +179,8 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
             suite.kernel = Series::named(series).ok_or_else(|| format!("{name}: no such kernel: {line}"))?;
         } else if let Some(root) = line.strip_prefix("root: ") {
             suite.kind = Kind::named(root).ok_or_else(|| format!("{name}: no such root: {line}"))?;
+        } else if let Some(script) = line.strip_prefix("beside: ") {
+            suite.beside = Some(script.into());
         } else if suite.about.is_empty() {
             suite.about = line.into();
         }
@@ -186,7 +195,7 @@ mod tests {
     #[test]
     fn the_head_says_what_a_suite_needs() {
         let suite = parse("x.suite.sh", ENDING,
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# clock: instructions\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -196,6 +205,7 @@ mod tests {
         assert_eq!(suite.memory, 99);
         assert!(suite.measure.counted);
         assert_eq!(suite.kind, Kind::Debian);
+        assert_eq!(suite.beside.as_deref(), Some("x.host.sh"));
     }
 
     #[test]

@@ -29,8 +29,8 @@ impl Usbip {
     pub(crate) fn open(config: &Config, pcap: Option<&Path>) -> Result<(Self, Port), Error> {
         let address = match config.usb {
             Usb::Usbip(address) => address,
-            Usb::Gadget => {
-                let message = "that is no virtual BMC; set usb = \"usbip:127.0.0.1:3240\"".into();
+            Usb::Gadget | Usb::Usbredir(_) | Usb::UsbredirListen(_) => {
+                let message = "that is not USB/IP; set usb = \"usbip:127.0.0.1:3240\"".into();
                 return Err(Error::Usb { what: config.usb.to_string(), message });
             }
         };

@@ -285,7 +285,6 @@ fn parse_bulk(body: &[u8], capabilities: Capabilities) -> Result<Bulk<'_>, WireE
 }
 
 /// Writes a bulk packet. Without 32-bit lengths what is longer than 65,535 bytes is cut, data and length alike.
-
 fn put_bulk(
     out: &mut impl Extend<u8>,
     capabilities: Capabilities,

@@ -8,9 +8,20 @@
 
 # The inbandd is not in here: it ends and starts again, which is pulling its cable and plugging it in.
 host_restart() {
+    local before
+    before=$(devnum)
     echo "HOST restart" >/dev/ttyS1
-    mode none
+    wait_for 20 is_anew "$before" || die "the device did not come back"
     mode runtime
+}
+
+# It may be away for less time than it takes to look.
+is_anew() {
+    in_mode runtime && [ "$(devnum)" != "$1" ]
+}
+
+devnum() {
+    cat "/sys/bus/usb/devices/$PLACE/devnum"
 }
 
 # What a command took, for whoever reads the console.

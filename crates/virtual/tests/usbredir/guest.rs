@@ -17,7 +17,7 @@ use inband_usb::{
 use inband_virtual::{
     usbip::{
         BusId,
-        client::{Core, Opened, OpeningCore},
+        client::{self, Core, OpeningCore},
         wire::{self, Command, Request, Return, Submit, errno},
     },
     usbredir::wire::{Capabilities, FromGuest, Header, SHORT_HEADER, Status, ToGuest},
@@ -279,6 +279,14 @@ impl Home {
     }
 }
 
+/// What came of opening a device.
+pub(crate) enum Opened {
+    Device(Box<Guest>),
+    NotYet(Box<Opening>),
+    /// It has left; the connection is back home.
+    Gone,
+}
+
 /// A device that is being opened, by a program or a kernel that resets it first.
 pub(crate) struct Opening {
     connection: Connection,
@@ -293,14 +301,14 @@ impl Opening {
         Self { connection, core: OpeningCore::new(&BusId::new("1-1").unwrap()), imported: false }
     }
 
-    /// The device once it is open; without one the connection is back home.
-    pub(crate) fn poll(mut self, home: &Home) -> Result<Guest, Option<Self>> {
+    /// Goes on.
+    pub(crate) fn poll(mut self, home: &Home) -> Opened {
         self.connection.serve();
         loop {
             if self.connection.gone {
                 self.connection.abandon();
                 home.put(self.connection);
-                return Err(None);
+                return Opened::Gone;
             }
             let mut output = Vec::new();
             while !self.core.output().is_empty() {
@@ -319,11 +327,16 @@ impl Opening {
             }
             let returns = std::mem::take(&mut self.connection.returns);
             if returns.is_empty() {
-                return Err(Some(self));
+                return Opened::NotYet(Box::new(self));
             }
-            if let Some(Opened { core, .. }) = self.core.received(&returns).unwrap() {
+            if let Some(client::Opened { core, .. }) = self.core.received(&returns).unwrap() {
                 let connection = Some(self.connection);
-                return Ok(Guest { connection, core, started: Instant::now(), home: home.clone() });
+                return Opened::Device(Box::new(Guest {
+                    connection,
+                    core,
+                    started: Instant::now(),
+                    home: home.clone(),
+                }));
             }
         }
     }

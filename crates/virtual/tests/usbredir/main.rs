@@ -1,5 +1,6 @@
 //! usbredir over sockets: the suite that every pair of backends passes, and what a socket has besides.
 #![cfg(target_os = "linux")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod guest;
 
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guest::{Connection, Guest, Home, Opening};
+use guest::{Connection, Guest, Home, Opened, Opening};
 use inband_usb::{
     DescriptorSet, DeviceBackend as _, DeviceEvent,
     conformance::{Rig, run_all},
@@ -107,11 +108,12 @@ impl Rig for Sockets {
             }
         };
         match opening.poll(&self.home) {
-            Ok(guest) => Some(guest),
-            Err(opening) => {
-                self.opening = opening;
+            Opened::Device(guest) => Some(*guest),
+            Opened::NotYet(opening) => {
+                self.opening = Some(*opening);
                 None
             }
+            Opened::Gone => None,
         }
     }
 

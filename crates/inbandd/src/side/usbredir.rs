@@ -73,8 +73,8 @@ impl fmt::Display for Usbredir {
 /// The USB side that the configuration asks for is not to be had.
 fn unavailable(config: &Config, error: &SlotError) -> Error {
     let advice = match error {
-        SlotError::Path { .. } => "choose a shorter path",
-        SlotError::Listen { source, .. } => match source.kind() {
+        SlotError::Path(_) => "choose a shorter path",
+        SlotError::Listen(source) => match source.kind() {
             io::ErrorKind::AddrInUse => {
                 "stop the program that listens there or take away what has that name, or choose another path"
             }

@@ -24,3 +24,5 @@ mod refusals;
 mod running;
 mod trial;
 mod usage;
+#[cfg(target_os = "linux")]
+mod usbredir;

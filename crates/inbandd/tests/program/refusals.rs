@@ -97,7 +97,21 @@ fn a_configuration_with_a_mistake_in_it() {
         (replaced("usbip:127.0.0.1:0", "usbip:192.0.2.1:3240"), &["192.0.2.1:3240", "loopback"]),
         (replaced("usbip:127.0.0.1:0", "usbip:[::]:3240"), &["[::]:3240", "loopback"]),
         (replaced("usbip:127.0.0.1:0", "usbip:localhost"), &["\"localhost\"", "ADDRESS:PORT"]),
-        (replaced("usbip:127.0.0.1:0", "usbredir"), &["\"usbredir\"", "\"gadget\"", "usbip:127.0.0.1:3240"]),
+        (
+            replaced("usbip:127.0.0.1:0", "usbredir"),
+            &[
+                "\"usbredir\"",
+                "\"gadget\"",
+                "usbip:127.0.0.1:3240",
+                "usbredir:SOCKET",
+                "usbredir-listen:SOCKET",
+            ],
+        ),
+        (replaced("usbip:127.0.0.1:0", "usbredir:"), &["\"usbredir:\"", "has to name a socket"]),
+        (
+            replaced("usbip:127.0.0.1:0", "usbredir-listen:"),
+            &["\"usbredir-listen:\"", "has to name a socket"],
+        ),
         (replaced("usbip:127.0.0.1:0", "gadget"), &["\"gadget\"", "activation.restart_command"]),
         (format!("{good}\n[gadget]\nname = \"a/b\"\n"), &["gadget.name", "\"a/b\""]),
         (format!("{good}\n[gadget]\nname = \"\"\n"), &["gadget.name", "1 to 24"]),
@@ -341,6 +355,28 @@ fn a_store_with_nothing_to_boot() {
         medium.save_record(Place::Second, &record.encode()).unwrap();
     }
     assert_both_refused(&home, 5, &["the store in", "neither slot holds a bootable firmware"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_cannot_be() {
+    let home = Home::with_store();
+    let long = format!("usbredir:{}", "x".repeat(120));
+    fs::write(home.path("file"), "").unwrap();
+    for (usb, words) in [
+        (
+            "usbredir-listen:missing/qemu.sock",
+            ["missing/qemu.sock", "cannot listen there", "make its directory"],
+        ),
+        ("usbredir-listen:file", ["cannot listen there", "in use", "choose another path"]),
+        (&long, ["no socket can have that path", "too long", "choose a shorter path"]),
+    ] {
+        home.configure(&good_config().replace("usbip:127.0.0.1:0", usb));
+        let run = home.inbandd(&[]).output().unwrap();
+        assert_refused(&run, 6, &words);
+        assert_refused(&run, 6, &["usb in the configuration"]);
+    }
+    assert!(home.path("file").exists());
 }
 
 #[test]

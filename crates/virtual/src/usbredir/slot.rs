@@ -39,21 +39,11 @@ const BACKLOG: i32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
     /// The path cannot be that of a socket.
-    #[error("{} cannot be the path of a socket: {source}", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("no socket can have that path: {0}")]
+    Path(io::Error),
     /// The socket cannot be made.
-    #[error("cannot listen at {}: {source}", path.display())]
-    Listen {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("cannot listen there: {0}")]
+    Listen(io::Error),
     /// What wakes it cannot be made.
     #[error("cannot make a socket: {0}")]
     Waker(io::Error),
@@ -127,8 +117,7 @@ impl Slot {
     /// # Errors
     /// The socket cannot be made.
     pub fn listen(path: &Path) -> Result<Self, SlotError> {
-        let listener = listen(path, &address(path)?)
-            .map_err(|source| SlotError::Listen { path: path.to_owned(), source })?;
+        let listener = listen(path, &address(path)?).map_err(SlotError::Listen)?;
         Self::new(Door::Listen { path: path.to_owned(), listener: Arc::new(listener) })
     }
 
@@ -322,7 +311,7 @@ impl Inner {
 }
 
 fn address(path: &Path) -> Result<SocketAddrUnix, SlotError> {
-    SocketAddrUnix::new(path).map_err(|error| SlotError::Path { path: path.to_owned(), source: error.into() })
+    SocketAddrUnix::new(path).map_err(|error| SlotError::Path(error.into()))
 }
 
 /// A socket that neither waits nor is inherited.

@@ -70,7 +70,7 @@ impl Beside {
         match order {
             "restart" => {
                 let id = self.daemon.id().to_string();
-                program::output(Command::new("kill").arg(&id))?;
+                program::output(Command::new("sh").args(["-c", "kill \"$1\"", "kill", &id]))?;
                 let status = self.daemon.wait().map_err(|e| format!("cannot wait for inbandd: {e}"))?;
                 if !status.success() {
                     return Err(format!("inbandd beside the guest ended with {status}"));

@@ -158,7 +158,7 @@ impl Core {
     }
 
     /// Records all transfers from now on.
-    pub(super) fn set_tap(&mut self, recorder: Recorder<Box<dyn Write + Send>>) {
+    pub fn set_tap(&mut self, recorder: Recorder<Box<dyn Write + Send>>) {
         self.tap.set(recorder);
     }
 

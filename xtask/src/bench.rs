@@ -34,6 +34,11 @@ const TASKS: &[Task] = &[
         run: bulk::run,
     },
     Task {
+        name: "bulk-counted",
+        about: "the same, by a clock that counts instructions: what the BMC's work is beside hashing",
+        run: bulk::run_counted,
+    },
+    Task {
         name: "delta",
         about: "updates of a squashfs image over a model of a high-speed wire: all, a small change, nothing new, the rest",
         run: delta::run,

@@ -1,4 +1,8 @@
 //! The bulk door in the kernel guest: what `xtask/guest/bulk.bench.sh` measured, as medians and ratios, a Markdown table and a picture.
+//!
+//! By two clocks, for the emulator's own costs are not those of a processor: page tables, locks and changes of mode take it many times as long as
+//! so many instructions that compute. What a BMC's work is beside hashing, of which each instruction is fast, is measured by the
+//! clock that counts instructions; and against a bus and a host that wait for each other, of which that clock knows nothing, by the machine's.
 
 use std::fs;
 
@@ -95,18 +99,32 @@ impl Run {
     }
 }
 
+/// By the clock of the machine.
 pub(super) fn run() -> Outcome {
+    let runs = measure(Measure { rounds: super::RUNS, counted: false })?;
+    let file = layout::workspace().join(PICTURE);
+    fs::write(&file, runs.picture()).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    println!("{PICTURE} is new");
+    println!("by this clock, {}", runs.of_the_limit());
+    print(&runs.figures())
+}
+
+/// By the instructions of the guest, whose one processor is host and device. Two rounds show that there is no spread.
+pub(super) fn run_counted() -> Outcome {
+    let runs = measure(Measure { rounds: 2, counted: true })?;
+    runs.figures().iter().for_each(|figure| println!("by this clock, {figure}"));
+    print(&[runs.of_the_limit()])
+}
+
+fn measure(how: Measure) -> Outcome<Runs> {
     let images = tree::versions(&folder("bench-bulk")?)?;
-    let lines = vm::measure("bulk", Measure { rounds: super::RUNS, counted: false }, &images)?;
+    let lines = vm::measure("bulk", how, &images)?;
     let parse = |line: &String| {
         serde_json::from_str(line).map_err(|e| format!("the guest measured what is none: {e}: {line}"))
     };
     let runs = Runs(lines.iter().map(parse).collect::<Outcome<_>>()?);
     println!("\n{}", runs.table());
-    let file = layout::workspace().join(PICTURE);
-    fs::write(&file, runs.picture()).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-    println!("{PICTURE} is new");
-    print(&runs.figures())
+    Ok(runs)
 }
 
 /// All that was measured.
@@ -174,22 +192,26 @@ impl Runs {
         text
     }
 
-    /// What is expected something of.
-    fn figures(&self) -> [Figure; 6] {
+    /// One that is expected of the clock that counts.
+    fn of_the_limit(&self) -> Figure {
         let data = |what| self.values(what, BAR_MIB, Run::data_ms).median();
+        Figure {
+            what: "bulk, data phase: of the rate of bulk writes or of SHA-256, whichever is less",
+            value: data("usb").max(data("hash")) / data("full"),
+            bar: Wanted::AtLeast(OF_THE_LIMIT),
+        }
+    }
+
+    /// What is expected of the machine's.
+    fn figures(&self) -> [Figure; 5] {
         let verdict = |what| self.values(what, BAR_MIB, Run::verdict_ms).median();
         let most = |of: fn(&Run) -> f64| {
             let by_bulk = |run: &&Run| !run.is_limit() && !run.what.starts_with("dfu");
             self.0.iter().filter(by_bulk).map(of).fold(f64::NAN, f64::max)
         };
         let change = |of: fn(&Run) -> f64| self.values("squashfs-change", SQUASHFS, of).median();
-        let hash = data("hash") / 1e3 / (BAR_MIB * MIB) as f64 * change(|run| run.length);
+        let hash = verdict("hash") / 1e3 / (BAR_MIB * MIB) as f64 * change(|run| run.length);
         [
-            Figure {
-                what: "bulk, data phase: of the rate of bulk writes or of SHA-256, whichever is less",
-                value: data("usb").max(data("hash")) / data("full"),
-                bar: Wanted::AtLeast(OF_THE_LIMIT),
-            },
             Figure {
                 what: "to the verdict, dfu-util against bulk",
                 value: verdict("dfu-util") / verdict("full"),
@@ -274,9 +296,10 @@ mod tests {
         let runs =
             runs(&[("usb", 32, 400.0), ("hash", 32, 800.0), ("full", 32, 1150.0), ("dfu-util", 32, 9150.0)]);
         let figures = runs.figures().map(|figure| figure.to_string());
-        assert!(figures[0].ends_with("0.800, wanted at least 0.8: holds"), "{figures:?}");
-        assert!(figures[1].ends_with("9.000, wanted at least 10: DOES NOT HOLD"), "{figures:?}");
-        assert!(figures[2].contains("NaN"), "what was not measured holds nothing: {figures:?}");
+        let limit = runs.of_the_limit().to_string();
+        assert!(limit.ends_with("0.800, wanted at least 0.8: holds"), "{limit}");
+        assert!(figures[0].ends_with("9.000, wanted at least 10: DOES NOT HOLD"), "{figures:?}");
+        assert!(figures[1].contains("NaN"), "what was not measured holds nothing: {figures:?}");
         assert!(runs.table().contains("| 32 | SHA-256 on one processor | 0.80 "));
         let picture = runs.picture();
         assert_eq!(picture.matches("dfu-util").count(), 1);

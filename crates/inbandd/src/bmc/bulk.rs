@@ -56,6 +56,8 @@ pub(super) struct Endpoints {
     free: Vec<Vec<u8>>,
     /// Buffers that the worker has.
     lent: usize,
+    /// Portions since the last whose end is awaited.
+    unawaited: usize,
     /// Messages that are not given to the controller yet.
     unsent: VecDeque<Vec<u8>>,
     /// What comes is a file, whole.
@@ -72,6 +74,7 @@ impl Endpoints {
             reads: VecDeque::new(),
             free: Vec::new(),
             lent: 0,
+            unawaited: 0,
             unsent: VecDeque::new(),
             file: false,
         }
@@ -87,7 +90,7 @@ impl Endpoints {
     /// The device has left the bus.
     pub(super) fn close(&mut self) {
         // The worker may have buffers still.
-        *self = Self { lent: self.lent, refused: self.refused, ..Self::new() };
+        *self = Self { lent: self.lent, unawaited: self.unawaited, refused: self.refused, ..Self::new() };
     }
 
     /// Whether the controller would not have the interface when it was tried last.
@@ -103,6 +106,14 @@ impl Endpoints {
     /// What comes next in a read.
     fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Incoming<'a>> {
         self.device.handle_bytes(input).or_else(|| self.device.handle_end_of_read())
+    }
+
+    /// A buffer goes to the worker. Returns whether its end is awaited: one in so many, as with no buffer left the worker has many more, and
+    /// to be woken for each would cost as much as to take it.
+    const fn lend(&mut self) -> bool {
+        self.lent += 1;
+        self.unawaited = (self.unawaited + 1) % READS;
+        self.unawaited == 0
     }
 
     /// The worker is through with a buffer.
@@ -254,8 +265,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         match self.current {
             Some(session) if !parts.is_empty() => {
-                self.bulk.lent += 1;
-                let awaited = self.bulk.free.is_empty();
+                let awaited = self.bulk.lend();
                 self.worker.send(Command::Portion { session, bytes: buffer, parts, awaited })?;
             }
             Some(_) | None => self.bulk.recycle(buffer),

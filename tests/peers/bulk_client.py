@@ -52,7 +52,7 @@ BULK = (0xFF, 0x49, 1)
 
 # 7 and 8; dfu.md, 2.
 DROPPED_MOST = 64
-OUT_LIMIT, NEED_LIMIT, ROUND_LIMIT = 120, 120, 600
+OUT_LIMIT, NEED_LIMIT, ROUND_LIMIT, SENDING_LIMIT = 120, 120, 600, 7200
 SWITCH_LIMIT, SWITCH_PAUSE = 10, 0.05
 UNDER_WAY = 512 * 1024
 
@@ -243,6 +243,7 @@ class Exchange:
         self.number = random.getrandbits(32)
         self.given, self.reading, self.found, self.heard, self.dropped = [], None, None, b"", 0
         self.sent, self.chunks, self.chunk_bytes, self.moved = 0, 0, 0, 0.0
+        self.begun = 0.0
 
     # What comes.
 
@@ -296,7 +297,8 @@ class Exchange:
                     raise usbip.Failed(transfer.status)
                 self.moved = time.monotonic()
         self.given = [transfer for transfer in self.given if transfer.status is None]
-        if self.given and time.monotonic() - max(self.moved, self.given[0].given) > OUT_LIMIT:
+        now = time.monotonic()
+        if self.given and (now - max(self.moved, self.given[0].given) > OUT_LIMIT or now - self.begun > SENDING_LIMIT):
             raise usbip.TimedOut()
 
     def give(self, messages, listen=True):
@@ -343,6 +345,7 @@ class Exchange:
 
     def run(self):
         """The RESULT, or None where --stop ended it and there is to be none."""
+        self.begun = time.monotonic()
         answer = self.give(self.opening())
         if answer:
             bulk.require(answer[0].type == bulk.RESULT, "a NEED before the end of the OFFER")

@@ -17,7 +17,7 @@ use inband_bulk::interface;
 use inband_package::digest::sha256;
 use inband_usb::{HostDevice, HostTransfer, TransferId};
 
-/// Bytes of a transfer, and how many there are in flight: as `inband update` has them.
+/// Bytes of a transfer, and how many there are in flight: together the 1 MiB that `inband update` has under way.
 const TRANSFER: usize = 256 << 10;
 const IN_FLIGHT: usize = 4;
 /// A device that takes so long to read is none.

@@ -61,7 +61,7 @@ pub enum Command {
         bytes: Vec<u8>,
         /// What is in it, in order.
         parts: Vec<Part>,
-        /// Somebody waits for the buffer.
+        /// The answering half is woken when the buffer comes back; else it finds it later.
         awaited: bool,
     },
     /// The offer is complete.

@@ -99,7 +99,7 @@ impl DoorState {
 /// Who decides whether a door opens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DoorPolicy {
-    /// The host may knock at any time; the door is never shut.
+    /// The host may knock at any time; the door is shut only while it is withdrawn.
     Always,
     /// Somebody on the BMC arms the door, for one time.
     Armed,

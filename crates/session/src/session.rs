@@ -375,12 +375,9 @@ impl Session {
     }
 
     /// What would be behind the door is not to be had: it is shut, whatever its policy, until somebody arms it or it is
-    /// [reinstated](Self::reinstate).
-    pub fn withdraw(&mut self, door: Door) {
-        if self.door(door) != DoorState::Shut {
-            self.doors[door.index()] = DoorState::Shut;
-            self.tell(Audit::DoorShut { door });
-        }
+    /// [reinstated](Self::reinstate). Whoever withdraws it tells why: a host can have it done again and again.
+    pub const fn withdraw(&mut self, door: Door) {
+        self.doors[door.index()] = DoorState::Shut;
     }
 
     /// Takes [`withdraw`](Self::withdraw) back: a door that is shut stands as its policy has it at rest.

@@ -1,7 +1,7 @@
 //! USB as Inband needs it: setup packets, descriptors, standard requests, and the two traits that join the
 //! protocol cores to whatever carries the bytes.
 //!
-//! * [`DeviceBackend`] is the device's side: FunctionFS, a USB/IP server, an in-memory bus.
+//! * [`DeviceBackend`] is the device's side: FunctionFS, a USB/IP server, a QEMU guest's usbredir slot, an in-memory bus.
 //! * [`HostDevice`] is the host's side of one opened device: the kernel's USB, a USB/IP client, an in-memory bus.
 //!
 //! Both are poll-style: no call blocks, no call waits for the other side. Time comes in from outside as a

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod errno;
 pub mod memory;
 pub mod pcap;
 pub mod usbip;

@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 
-use inband_usb::{DescriptorSet, DeviceEvent, HostError};
+use inband_usb::{DescriptorSet, DeviceEvent, HostError, TransferError};
 #[cfg(doc)]
 use inband_usb::{DeviceBackend, HostDevice};
 
@@ -160,6 +160,12 @@ impl Bus {
     /// From now on the device's controller has so many endpoints besides endpoint 0; without a word, as many as anybody wants.
     pub fn limit_endpoints(&self, count: usize) {
         lock(&self.state).endpoints = count;
+    }
+
+    /// From now on transfers that the device takes back come home as if their endpoint had been disabled, as with the kernel's driver of
+    /// ASPEED's `aspeed_udc`.
+    pub fn cancel_as_disabled(&self) {
+        lock(&self.state).cancelled = TransferError::Disabled;
     }
 
     /// Pulls the cable. The device stays attached and is there again after [`plug`](Self::plug).

@@ -23,7 +23,7 @@ const BAR_MIB: u64 = 32;
 const SQUASHFS: u64 = 0;
 /// The data phase takes the bus or the hash to so much of what it can do.
 const OF_THE_LIMIT: f64 = 0.8;
-/// So many times as fast as dfu-util's is the data phase.
+/// So many times as fast as dfu-util is an update by bulk, to the verdict.
 const TIMES_DFU_UTIL: f64 = 10.0;
 /// A small change takes so many times as long as to hash the image, and so many seconds besides.
 const HASHES: f64 = 1.25;

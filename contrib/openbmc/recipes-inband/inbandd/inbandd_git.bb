@@ -27,7 +27,7 @@ include ${BPN}-crates.inc
 # The profile for a BMC instead of the release: the smallest code but for hashing, which stays fast.
 BUILD_MODE = "--profile bmc"
 BUILD_DIR = "bmc"
-# One program of the workspace, and no USB/IP in it.
+# One program of the workspace, and no USB/IP and no usbredir in it.
 CARGO_BUILD_FLAGS:append = " --package inbandd --no-default-features"
 # A quarter smaller. OpenBMC's tune for the AST2600 is of ARM instructions; the two call each other.
 RUSTFLAGS:append:armv7a = " -C target-feature=+thumb-mode"

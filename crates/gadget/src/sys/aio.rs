@@ -137,7 +137,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Asks for the end of all transfers whose tag fits. They end soon, with `ECONNRESET` or as they would have.
+    /// Asks for the end of all transfers whose tag fits. They end soon, with `ECONNRESET`, as they would have, or with what else their controller's driver calls it.
     pub(crate) fn cancel(&mut self, fits: impl Fn(&T) -> bool) {
         for transfer in self.in_flight.iter_mut().flatten().filter(|transfer| fits(&transfer.tag)) {
             let mut unused = IoEvent::default();

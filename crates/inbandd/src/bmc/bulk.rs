@@ -108,8 +108,8 @@ impl Endpoints {
         self.device.handle_bytes(input).or_else(|| self.device.handle_end_of_read())
     }
 
-    /// A buffer goes to the worker. Returns whether its end is awaited: one in so many, as with no buffer left the worker has many more, and
-    /// to be woken for each would cost as much as to take it.
+    /// A buffer goes to the worker. Returns whether its return wakes us: one in [`READS`] does. When no buffer is left the worker has many
+    /// more, so that a wake-up comes in time; one for each would cost as much as taking it.
     const fn lend(&mut self) -> bool {
         self.lent += 1;
         self.unawaited = (self.unawaited + 1) % READS;
@@ -206,7 +206,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         // What is left of a set that is not on the bus any more has no read here.
         let Some(read) = self.bulk.reads.pop_front() else { return Ok(()) };
-        self.bulk.enabled &= result != Err(TransferError::Disabled);
+        // Of one that was taken back it may be the controller's word for that; where the endpoint is disabled indeed, an event tells.
+        self.bulk.enabled &= read.is_none() || result != Err(TransferError::Disabled);
         match result {
             Ok(()) if read.is_some() => self.take(now, buffer, length),
             Err(TransferError::Overflow) if read.is_some() => {

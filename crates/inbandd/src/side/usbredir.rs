@@ -82,7 +82,12 @@ fn unavailable(config: &Config, error: &SlotError) -> Error {
             io::ErrorKind::NotFound => "make its directory",
             _ => "choose another path",
         },
-        SlotError::Waker(_) | SlotError::Set(_) | SlotError::Tap(_) => "correct the configuration",
+        SlotError::Waker(_) => {
+            let message =
+                format!("{error}; is this machine's loopback up, and may this process open more files?");
+            return Error::Usb { what: config.usb.to_string(), message };
+        }
+        SlotError::Set(_) | SlotError::Tap(_) => "correct the configuration",
     };
     Error::Usb {
         what: config.usb.to_string(),

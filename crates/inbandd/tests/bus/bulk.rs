@@ -331,6 +331,19 @@ fn what_nobody_has_read_is_gone_behind_an_abort_or_a_clrstatus() {
 }
 
 #[test]
+fn a_controller_that_calls_what_was_taken_back_disabled_reads_on() {
+    let bench = Bench::with(BULK);
+    bench.bus.cancel_as_disabled();
+    for number in 1..3 {
+        let mut host = ready(&bench);
+        // As our host does it, and the reads are taken back.
+        command(&mut host, Request::Abort).unwrap();
+        let went = exchange(&mut host, number, &Parts::of(&package().bytes()), |_, _| {});
+        assert_eq!(went.unwrap().result(), ResultCode::Ok);
+    }
+}
+
+#[test]
 fn no_time_runs_for_a_host_while_the_bmc_is_at_work() {
     let bench = Bench::with(BULK);
     let (mut host, parts, asked) = begun(&bench);

@@ -9,8 +9,8 @@ use std::{
 use inband_usb::{Direction, EndpointAddress};
 
 use crate::{
+    errno,
     pcap::{self, Recorder},
-    usbip::wire::errno,
 };
 
 /// Bytes held for one peer, in either direction, from which on nothing more is read from it and no IN transfer of

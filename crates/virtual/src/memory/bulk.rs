@@ -172,7 +172,7 @@ impl State {
     }
 
     pub(super) fn device_cancel(&mut self, endpoint: EndpointAddress) {
-        self.take_home(endpoint, TransferError::Cancelled);
+        self.take_home(endpoint, self.cancelled);
     }
 
     pub(super) fn set_halt(&mut self, endpoint: EndpointAddress) {

@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) plugged: bool,
     /// How many endpoints the device's controller has besides endpoint 0.
     pub(super) endpoints: usize,
+    /// How transfers that it takes back come home.
+    pub(super) cancelled: TransferError,
     pub(super) enumeration_time: Duration,
     /// When the host will have found the device.
     enumerated_at: Option<Duration>,
@@ -87,6 +89,7 @@ impl State {
             set: None,
             plugged: true,
             endpoints: usize::MAX,
+            cancelled: TransferError::Cancelled,
             enumeration_time: ENUMERATION_TIME,
             enumerated_at: None,
             present: false,

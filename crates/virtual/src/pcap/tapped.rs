@@ -8,7 +8,7 @@ use std::{
 use inband_usb::{EndpointAddress, HostCompletion, HostDevice, HostError, HostTransfer, Setup, TransferId};
 
 use super::{Recorder, Urb};
-use crate::usbip::wire::errno;
+use crate::errno;
 
 /// A host device whose transfers are recorded, with the device's own clock.
 ///

@@ -42,26 +42,6 @@ const RET_UNLINK: u32 = 4;
 /// number_of_packets of a transfer that is not isochronous; Linux sends 0.
 const NO_PACKETS: u32 = 0xffff_ffff;
 
-/// Status values: negative errno numbers of Linux, whatever either side runs on.
-pub mod errno {
-    /// -ENOENT: unlinked, and waited for.
-    pub const ENOENT: i32 = -2;
-    /// -ENODEV: the device has left the bus.
-    pub const ENODEV: i32 = -19;
-    /// -EPIPE: STALL.
-    pub const EPIPE: i32 = -32;
-    /// -EPROTO: the device does not answer, or not as it should.
-    pub const EPROTO: i32 = -71;
-    /// -EOVERFLOW: the device sent more than was asked for.
-    pub const EOVERFLOW: i32 = -75;
-    /// -ECONNRESET: unlinked.
-    pub const ECONNRESET: i32 = -104;
-    /// -ESHUTDOWN: the endpoint was disabled.
-    pub const ESHUTDOWN: i32 = -108;
-    /// -EREMOTEIO: a short packet where [`SHORT_NOT_OK`](super::SHORT_NOT_OK) forbids it.
-    pub const EREMOTEIO: i32 = -121;
-}
-
 /// Bit of transfer_flags, URB_SHORT_NOT_OK: an IN transfer that ends early is an error.
 pub const SHORT_NOT_OK: u32 = 0x0001;
 /// Bit of transfer_flags, URB_ZERO_PACKET: a bulk OUT transfer of whole packets ends with a packet of no bytes.
@@ -422,7 +402,7 @@ pub enum Return {
     Submit {
         /// The transfer.
         seqnum: u32,
-        /// 0 or a number of [`errno`].
+        /// 0 or a number of [`errno`](crate::errno).
         status: i32,
         /// Bytes of the data stage that moved.
         length: u32,
@@ -431,7 +411,7 @@ pub enum Return {
     Unlink {
         /// The CMD_UNLINK.
         seqnum: u32,
-        /// [`errno::ECONNRESET`] if the transfer was given up and will not be returned, 0 if it was returned before.
+        /// [`ECONNRESET`](crate::errno::ECONNRESET) if the transfer was given up and will not be returned, 0 if it was returned before.
         status: i32,
     },
 }

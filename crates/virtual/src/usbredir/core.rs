@@ -180,6 +180,8 @@ impl Core {
     /// The device leaves. What it has answered is still sent.
     pub fn detach(&mut self) {
         let Some(mut link) = self.device.detach() else { return };
+        // What it had taken is gone with it.
+        link.ledger = Ledger::new(1, ADDRESS, self.tap.clone());
         link.send(0, &ToGuest::DeviceDisconnect);
         self.state = if link.capabilities.has(Capabilities::DEVICE_DISCONNECT_ACK) {
             State::AwaitDisconnectAck(link)

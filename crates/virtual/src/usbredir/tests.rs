@@ -617,6 +617,21 @@ fn queues_are_bounded() {
 }
 
 #[test]
+fn what_a_device_had_taken_is_no_load_for_the_next_one() {
+    let mut session = Session::configured();
+    for id in 0..(MAX_OUT_HELD >> 20) as u64 {
+        session.bulk_out(6000 + id, &[1; 1 << 20]);
+    }
+    session.quiet();
+    session.core.attach(&set()).unwrap();
+    session.say(0, &FromGuest::DeviceDisconnectAck);
+    session.say(1, &FromGuest::SetConfiguration { value: 1 });
+    session.all();
+    session.bulk_out(7000, &[1]);
+    session.quiet();
+}
+
+#[test]
 fn a_guest_that_takes_no_answers_is_not_read() {
     let mut session = Session::configured();
     let mut asked = 0;

@@ -15,10 +15,11 @@ use inband_usb::{
     chapter9::request,
 };
 use inband_virtual::{
+    errno,
     usbip::{
         BusId,
         client::{self, Core, OpeningCore},
-        wire::{self, Command, Request, Return, Submit, errno},
+        wire::{self, Command, Request, Return, Submit},
     },
     usbredir::wire::{Capabilities, FromGuest, Header, SHORT_HEADER, Status, ToGuest},
 };

@@ -126,11 +126,6 @@ impl<M: Medium> Disk<M> {
         &mut self.medium
     }
 
-    /// What the disk says of itself from now on.
-    pub const fn set_identity(&mut self, identity: Identity) {
-        self.identity = identity;
-    }
-
     /// Whether the host forbids to take the medium out.
     #[must_use]
     pub const fn is_prevented(&self) -> bool {

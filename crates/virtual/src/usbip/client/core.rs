@@ -12,7 +12,8 @@ use inband_usb::{
 };
 
 use super::ClientError;
-use crate::usbip::wire::{self, Command, Return, Submit, errno};
+use crate::errno;
+use crate::usbip::wire::{self, Command, Return, Submit};
 
 /// Transfers that may be in flight.
 const MAX_IN_FLIGHT: usize = 1024;

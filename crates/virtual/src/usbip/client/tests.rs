@@ -6,7 +6,8 @@ use inband_usb::{
 };
 
 use super::{ClientError, Core, ListReader, OpeningCore};
-use crate::usbip::wire::{self, BusId, Command, Return, Status, Submit, WireError, errno};
+use crate::errno;
+use crate::usbip::wire::{self, BusId, Command, Return, Status, Submit, WireError};
 
 const DEVID: u32 = 0x0001_0002;
 const OUT: EndpointAddress = EndpointAddress(0x01);

@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{
     device::{Ledger, Tap},
+    errno,
     pcap::Recorder,
-    usbip::wire::{self, BusId, Command, Request, Status, errno},
+    usbip::wire::{self, BusId, Command, Request, Status},
 };
 
 /// Time a connection has for its request.

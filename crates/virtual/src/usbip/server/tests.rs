@@ -9,7 +9,8 @@ use inband_usb::{
 use super::{ConnectionId, Hub, Need};
 use crate::{
     device::MAX_HELD,
-    usbip::wire::{self, BusId, Command, Request, Return, SHORT_NOT_OK, Status, Submit, ZERO_PACKET, errno},
+    errno,
+    usbip::wire::{self, BusId, Command, Request, Return, SHORT_NOT_OK, Status, Submit, ZERO_PACKET},
 };
 
 const OUT: EndpointAddress = EndpointAddress(0x01);

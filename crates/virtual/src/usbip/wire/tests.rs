@@ -3,6 +3,7 @@
 use inband_usb::Direction;
 
 use super::*;
+use crate::errno;
 
 fn busid() -> BusId {
     BusId::new("1-1").unwrap()

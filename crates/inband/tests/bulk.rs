@@ -117,10 +117,11 @@ fn where_there_is_no_bulk_door_there_is_dfu_and_a_forced_one_is_8() {
 fn a_killed_host_goes_on_where_it_was() {
     let bench = bench_with(LONG);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = bmc.update_under_way(&bench, &[], 100_000);
+    let (mut child, lines, wire) = bmc.update_under_way(&bench, &[], 100_000);
     child.kill().unwrap();
     child.wait().unwrap();
     drop(lines);
+    wire.wait_for_end();
     let (sent, needed, chunks) = update(&bmc, &bench, "fw.tar");
     assert!(needed < chunks && sent < LONG as u64, "{needed} of {chunks}, {sent}");
     assert_eq!(bmc.status()["state"], "staged");
@@ -130,11 +131,12 @@ fn a_killed_host_goes_on_where_it_was() {
 fn ctrl_c_aborts_and_the_next_update_sends_the_rest() {
     let bench = bench_with(LONG);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = bmc.update_under_way(&bench, &[], 100_000);
+    let (mut child, lines, wire) = bmc.update_under_way(&bench, &[], 100_000);
     let process = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(14), "{rest:?}");
+    wire.wait_for_end();
     let last: serde_json::Value = serde_json::from_str(rest.last().unwrap()).unwrap();
     assert_eq!(last["error"], "cancelled");
     assert!(last["advice"].as_str().unwrap().contains("as it was"), "{last}");
@@ -255,10 +257,11 @@ fn a_tar_without_a_head_goes_whole_and_is_judged_with_its_last_byte() {
 
 /// Kills an update by one door when the BMC has taken more than so many bytes.
 fn killed(bmc: &Bmc, bench: &Bench, door: &str, bytes: u64) {
-    let (mut child, lines) = bmc.update_under_way(bench, &["--door", door], bytes);
+    let (mut child, lines, wire) = bmc.update_under_way(bench, &["--door", door], bytes);
     child.kill().unwrap();
     child.wait().unwrap();
     drop(lines);
+    wire.wait_for_end();
 }
 
 #[test]

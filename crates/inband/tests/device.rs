@@ -323,12 +323,13 @@ fn ctrl_c_aborts_and_the_next_update_works() {
     let bench = Bench::new();
     bench.package("fw.tar", 3_500_000);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = bmc.update_under_way(&bench, &["--door", "dfu"], 0);
+    let (mut child, lines, wire) = bmc.update_under_way(&bench, &["--door", "dfu"], 0);
     let kill =
         spawn(std::process::Command::new("kill").args(["-INT", &child.id().to_string()])).wait().unwrap();
     assert!(kill.success());
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(14), "{rest:?}");
+    wire.wait_for_end();
     let last: serde_json::Value = serde_json::from_str(rest.last().unwrap()).unwrap();
     assert_eq!(last["error"], "cancelled");
     assert!(last["advice"].as_str().unwrap().contains("as it was"), "{last}");
@@ -397,7 +398,7 @@ fn a_bmc_that_disappears_in_the_middle_is_10() {
     let bench = Bench::new();
     bench.package("fw.tar", 3_500_000);
     let bmc = Bmc::start(&bench, Kind::default());
-    let (mut child, lines) = bmc.update_under_way(&bench, &["--door", "dfu"], 0);
+    let (mut child, lines, _) = bmc.update_under_way(&bench, &["--door", "dfu"], 0);
     let bmc = bmc.restart();
     let last = lines.map(Result::unwrap).last().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(10), "{last}");

@@ -156,7 +156,7 @@ fn while_one_program_updates_another_is_told_that_the_device_is_held() {
     bench.package("fw.tar", LONG);
     let bmc = Bmc::start(&bench, Kind::default());
     for door in ["bulk", "dfu"] {
-        let (mut first, lines) = bmc.update_under_way(&bench, &["--door", door], 100_000);
+        let (mut first, lines, wire) = bmc.update_under_way(&bench, &["--door", door], 100_000);
         let process = Pid::from_child(&first);
         kill_process(process, Signal::STOP).unwrap();
         for second in ["bulk", "dfu"] {
@@ -166,6 +166,7 @@ fn while_one_program_updates_another_is_told_that_the_device_is_held() {
         kill_process(process, Signal::CONT).unwrap();
         let last = lines.map(Result::unwrap).last().unwrap();
         assert_eq!(first.wait().unwrap().code(), Some(0), "{door}: {last}");
+        wire.wait_for_end();
         assert_eq!(bmc.status()["state"], "staged");
         // The next one has all to send again.
         bench.image("image.bin", LONG, 8);
@@ -205,11 +206,12 @@ fn the_index_of_one_package_and_the_data_of_another_are_refused_wherever_they_me
         fs::remove_dir_all(bench.path("store")).unwrap();
         let bmc = Bmc::start(&bench, Kind::default());
         fs::write(bench.path("fw.tar"), index).unwrap();
-        let (mut update, lines) = bmc.update_under_way(&bench, &["--door", "bulk"], 100_000);
+        let (mut update, lines, wire) = bmc.update_under_way(&bench, &["--door", "bulk"], 100_000);
         let file = OpenOptions::new().write(true).open(bench.path("fw.tar")).unwrap();
         file.write_all_at(&data[at..=at], at as u64).unwrap();
         let last = lines.map(Result::unwrap).last().unwrap();
         assert_eq!(update.wait().unwrap().code(), Some(6), "{last}");
+        wire.wait_for_end();
         let last: serde_json::Value = serde_json::from_str(&last).unwrap();
         assert_eq!(last["result"], "bad-chunk");
         let status = bmc.status();

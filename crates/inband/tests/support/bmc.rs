@@ -18,7 +18,7 @@ use inbandd::config::{
     Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
-use super::{Bench, MACHINE, Run, STARTING, command, run, spawn};
+use super::{Bench, MACHINE, Run, STARTING, command, run, slow, spawn};
 
 /// Bytes of a slot and of its only region.
 const SLOT: u64 = 32 << 20;
@@ -112,24 +112,25 @@ impl Bmc {
         command(["--usbip", &self.address].iter().chain(arguments))
     }
 
-    /// An update to `fw.tar` of which the BMC has taken more than so many bytes, and the events that follow.
+    /// An update to `fw.tar` over a slow wire, of which the BMC has taken more than so many bytes, and the events that follow.
     pub(crate) fn update_under_way(
         &self,
         bench: &Bench,
         options: &[&str],
         bytes: u64,
-    ) -> (Child, Lines<BufReader<ChildStdout>>) {
+    ) -> (Child, Lines<BufReader<ChildStdout>>, slow::Wire) {
         let package = bench.arg("fw.tar");
-        let mut update = vec!["update", &package, "--json"];
+        let wire = slow::Wire::to(&self.address);
+        let mut update = vec!["--usbip", &wire.address, "update", &package, "--json"];
         update.extend(options);
-        let mut child = spawn(self.command(&update).stdout(Stdio::piped()));
+        let mut child = spawn(command(update).stdout(Stdio::piped()));
         let mut lines = BufReader::new(child.stdout.take().expect("the output is a pipe")).lines();
         assert!(lines.any(|line| {
             let event: serde_json::Value =
                 serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
             event["event"] == "progress" && event["sent"].as_u64() > Some(bytes)
         }));
-        (child, lines)
+        (child, lines, wire)
     }
 
     /// The status as JSON.

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub(crate) mod bmc;
+pub(crate) mod slow;
 pub(crate) mod token;
 pub(crate) mod zoo;
 

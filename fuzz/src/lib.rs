@@ -12,6 +12,7 @@
 
 mod bulk_device;
 mod bulk_host;
+mod connected;
 mod dfu_ahead;
 mod dfu_host;
 mod dfu_sequence;

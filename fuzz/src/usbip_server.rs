@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use inband_usb::{DescriptorSet, DeviceEvent, Direction, EndpointAddress, Setup, descriptor::Interface};
+use inband_usb::{DescriptorSet, Direction};
 use inband_virtual::usbip::{
     BusId,
-    server::{Device, Hub, Need},
+    server::{Device, Hub, Importer, Need},
     wire::{self, Command, Request, Return, Submit},
 };
 
-const OUT: EndpointAddress = EndpointAddress(0x01);
-const IN: EndpointAddress = EndpointAddress(0x81);
+use crate::connected::{Place, function, set};
+
 const DEVID: u32 = 0x0001_0001;
 const NOW: Duration = Duration::ZERO;
 /// More than the server holds for a client: 4 MiB of each direction, a transfer and a message on top of each.
@@ -41,7 +41,7 @@ pub(crate) fn run(input: &[u8]) {
     let mut pieces = bytes.chunks(piece);
     let mut attachments = 0;
     loop {
-        function(&mut hub, port, &mut attachments);
+        function(&mut Port { hub: &mut hub, number: port }, &mut attachments);
         let need = hub.need(id);
         if !lazy {
             drain(&mut hub, id, &mut received);
@@ -61,14 +61,14 @@ pub(crate) fn run(input: &[u8]) {
     }
     let broken = hub.need(id) == Need::Close;
     while !broken && drain(&mut hub, id, &mut received) {
-        function(&mut hub, port, &mut attachments);
+        function(&mut Port { hub: &mut hub, number: port }, &mut attachments);
     }
     if !broken {
         check(&sent, &received);
     }
     hub.tick(Duration::from_secs(10));
     hub.closed(id);
-    function(&mut hub, port, &mut attachments);
+    function(&mut Port { hub: &mut hub, number: port }, &mut attachments);
     assert!(hub.importer(port).is_none() && !hub.has_event(), "something is left of the connection");
 }
 
@@ -88,71 +88,25 @@ fn prelude() -> Vec<u8> {
     bytes
 }
 
-fn set(product_id: u16) -> DescriptorSet {
-    DescriptorSet {
-        vendor_id: 0x1d6b,
-        product_id,
-        device_version: 0,
-        manufacturer: String::new(),
-        product: "Fuzz".into(),
-        serial: "1".into(),
-        interfaces: vec![Interface {
-            class: 0xff,
-            subclass: 0,
-            protocol: 0,
-            name: String::new(),
-            extra: Vec::new(),
-            endpoints: vec![OUT, IN],
-        }],
-    }
+/// A port of the server's.
+struct Port<'a> {
+    hub: &'a mut Hub,
+    number: usize,
 }
 
-/// Takes the device's events; what it does with a request is its bRequest.
-fn function(hub: &mut Hub, port: usize, attachments: &mut u16) {
-    // Each event takes something of the client's, of which there is no end of empty transfers but of input.
-    while let Some(event) = hub.device(port).next_event() {
-        match event {
-            DeviceEvent::Enable => {
-                for length in [512, 2048] {
-                    let _ = hub.device(port).submit(OUT, vec![0; length]);
-                }
-                for length in [0, 100, 512, 1024] {
-                    let _ = hub.device(port).submit(IN, vec![0x55; length]);
-                }
-            }
-            DeviceEvent::Setup(setup) => request(hub, port, setup, attachments),
-            DeviceEvent::Complete(done) if done.result.is_ok() => {
-                assert!(done.length <= done.buffer.len());
-                let _ = hub.device(port).submit(done.endpoint, done.buffer);
-            }
-            DeviceEvent::Complete(_) | DeviceEvent::Disable | DeviceEvent::Suspend | DeviceEvent::Resume => {}
-        }
-    }
-}
+impl Place for Port<'_> {
+    type Peer = Importer;
 
-fn request(hub: &mut Hub, port: usize, setup: Setup, attachments: &mut u16) {
-    let device: &mut Device = hub.device(port);
-    match setup.request {
-        0 => {}
-        1 => {
-            let _ = device.control_stall();
-        }
-        2 => device.set_halt(EndpointAddress(setup.value as u8)),
-        3 => device.cancel(EndpointAddress(setup.value as u8)),
-        4 if *attachments < 4 => {
-            let _ = device.control_read(&mut []);
-            *attachments += 1;
-            hub.attach(port, &set(*attachments), NOW).expect("valid descriptors");
-        }
-        5 => {
-            hub.detach(port, NOW);
-        }
-        _ if setup.length == 0 || setup.direction() == Direction::Out => {
-            let _ = device.control_read(&mut vec![0; usize::from(setup.length)]);
-        }
-        _ => {
-            let _ = device.control_write(&vec![0xaa; usize::from(setup.value)]);
-        }
+    fn device(&mut self) -> &mut Device {
+        self.hub.device(self.number)
+    }
+
+    fn attach(&mut self, set: &DescriptorSet) {
+        self.hub.attach(self.number, set, NOW).expect("valid descriptors");
+    }
+
+    fn detach(&mut self) {
+        self.hub.detach(self.number, NOW);
     }
 }
 

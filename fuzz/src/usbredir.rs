@@ -8,14 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use inband_usb::{DescriptorSet, DeviceEvent, Direction, EndpointAddress, Setup, descriptor::Interface};
+use inband_usb::DescriptorSet;
 use inband_virtual::usbredir::{
-    Core, Device,
+    Core, Device, Link,
     wire::{Capabilities, FromGuest, Header, SHORT_HEADER, ToGuest, kind},
 };
 
-const OUT: EndpointAddress = EndpointAddress(0x01);
-const IN: EndpointAddress = EndpointAddress(0x81);
+use crate::connected::{Place, function, set};
+
 /// More than the slot holds for a guest that does not read: 4 MiB, and what one piece and one transfer add to it.
 const MOST_HELD: usize = 24 << 20;
 
@@ -68,69 +68,19 @@ fn prelude() -> Vec<u8> {
     bytes
 }
 
-fn set(product_id: u16) -> DescriptorSet {
-    DescriptorSet {
-        vendor_id: 0x1d6b,
-        product_id,
-        device_version: 0,
-        manufacturer: String::new(),
-        product: "Fuzz".into(),
-        serial: "1".into(),
-        interfaces: vec![Interface {
-            class: 0xff,
-            subclass: 0,
-            protocol: 0,
-            name: String::new(),
-            extra: Vec::new(),
-            endpoints: vec![OUT, IN],
-        }],
-    }
-}
+impl Place for Core {
+    type Peer = Link;
 
-/// Takes the device's events; what it does with a request is its bRequest.
-fn function(core: &mut Core, attachments: &mut u16) {
-    // Each event takes something of QEMU's, of which there is no end of empty transfers but of input.
-    while let Some(event) = core.device().next_event() {
-        match event {
-            DeviceEvent::Enable => {
-                for length in [512, 2048] {
-                    let _ = core.device().submit(OUT, vec![0; length]);
-                }
-                for length in [0, 100, 512, 1024] {
-                    let _ = core.device().submit(IN, vec![0x55; length]);
-                }
-            }
-            DeviceEvent::Setup(setup) => request(core, setup, attachments),
-            DeviceEvent::Complete(done) if done.result.is_ok() => {
-                assert!(done.length <= done.buffer.len());
-                let _ = core.device().submit(done.endpoint, done.buffer);
-            }
-            DeviceEvent::Complete(_) | DeviceEvent::Disable | DeviceEvent::Suspend | DeviceEvent::Resume => {}
-        }
+    fn device(&mut self) -> &mut Device {
+        Self::device(self)
     }
-}
 
-fn request(core: &mut Core, setup: Setup, attachments: &mut u16) {
-    let device: &mut Device = core.device();
-    match setup.request {
-        0 => {}
-        1 => {
-            let _ = device.control_stall();
-        }
-        2 => device.set_halt(EndpointAddress(setup.value as u8)),
-        3 => device.cancel(EndpointAddress(setup.value as u8)),
-        4 if *attachments < 4 => {
-            let _ = device.control_read(&mut []);
-            *attachments += 1;
-            core.attach(&set(*attachments)).expect("valid descriptors");
-        }
-        5 => core.detach(),
-        _ if setup.length == 0 || setup.direction() == Direction::Out => {
-            let _ = device.control_read(&mut vec![0; usize::from(setup.length)]);
-        }
-        _ => {
-            let _ = device.control_write(&vec![0xaa; usize::from(setup.value)]);
-        }
+    fn attach(&mut self, set: &DescriptorSet) {
+        Self::attach(self, set).expect("valid descriptors");
+    }
+
+    fn detach(&mut self) {
+        Self::detach(self);
     }
 }
 

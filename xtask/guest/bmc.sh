@@ -22,6 +22,7 @@
 #   daemon_says TEST NAME FIELD=VALUE...    one test: `inbandd status` says all of that; fields of its JSON
 #   answers_are_fast TEST COUNT             one test: by what it said, the daemon has answered so many control requests at least, none of them
 #                                           later than within 100 ms
+#   slowest_answer NAME                     prints its slowest answer to a control request as inbandd tells it, in microseconds
 #   image FILE BYTES                        an image that no two runs share
 #   pack FILE VERSION IMAGE [OPTION...]     a signed package; options of `inband pack`
 #   spoil FILE OFFSET                       overwrites 16 bytes of it
@@ -278,6 +279,10 @@ field() {
         a | b) sed -n 's/.*{"slot":"'"$1"'","state":"\([^"]*\)","version":"\([^"]*\)".*/\1:\2/p' "$OUT" ;;
         *) sed -n 's/^[^[]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p' "$OUT" ;;
     esac
+}
+
+slowest_answer() {
+    inbandd status --config "/tmp/$1/inbandd.toml" --json | sed -n 's/.*"slowest_answer_us":\([0-9]*\).*/\1/p'
 }
 
 image() {

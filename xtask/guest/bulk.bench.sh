@@ -80,7 +80,7 @@ update() {
     wire=$(sed -n 's/.*"event":"sent".*"total":\([0-9]*\).*/\1/p' "$OUT")
     # dfu-util does not tell: it sends the file.
     wire=${wire:-$(stat -c %s "$package")}
-    slowest=$(inbandd status --config bmc/inbandd.toml --json | sed -n 's/.*"slowest_answer_us":\([0-9]*\).*/\1/p')
+    slowest=$(slowest_answer bmc)
     result "$(sed "s/}\$/,\"wire\":$wire,\"slowest_us\":${slowest:-0}}/" line)"
     expect_status "$what-$mib-$round" 0
 }

@@ -44,7 +44,7 @@ device_stop() {
 # The line with the slowest answer to a control request as inbandd tells it, in microseconds.
 slowest() {
     local slowest
-    slowest=$(inbandd status --config bmc/inbandd.toml --json | sed -n 's/.*"slowest_answer_us":\([0-9]*\).*/\1/p')
+    slowest=$(slowest_answer bmc)
     sed "s/}\$/,\"slowest_us\":${slowest:-0}}/" line
 }
 

@@ -14,6 +14,7 @@ mod bulk;
 mod delta;
 mod dfu;
 mod figures;
+mod guest;
 mod lab;
 mod plot;
 mod tree;

@@ -3,7 +3,7 @@
 use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::time::Duration;
 
-use inband_usb::{Direction, Setup, TransferError};
+use inband_usb::{Direction, Setup, TransferError, descriptor::BULK_PACKET_SIZE};
 
 use crate::{
     bot::{
@@ -112,7 +112,7 @@ pub struct Wire<T> {
     pub deepest: usize,
 }
 
-const PACKET: usize = 512;
+const PACKET: usize = BULK_PACKET_SIZE as usize;
 
 impl<T: Target> Wire<T> {
     /// A device that was just configured.

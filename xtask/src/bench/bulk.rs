@@ -4,15 +4,13 @@
 //! so many instructions that compute. What a BMC's work is beside hashing, of which each instruction is fast, is measured by the
 //! clock that counts instructions; and against a bus and a host that wait for each other, of which that clock knows nothing, by the machine's.
 
-use std::fs;
-
 use serde::Deserialize;
 
 use super::figures::{Figure, Values, Wanted, print};
 use super::plot::{self, Bar, Panel};
-use super::{MIB, folder, tree};
-use crate::vm::{self, Measure};
-use crate::{Outcome, layout};
+use super::{MIB, folder, guest, tree};
+use crate::Outcome;
+use crate::vm::Measure;
 
 /// The picture that the documentation shows.
 const PICTURE: &str = "docs/bulk.svg";
@@ -102,9 +100,7 @@ impl Run {
 /// By the clock of the machine.
 pub(super) fn run() -> Outcome {
     let runs = measure(Measure { rounds: super::RUNS, counted: false })?;
-    let file = layout::workspace().join(PICTURE);
-    fs::write(&file, runs.picture()).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-    println!("{PICTURE} is new");
+    guest::draw(PICTURE, &runs.picture())?;
     println!("by this clock, {}", runs.of_the_limit());
     print(&runs.figures())
 }
@@ -118,11 +114,7 @@ pub(super) fn run_counted() -> Outcome {
 
 fn measure(how: Measure) -> Outcome<Runs> {
     let images = tree::versions(&folder("bench-bulk")?)?;
-    let lines = vm::measure("bulk", how, &images)?;
-    let parse = |line: &String| {
-        serde_json::from_str(line).map_err(|e| format!("the guest measured what is none: {e}: {line}"))
-    };
-    let runs = Runs(lines.iter().map(parse).collect::<Outcome<_>>()?);
+    let runs = Runs(guest::measure("bulk", how, &images)?);
     println!("\n{}", runs.table());
     Ok(runs)
 }

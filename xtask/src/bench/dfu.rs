@@ -1,13 +1,12 @@
 //! Plain DFU in the kernel guest: what `xtask/guest/dfu.bench.sh` measured, as medians and ratios, a Markdown table and a picture.
 
-use std::fs;
-
 use serde::Deserialize;
 
 use super::figures::{Figure, Values, Wanted, print};
+use super::guest;
 use super::plot::{self, Bar, Panel};
-use crate::vm::{self, Measure};
-use crate::{Outcome, layout};
+use crate::Outcome;
+use crate::vm::Measure;
 
 /// The picture that the documentation shows.
 const PICTURE: &str = "docs/plain-dfu.svg";
@@ -71,9 +70,7 @@ impl Run {
 /// By the clock of the machine.
 pub(super) fn run() -> Outcome {
     let runs = measure(Measure { rounds: super::RUNS, counted: false })?;
-    let file = layout::workspace().join(PICTURE);
-    fs::write(&file, runs.picture()).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-    println!("{PICTURE} is new");
+    guest::draw(PICTURE, &runs.picture())?;
     print(&runs.figures())
 }
 
@@ -86,15 +83,9 @@ pub(super) fn run_counted() -> Outcome {
 }
 
 fn measure(how: Measure) -> Outcome<Runs> {
-    let lines = vm::measure("dfu", how, &[])?;
-    let runs = lines.iter().map(|line| parse(line)).collect::<Outcome<Vec<_>>>()?;
-    let runs = Runs(runs);
+    let runs = Runs(guest::measure("dfu", how, &[])?);
     println!("\n{}", runs.table());
     Ok(runs)
-}
-
-fn parse(line: &str) -> Outcome<Run> {
-    serde_json::from_str(line).map_err(|e| format!("the guest measured what is none: {e}: {line}"))
 }
 
 /// All that was measured.
@@ -216,7 +207,7 @@ mod tests {
     /// Runs of 32 MiB: host, device, first byte, verdict, end.
     fn runs(of: &[(&str, &str, f64, f64, f64)]) -> Runs {
         let line = |&(host, device, begin, end, total): &(&str, &str, f64, f64, f64)| {
-            parse(&format!(
+            guest::parse(&format!(
                 r#"{{"device":"{device}","host":"{host}","mib":32,"round":1,"exit":0,"total_ms":{total},"begin_ms":{begin},"end_ms":{end},"cpu_ms":320,"host_cpu_ms":160,"peak_kib":4000,"slowest_us":1500}}"#
             ))
             .unwrap()
@@ -246,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_no_measurement_is_said() {
-        assert!(parse(r#"{"device":"sink"}"#).unwrap_err().contains("missing field"));
+        assert!(guest::parse::<Run>(r#"{"device":"sink"}"#).unwrap_err().contains("missing field"));
     }
 
     #[test]

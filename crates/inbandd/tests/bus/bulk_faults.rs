@@ -1,6 +1,6 @@
 //! What happens to a bulk exchange: to its transfers, its host, its daemon, and from the other door.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use inband_bulk::{
     interface,
@@ -181,6 +181,15 @@ fn the_daemon_killed_at_every_chunk() {
     }
 }
 
+/// The next exchange sends exactly these chunks, and the slot is the package's.
+fn the_rest_comes(bench: &Bench, rest: Range<u32>, context: &str) {
+    let went = update(bench, 2, &package().bytes()).unwrap();
+    assert_eq!(went.result(), ResultCode::Ok, "{context}");
+    assert_eq!(went.sent, rest.collect::<Vec<_>>(), "{context}");
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
+    bench.assert_factory_runs();
+}
+
 /// How a host leaves an exchange.
 #[derive(Clone, Copy, Debug)]
 enum Left {
@@ -231,11 +240,7 @@ fn the_host_killed_at_every_message() {
             bench.assert_session(expected.0, expected.1);
             assert_eq!(bench.status().slots, [SlotState::Good, SlotState::Invalid], "{context}");
             let has = parts.held(bench.medium().slot(Slot::B)) as u32;
-            let went = update(&bench, 2, &package().bytes()).unwrap();
-            assert_eq!(went.result(), ResultCode::Ok, "{context}");
-            assert_eq!(went.sent, (has..all).collect::<Vec<_>>(), "{context}");
-            assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
-            bench.assert_factory_runs();
+            the_rest_comes(&bench, has..all, &context);
             spared = spared.max(has);
         }
         assert!(spared > 0, "{left:?}: all was sent again");
@@ -291,11 +296,7 @@ fn whatever_becomes_of_a_message_the_next_exchange_brings_what_is_missing() {
             bench.assert_session(SessionState::Failed, expected);
             let has = parts.held(bench.medium().slot(Slot::B)) as u32;
             assert!(has <= at + 1, "{context}: {has}");
-            let went = update(&bench, 2, &package().bytes()).unwrap();
-            assert_eq!(went.result(), ResultCode::Ok, "{context}");
-            assert_eq!(went.sent, (has..all).collect::<Vec<_>>(), "{context}");
-            assert!(bench.medium().slot(Slot::B) == package().slot(SLOT), "{context}");
-            bench.assert_factory_runs();
+            the_rest_comes(&bench, has..all, &context);
             spared = spared.max(has);
         }
         assert!(spared > 0, "{mishap:?}: all was sent again");

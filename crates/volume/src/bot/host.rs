@@ -3,12 +3,14 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use inband_usb::{Direction, EndpointAddress, HostDevice, HostError, HostTransfer, Setup};
+use inband_usb::{
+    Direction, EndpointAddress, HostDevice, HostError, HostTransfer, Setup, descriptor::BULK_PACKET_SIZE,
+};
 
 use super::wire::{CBW_LENGTH, Cbw, Csw, GET_MAX_LUN, RESET};
 
 /// wMaxPacketSize: what asks for data asks for whole packets.
-const PACKET: usize = 512;
+const PACKET: usize = BULK_PACKET_SIZE as usize;
 /// For a request or a wrapper, and for each second of data: EDK2 waits as long for a CBW and a CSW.
 const PATIENCE: Duration = Duration::from_secs(3);
 

@@ -2,6 +2,7 @@
 //!
 //! * [`bot`]: Bulk-Only Transport, the device's side and a small host's side.
 //! * [`scsi`]: the commands of a removable disk with blocks of 512 bytes, over a [`scsi::Medium`].
+//! * [`sparse`]: what a host has written, in memory: what such a medium is made of.
 //!
 //! "BOT" and a section number in a comment cite the USB Mass Storage Class Bulk-Only Transport, revision 1.0; "SPC" and "SBC" the
 //! SCSI Primary Commands and SCSI Block Commands, versions 3; "spec" docs/spec/disk.md.
@@ -12,5 +13,6 @@ extern crate alloc;
 
 pub mod bot;
 pub mod scsi;
+pub mod sparse;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -6,13 +6,12 @@ use std::{
 };
 
 use inband_usb::{
-    DescriptorSet, DeviceBackend, DeviceEvent, Direction, EndpointAddress, HostDevice, HostError,
-    HostTransfer, SubmitError,
+    DescriptorSet, DeviceBackend, DeviceEvent, EndpointAddress, HostDevice, HostError, HostTransfer,
 };
 use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
 use inband_volume::{
     bot::{
-        Action, Control, Device, Halts, Limits,
+        Device, Function, Halts, Limits,
         host::{Data, Error, Host},
         wire::{self, Status},
     },
@@ -25,64 +24,35 @@ use crate::support::{BLOCKS, cdb10, disk};
 pub(crate) const OUT: EndpointAddress = EndpointAddress(0x01);
 pub(crate) const IN: EndpointAddress = EndpointAddress(0x81);
 
-/// What a backend's owner does with the core: it passes on events and carries out actions, nothing else.
+/// What a backend's owner does with the function: it passes on events.
 pub(crate) struct Shell {
     backend: MemoryDevice,
-    pub(crate) device: Device<Disk<ArrayMedium>>,
+    pub(crate) function: Function<Disk<ArrayMedium>>,
     /// Acts behind each event, even if another one is waiting: what a kernel's events may look like when they come late.
     hasty: bool,
 }
 
 impl Shell {
     fn step(&mut self, now: Duration) -> Option<Duration> {
-        while let Some(event) = self.backend.poll_event().unwrap() {
+        let Self { backend, function, hasty } = self;
+        while let Some(event) = backend.poll_event().unwrap() {
             match event {
-                DeviceEvent::Enable => self.device.handle_enable(),
-                DeviceEvent::Disable => self.device.handle_disable(),
+                DeviceEvent::Enable => function.handle_enable(),
+                DeviceEvent::Disable => function.handle_disable(),
                 DeviceEvent::Suspend | DeviceEvent::Resume => {}
-                DeviceEvent::Setup(setup) => match self.device.handle_setup(&setup) {
-                    Control::NotOurs | Control::Stall => self.backend.control_stall().unwrap_or_default(),
-                    Control::Reply(byte) => self.backend.control_write(&[byte]).unwrap_or_default(),
-                    Control::Reset => {
-                        self.act();
-                        // The host may have given up.
-                        let _ = self.backend.control_read(&mut []);
+                DeviceEvent::Setup(setup) => {
+                    if !function.handle_setup(backend, &setup) {
+                        backend.control_stall().unwrap_or_default();
                     }
-                },
-                DeviceEvent::Complete(done) if done.endpoint == OUT => {
-                    self.device.handle_read(now, done.buffer, done.length, done.result);
                 }
-                DeviceEvent::Complete(done) => self.device.handle_sent(now, done.buffer, done.result),
+                DeviceEvent::Complete(done) => function.handle_complete(now, done),
             }
-            if self.hasty {
-                self.act();
+            if *hasty {
+                function.drive(now, backend);
             }
         }
-        self.device.handle_timeout(now);
-        self.act();
-        self.device.timeout()
-    }
-
-    fn act(&mut self) {
-        while let Some(action) = self.device.poll_action() {
-            let (direction, submitted) = match action {
-                Action::Read(buffer) => (Direction::Out, self.backend.submit(OUT, buffer)),
-                Action::Send(buffer) => (Direction::In, self.backend.submit(IN, buffer)),
-                Action::Halt => {
-                    self.backend.set_halt(IN);
-                    continue;
-                }
-                Action::TakeBack(direction) => {
-                    self.backend.cancel(if direction == Direction::Out { OUT } else { IN });
-                    continue;
-                }
-            };
-            match submitted {
-                Ok(()) => {}
-                Err(SubmitError::Disabled(buffer)) => self.device.handle_refused(direction, buffer),
-                Err(error) => panic!("{error:?}"),
-            }
-        }
+        function.drive(now, backend);
+        function.poll_timeout()
     }
 }
 
@@ -105,7 +75,8 @@ impl Rig {
             interfaces: vec![wire::interface(OUT, IN)],
         };
         backend.attach(&set).unwrap();
-        let shell = Shell { backend, device: Device::new(0, halts, limits, disk()), hasty: false };
+        let function = Function::new(Device::new(0, halts, limits, disk()), OUT, IN);
+        let shell = Shell { backend, function, hasty: false };
         let shell = Arc::new(Mutex::new(shell));
         let pumped = Arc::clone(&shell);
         bus.set_pump(move |now| pumped.lock().unwrap().step(now));
@@ -130,12 +101,12 @@ impl Rig {
         self.shell.lock().unwrap().hasty = true;
     }
 
-    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Device<Disk<ArrayMedium>>) -> T) -> T {
-        look(&mut self.shell.lock().unwrap().device)
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Function<Disk<ArrayMedium>>) -> T) -> T {
+        look(&mut self.shell.lock().unwrap().function)
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.with(|device| device.target().medium().bytes.clone())
+        self.with(|function| function.device().target().medium().bytes.clone())
     }
 }
 

@@ -9,4 +9,5 @@ mod commands;
 mod faults;
 mod frozen;
 mod properties;
+mod sparse;
 mod support;

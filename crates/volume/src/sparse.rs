@@ -1,0 +1,146 @@
+//! What a host has written, in memory.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use crate::scsi::{BLOCK, Fault};
+
+/// Bytes of a page: memory is taken in these, when one of their blocks is written first.
+pub const PAGE: usize = 16 * 1024;
+const PAGE_BLOCKS: u64 = (PAGE / BLOCK) as u64;
+
+/// What a block holds that nobody has written.
+pub trait Base {
+    /// Fills one block of 512 bytes.
+    fn block(&self, lba: u64, block: &mut [u8]);
+}
+
+/// Nothing: zeros.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Blank;
+
+impl Base for Blank {
+    fn block(&self, _lba: u64, block: &mut [u8]) {
+        block.fill(0);
+    }
+}
+
+#[derive(Debug)]
+struct Page {
+    bytes: Box<[u8]>,
+    /// Bit n: block n of the page was written.
+    written: u32,
+}
+
+/// Blocks over a [`Base`], and which of them were written. Memory: [`PAGE`] for each page that was written to, at most as many as were allowed, and
+/// a word or two for each page there could be.
+#[derive(Debug)]
+pub struct Sparse<B> {
+    base: B,
+    blocks: u64,
+    pages: Vec<Option<Page>>,
+    /// Pages that may still be taken.
+    room: usize,
+}
+
+impl<B: Base> Sparse<B> {
+    /// So many blocks, of which nothing is written yet. `room` is how many bytes the pages may take, rounded up to whole pages.
+    ///
+    /// # Errors
+    /// There is no memory for the list of the pages.
+    pub fn new(base: B, blocks: u64, room: usize) -> Result<Self, Fault> {
+        let count = usize::try_from(blocks.div_ceil(PAGE_BLOCKS)).map_err(|_| Fault::NoSpace)?;
+        let mut pages = Vec::new();
+        pages.try_reserve_exact(count).map_err(|_| Fault::NoSpace)?;
+        pages.resize_with(count, || None);
+        Ok(Self { base, blocks, pages, room: room.div_ceil(PAGE) })
+    }
+
+    /// How many blocks there are.
+    #[must_use]
+    pub const fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// What nobody has written.
+    #[must_use]
+    pub const fn base(&self) -> &B {
+        &self.base
+    }
+
+    /// Whether a block was written.
+    #[must_use]
+    pub fn is_written(&self, lba: u64) -> bool {
+        self.page(lba).is_some_and(|page| page.written & bit(lba) != 0)
+    }
+
+    /// Reads whole blocks.
+    ///
+    /// # Errors
+    /// [`Fault::Unreadable`]: blocks that are not there.
+    pub fn read(&self, lba: u64, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.check(lba, buffer.len()).ok_or(Fault::Unreadable)?;
+        for (lba, block) in (lba..).zip(buffer.chunks_exact_mut(BLOCK)) {
+            match self.page(lba).filter(|page| page.written & bit(lba) != 0) {
+                Some(page) => block.copy_from_slice(&page.bytes[place(lba)..place(lba) + BLOCK]),
+                None => self.base.block(lba, block),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes whole blocks, all or none.
+    ///
+    /// # Errors
+    /// [`Fault::NoSpace`]: no more pages are allowed, or there is no memory. [`Fault::Unwritable`]: blocks that are not there.
+    pub fn write(&mut self, lba: u64, data: &[u8]) -> Result<(), Fault> {
+        let end = self.check(lba, data.len()).ok_or(Fault::Unwritable)?;
+        self.make_pages(lba, end)?;
+        let (mut lba, mut data) = (lba, data);
+        while !data.is_empty() {
+            let (run, rest) = data.split_at(data.len().min(PAGE - place(lba)));
+            let next = lba + (run.len() / BLOCK) as u64;
+            let Some(Some(page)) = self.pages.get_mut((lba / PAGE_BLOCKS) as usize) else {
+                return Err(Fault::Unwritable);
+            };
+            page.bytes[place(lba)..place(lba) + run.len()].copy_from_slice(run);
+            (lba..next).for_each(|lba| page.written |= bit(lba));
+            (lba, data) = (next, rest);
+        }
+        Ok(())
+    }
+
+    fn page(&self, lba: u64) -> Option<&Page> {
+        self.pages.get(usize::try_from(lba / PAGE_BLOCKS).ok()?)?.as_ref()
+    }
+
+    /// The block behind these bytes, if they are whole blocks that there are.
+    fn check(&self, lba: u64, length: usize) -> Option<u64> {
+        let end = lba.checked_add((length / BLOCK) as u64)?;
+        (length.is_multiple_of(BLOCK) && end <= self.blocks).then_some(end)
+    }
+
+    /// Has all pages from the block `lba` to before the block `end`.
+    fn make_pages(&mut self, lba: u64, end: u64) -> Result<(), Fault> {
+        for index in lba / PAGE_BLOCKS..end.div_ceil(PAGE_BLOCKS) {
+            let Some(slot) = self.pages.get_mut(index as usize) else { return Err(Fault::Unwritable) };
+            if slot.is_some() {
+                continue;
+            }
+            self.room = self.room.checked_sub(1).ok_or(Fault::NoSpace)?;
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(PAGE).map_err(|_| Fault::NoSpace)?;
+            bytes.resize(PAGE, 0);
+            *slot = Some(Page { bytes: bytes.into_boxed_slice(), written: 0 });
+        }
+        Ok(())
+    }
+}
+
+/// Where a block lies in its page.
+const fn place(lba: u64) -> usize {
+    (lba % PAGE_BLOCKS) as usize * BLOCK
+}
+
+const fn bit(lba: u64) -> u32 {
+    1 << (lba % PAGE_BLOCKS)
+}

@@ -1,0 +1,60 @@
+//! What a host has written.
+
+use inband_volume::{
+    scsi::{BLOCK, Fault},
+    sparse::{Base, Blank, PAGE, Sparse},
+};
+use proptest::{collection::vec, prelude::*};
+
+struct Numbered;
+
+impl Base for Numbered {
+    fn block(&self, lba: u64, block: &mut [u8]) {
+        block.fill(lba as u8 ^ 0xff);
+    }
+}
+
+const BLOCKS: u64 = 200;
+
+#[test]
+fn what_is_beyond_the_end_is_neither_read_nor_written() {
+    let mut store = Sparse::new(Blank, 3, PAGE).unwrap();
+    let mut block = [0; BLOCK];
+    assert_eq!(store.read(3, &mut block), Err(Fault::Unreadable));
+    assert_eq!(store.write(2, &[0; 2 * BLOCK]), Err(Fault::Unwritable));
+    assert_eq!(store.write(u64::MAX, &block), Err(Fault::Unwritable));
+    assert_eq!(store.write(0, &[0; 100]), Err(Fault::Unwritable));
+    assert!(!store.is_written(2) && !store.is_written(u64::MAX));
+}
+
+#[test]
+fn a_write_that_finds_no_room_writes_nothing_and_what_was_there_may_be_written_again() {
+    let mut store = Sparse::new(Blank, BLOCKS, PAGE).unwrap();
+    store.write(0, &[1; PAGE]).unwrap();
+    assert_eq!(store.write(31, &[2; 2 * BLOCK]), Err(Fault::NoSpace));
+    assert!(!store.is_written(32));
+    let mut block = [0; BLOCK];
+    store.read(31, &mut block).unwrap();
+    assert_eq!(block, [1; BLOCK]);
+    assert_eq!(store.write(31, &[3; BLOCK]), Ok(()));
+}
+
+proptest! {
+    #[test]
+    fn every_block_is_what_was_written_last_or_the_base(writes in vec((0..BLOCKS, 1..80_u64, any::<u8>()), 0..20)) {
+        let mut store = Sparse::new(Numbered, BLOCKS, usize::MAX).unwrap();
+        let mut model = [None; BLOCKS as usize];
+        for (lba, count, byte) in writes {
+            let count = count.min(BLOCKS - lba);
+            store.write(lba, &vec![byte; count as usize * BLOCK]).unwrap();
+            model[lba as usize..(lba + count) as usize].fill(Some(byte));
+        }
+        let mut all = vec![0; BLOCKS as usize * BLOCK];
+        store.read(0, &mut all).unwrap();
+        for (lba, (block, model)) in (0..).zip(all.chunks_exact(BLOCK).zip(model)) {
+            prop_assert_eq!(store.is_written(lba), model.is_some());
+            let want = model.unwrap_or(lba as u8 ^ 0xff);
+            prop_assert!(block.iter().all(|byte| *byte == want));
+        }
+    }
+}

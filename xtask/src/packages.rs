@@ -33,6 +33,13 @@ const NEEDS: &[Need] = &[
     need("lsusb", "usbutils"),
     need("udevadm", "udev"),
     need("usbip", "usbip"),
+    // hosts of a disk
+    need("eject", "eject"),
+    need("fsck.vfat", "dosfstools"),
+    need("iscsi-test-cu", "libiscsi-bin"),
+    need("mcopy", "mtools"),
+    need("sg_inq", "sg3-utils"),
+    need("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     // independent makers and readers of our formats
     need("openssl", "openssl"),
     need("tar", "tar"),

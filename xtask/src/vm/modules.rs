@@ -5,9 +5,27 @@ use std::collections::BTreeSet;
 use crate::Outcome;
 
 /// What the guest can load, with the modules these need: the virtual host controllers, of which `init` loads vhci_hcd and
-/// a suite that wants it dummy_hcd, the controller that QEMU has, and the gadget stack, with a function that is none of ours.
-pub(super) const WANTED: &[&str] =
-    &["configfs", "dummy_hcd", "libcomposite", "usb_f_fs", "usb_f_mass_storage", "vhci_hcd", "xhci_pci"];
+/// a suite that wants it dummy_hcd, the controllers that QEMU has, the gadget stack, with a function that is none of ours, and what a host
+/// does with disks.
+pub(super) const WANTED: &[&str] = &[
+    "configfs",
+    "dummy_hcd",
+    "ehci_pci",
+    "libcomposite",
+    "loop",
+    "nls_ascii",
+    "nls_cp437",
+    "nls_utf8",
+    "sd_mod",
+    "sg",
+    "usb_f_fs",
+    "usb_f_mass_storage",
+    "usb_storage",
+    "usbtest",
+    "vfat",
+    "vhci_hcd",
+    "xhci_pci",
+];
 
 /// What the Debian guest needs to reach its root.
 pub(super) const DISK: &[&str] = &["overlay", "squashfs", "virtio_blk", "virtio_pci"];

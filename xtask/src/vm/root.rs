@@ -13,8 +13,33 @@ use super::{modules, suite};
 use crate::{Outcome, layout, program};
 
 /// Programs of the host that the guest gets, under the path they have here.
-const PROGRAMS: &[&str] =
-    &["busybox", "dfu-suffix", "dfu-util", "lsusb", "openssl", "tar", "udevadm", "usbip"];
+const PROGRAMS: &[&str] = &[
+    "busybox",
+    "dfu-suffix",
+    "dfu-util",
+    "eject",
+    "fsck.vfat",
+    "iscsi-test-cu",
+    "lsusb",
+    "mcopy",
+    "mkfs.vfat",
+    "openssl",
+    "sg_inq",
+    "sg_modes",
+    "sg_opcodes",
+    "sg_prevent",
+    "sg_raw",
+    "sg_readcap",
+    "sg_requests",
+    "sg_start",
+    "sg_sync",
+    "sg_turs",
+    "sg_verify",
+    "sg_vpd",
+    "tar",
+    "udevadm",
+    "usbip",
+];
 
 /// Other files the guest gets, under the path they have here. libusb learns of devices from udevd alone, and
 /// udevd passes events on only with rules to hand them to.

@@ -18,6 +18,7 @@ mod dfu_host;
 mod dfu_sequence;
 mod dfu_suffix;
 mod host_enumeration;
+mod ipmi;
 mod openbmc_manifest;
 mod package_head;
 mod package_index;
@@ -46,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     ("dfu_sequence", dfu_sequence::run),
     ("dfu_suffix", dfu_suffix::run),
     ("host_enumeration", host_enumeration::run),
+    ("ipmi", ipmi::run),
     ("openbmc_manifest", openbmc_manifest::run),
     ("package_head", package_head::run),
     ("package_index", package_index::run),

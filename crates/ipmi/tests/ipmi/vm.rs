@@ -1,0 +1,71 @@
+//! QEMU's framing.
+
+use inband_ipmi::{
+    vm::{Decoder, FRAME, Frame, Message, greeting, qemu},
+    wire::Reply,
+};
+use proptest::{collection::vec, prelude::*};
+
+fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let mut decoder = Decoder::default();
+    bytes.iter().filter_map(|byte| decoder.push(*byte)).collect()
+}
+
+fn only_request(bytes: &[u8]) -> Option<Message> {
+    match frames(bytes).as_slice() {
+        [Frame::Request(message)] => Some(message.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_qemu_says_when_it_connects() {
+    assert_eq!(frames(&[0xff, 0x01, 0xa1, 0x08, 0x3f, 0xa1]), [Frame::Version(1), Frame::Capabilities(0x3f)]);
+    assert_eq!(frames(&[0x04, 0xa1]), [Frame::Reset]);
+    assert_eq!(greeting(), [0xff, 0x01, 0xa1]);
+}
+
+#[test]
+fn get_device_id_as_qemu_sends_it() {
+    let message = only_request(&[0x00, 0x18, 0x01, 0xe7, 0xa0]).unwrap();
+    let request = message.request();
+    assert_eq!((request.netfn, request.lun, request.command, request.data), (6, 0, 1, &[][..]));
+    assert_eq!(message.reply(&Reply::ok(vec![0xa0])), [0x00, 0x1c, 0x01, 0x00, 0xaa, 0xb0, 0x43, 0xa0]);
+}
+
+#[test]
+fn what_makes_no_sense_is_passed_over_and_the_next_message_is_not() {
+    let good = [0x00, 0x18, 0x01, 0xe7, 0xa0];
+    let overlong = [&[0x55; FRAME + 1][..], &[0xa0]].concat();
+    for bad in [
+        &[0x00, 0x18, 0x01, 0xe8, 0xa0][..],
+        &[0xa0],
+        &[0x01, 0xff, 0xa0],
+        &[0x77, 0xa1],
+        &[0xaa, 0xa0],
+        &overlong,
+    ] {
+        assert!(only_request(&[bad, &good].concat()).is_some(), "{bad:02x?}");
+    }
+    // A reply is no request.
+    assert_eq!(frames(&[0x00, 0x1c, 0x01, 0xe3, 0xa0]), []);
+}
+
+proptest! {
+    #[test]
+    fn every_request_arrives(sequence: u8, netfn in (0..32_u8).prop_map(|n| n * 2), command: u8, data in vec(any::<u8>(), 0..200)) {
+        let message = only_request(&qemu::request(sequence, netfn, command, &data)).unwrap();
+        prop_assert_eq!(message.sequence, sequence);
+        let request = message.request();
+        prop_assert_eq!((request.netfn, request.command, request.data), (netfn, command, &data[..]));
+    }
+
+    #[test]
+    fn no_bytes_do_harm(bytes in vec(prop_oneof![any::<u8>(), Just(0xa0), Just(0xa1), Just(0xaa)], 0..2000)) {
+        for frame in frames(&bytes) {
+            if let Frame::Request(message) = frame {
+                prop_assert!(message.request().data.len() <= FRAME);
+            }
+        }
+    }
+}

@@ -38,6 +38,7 @@ const NEEDS: &[Need] = &[
     need("fsck.vfat", "dosfstools"),
     need("iscsi-test-cu", "libiscsi-bin"),
     need("mcopy", "mtools"),
+    need("perl", "perl-base"),
     need("sg_inq", "sg3-utils"),
     need("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     // independent makers and readers of our formats

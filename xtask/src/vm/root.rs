@@ -24,6 +24,7 @@ const PROGRAMS: &[&str] = &[
     "mcopy",
     "mkfs.vfat",
     "openssl",
+    "perl",
     "sg_inq",
     "sg_modes",
     "sg_opcodes",
@@ -42,8 +43,12 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Other files the guest gets, under the path they have here. libusb learns of devices from udevd alone, and
-/// udevd passes events on only with rules to hand them to.
-const FILES: &[&str] = &["/usr/lib/udev/rules.d/50-udev-default.rules"];
+/// udevd passes events on only with rules to hand them to. mtools does nothing without a code page.
+const FILES: &[&str] = &[
+    "/usr/lib/udev/rules.d/50-udev-default.rules",
+    "/usr/lib/x86_64-linux-gnu/gconv/IBM850.so",
+    "/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache",
+];
 
 /// Files of the tree besides the scripts, for /guest: the rules, the units and the files for fwupd that we ship, and what makes a tar as
 /// OpenBMC does.

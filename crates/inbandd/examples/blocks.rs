@@ -1,0 +1,106 @@
+//! The host's look at a whole disk: every block has contents of its own, written past the page cache (O_DIRECT) and compared.
+//!
+//! ```text
+//! blocks write|read DEVICE SEED               from the first block to the last
+//! blocks write|read DEVICE SEED random        in pieces of 1 to 240 blocks, in no order
+//! ```
+
+use std::{
+    env,
+    error::Error,
+    fs::OpenOptions,
+    io::{Seek as _, SeekFrom},
+    ops::Range,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+};
+
+use rustix::fs::OFlags;
+
+const BLOCK: usize = 512;
+/// Blocks of the longest command that Linux sends to a disk at high speed.
+const LONGEST: u64 = 240;
+/// What O_DIRECT wants buffers to begin at a multiple of.
+const ALIGNED: usize = 4096;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (write, device, seed, shuffled) = match arguments[..] {
+        ["write", device, seed] => (true, device, seed.parse()?, false),
+        ["write", device, seed, "random"] => (true, device, seed.parse()?, true),
+        ["read", device, seed] => (false, device, seed.parse()?, false),
+        ["read", device, seed, "random"] => (false, device, seed.parse()?, true),
+        _ => return Err("usage: blocks write|read DEVICE SEED [random]".into()),
+    };
+    let flags = OFlags::DIRECT.bits().cast_signed();
+    let mut disk = OpenOptions::new().read(true).write(write).custom_flags(flags).open(device)?;
+    let blocks = disk.seek(SeekFrom::End(0))? / BLOCK as u64;
+    let mut random = Random(seed);
+    let mut memory = vec![0; ALIGNED + LONGEST as usize * BLOCK];
+    let start = memory.as_ptr().align_offset(ALIGNED);
+    let mut expected = vec![0; LONGEST as usize * BLOCK];
+    let mut pieces = pieces(blocks, shuffled, &mut random);
+    if shuffled {
+        for last in (1..pieces.len()).rev() {
+            pieces.swap(last, random.below(last as u64 + 1) as usize);
+        }
+    }
+    for piece in &pieces {
+        let length = (piece.end - piece.start) as usize * BLOCK;
+        let offset = piece.start * BLOCK as u64;
+        let buffer = &mut memory[start..start + length];
+        if write {
+            fill(buffer, seed, piece.start);
+            disk.write_all_at(buffer, offset)?;
+        } else {
+            let expected = &mut expected[..length];
+            fill(expected, seed, piece.start);
+            disk.read_exact_at(buffer, offset)?;
+            let mut pairs = buffer.chunks(BLOCK).zip(expected.chunks(BLOCK));
+            if let Some(wrong) = pairs.position(|(read, wanted)| read != wanted) {
+                return Err(format!("block {} is not as it was written", piece.start + wrong as u64).into());
+            }
+        }
+    }
+    println!("{blocks} blocks in {} pieces", pieces.len());
+    Ok(())
+}
+
+/// All blocks, cut into pieces, in order.
+fn pieces(blocks: u64, uneven: bool, random: &mut Random) -> Vec<Range<u64>> {
+    let mut pieces = Vec::new();
+    let mut next = 0;
+    while next < blocks {
+        let length = if uneven { random.below(LONGEST) + 1 } else { LONGEST };
+        let end = blocks.min(next + length);
+        pieces.push(next..end);
+        next = end;
+    }
+    pieces
+}
+
+/// What the blocks from `lba` on hold.
+fn fill(blocks: &mut [u8], seed: u64, lba: u64) {
+    for (lba, block) in (lba..).zip(blocks.chunks_exact_mut(BLOCK)) {
+        let mut random = Random(seed ^ lba << 20);
+        for word in block.chunks_exact_mut(8) {
+            word.copy_from_slice(&random.next().to_le_bytes());
+        }
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    const fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}

@@ -21,6 +21,7 @@ mod qemu;
 mod report;
 mod root;
 mod suite;
+mod uefi;
 
 use kernel::{Kernel, Series};
 use report::Report;

@@ -5,11 +5,23 @@
 //! disk usbredir:/run/disk.sock 64
 //! disk gadget 64 reinsert               what is ejected comes back 3 s later, with what is on it
 //! ```
+//!
+//! Lines on its standard input are orders:
+//!
+//! ```text
+//! eject                  the medium goes, whatever the host wants
+//! insert                 it comes back, with what is on it
+//! insert disk.img        another one, with what is in the file
+//! tell NAME              a line of JSON: what was read and written since it told last, and the slowest answer
+//! ```
 
 use std::{
     env,
     error::Error,
+    fs, io,
     path::Path,
+    sync::mpsc::{self, Receiver},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,13 +31,13 @@ use inband_virtual::{usbip::Server, usbredir::Slot};
 use inband_volume::{
     bot::{Device, Function, Halts, Limits, wire},
     scsi::{BLOCK, Disk, Event, Fault, Identity, Medium, State},
-    sparse::{Blank, Sparse},
+    sparse::{Base, Sparse},
 };
 
 const OUT: EndpointAddress = EndpointAddress(0x01);
 const IN: EndpointAddress = EndpointAddress(0x81);
-/// The longest wait; nothing depends on it.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait: how late an order may be.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// How long a medium is away. Windows wants more than a second.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -63,43 +75,129 @@ fn set() -> DescriptorSet {
     }
 }
 
+/// What is on a medium when it is inserted: this, then zeros.
+struct Image(Vec<u8>);
+
+impl Base for Image {
+    fn block(&self, lba: u64, block: &mut [u8]) {
+        let rest = usize::try_from(lba).ok().and_then(|lba| self.0.get(lba * BLOCK..)).unwrap_or_default();
+        let (there, beyond) = block.split_at_mut(rest.len().min(BLOCK));
+        there.copy_from_slice(&rest[..there.len()]);
+        beyond.fill(0);
+    }
+}
+
+/// What went over the bus one way.
+#[derive(Default)]
+struct Moved {
+    bytes: u64,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Moved {
+    fn add(&mut self, bytes: u64) {
+        let now = Instant::now();
+        self.bytes += bytes;
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    fn ms(&self) -> f64 {
+        let time = self.last.zip(self.first).map(|(last, first)| last - first);
+        time.unwrap_or_default().as_secs_f64() * 1e3
+    }
+}
+
 /// A medium in memory, in a drive that is told the time.
 struct Memory {
-    store: Sparse<Blank>,
+    store: Sparse<Image>,
     insertion: u32,
+    absent: bool,
     reinsert: bool,
     now: Duration,
     /// When what was ejected comes back.
     back: Option<Duration>,
+    read: Moved,
+    written: Moved,
+    /// The longest from what the host sent to the answer.
+    slowest: Duration,
+}
+
+fn store(image: Vec<u8>, blocks: u64) -> Result<Sparse<Image>, Box<dyn Error>> {
+    Ok(Sparse::new(Image(image), blocks, usize::MAX).map_err(|fault| format!("no memory: {fault:?}"))?)
 }
 
 impl Memory {
     fn new(mib: u64, reinsert: bool) -> Result<Self, Box<dyn Error>> {
-        let store = Sparse::new(Blank, (mib << 20) / BLOCK as u64, usize::MAX)
-            .map_err(|fault| format!("no memory: {fault:?}"))?;
-        Ok(Self { store, insertion: 1, reinsert, now: Duration::ZERO, back: None })
+        let store = store(Vec::new(), (mib << 20) / BLOCK as u64)?;
+        Ok(Self {
+            store,
+            insertion: 1,
+            absent: false,
+            reinsert,
+            now: Duration::ZERO,
+            back: None,
+            read: Moved::default(),
+            written: Moved::default(),
+            slowest: Duration::ZERO,
+        })
     }
 
     fn tick(&mut self, now: Duration) {
         self.now = now;
         if self.back.is_some_and(|back| back <= now) {
-            self.back = None;
-            self.insertion += 1;
-            println!("Inserted");
+            self.insert();
         }
+    }
+
+    fn insert(&mut self) {
+        self.back = None;
+        self.absent = false;
+        self.insertion += 1;
+        println!("Inserted");
+    }
+
+    fn order(&mut self, order: &str) -> Result<(), Box<dyn Error>> {
+        match order.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["eject"] => self.absent = true,
+            ["insert"] => self.insert(),
+            ["insert", file] => {
+                self.store = store(fs::read(file)?, self.store.blocks())?;
+                self.insert();
+            }
+            ["tell", name] => {
+                println!(
+                    r#"{{"name":"{name}","read":{},"read_ms":{:.1},"written":{},"written_ms":{:.1},"slowest_us":{}}}"#,
+                    self.read.bytes,
+                    self.read.ms(),
+                    self.written.bytes,
+                    self.written.ms(),
+                    self.slowest.as_micros()
+                );
+                (self.read, self.written, self.slowest) = Default::default();
+            }
+            _ => return Err(format!("no order: {order}").into()),
+        }
+        Ok(())
     }
 }
 
 impl Medium for Memory {
     fn state(&self) -> State {
+        if self.absent {
+            return State::Absent;
+        }
         State::Present { blocks: self.store.blocks(), write_protected: false, insertion: self.insertion }
     }
 
     fn read(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.read.add(buffer.len() as u64);
         self.store.read(lba, buffer)
     }
 
     fn write(&mut self, lba: u64, data: &[u8]) -> Result<(), Fault> {
+        self.written.add(data.len() as u64);
         self.store.write(lba, data)
     }
 
@@ -118,6 +216,19 @@ impl Medium for Memory {
     }
 }
 
+/// The lines of the standard input, as they come.
+fn orders() -> Receiver<String> {
+    let (sender, orders) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    orders
+}
+
 fn serve<B>(mut backend: B, memory: Memory, mut wait: impl FnMut(Duration)) -> Result<(), Box<dyn Error>>
 where
     B: DeviceBackend<Error: Error + 'static>,
@@ -130,10 +241,13 @@ where
     };
     let device = Device::new(0, Halts::Use, Limits::default(), Disk::new(identity, memory));
     let mut function = Function::new(device, OUT, IN);
+    let orders = orders();
     let start = Instant::now();
     backend.attach(&set())?;
     loop {
+        let mut came = None;
         while let Some(event) = backend.poll_event()? {
+            came.get_or_insert_with(Instant::now);
             match event {
                 DeviceEvent::Enable => function.handle_enable(),
                 DeviceEvent::Disable => function.handle_disable(),
@@ -148,8 +262,16 @@ where
             }
         }
         let now = start.elapsed();
-        function.target_mut().medium_mut().tick(now);
+        let medium = function.target_mut().medium_mut();
+        medium.tick(now);
+        for order in orders.try_iter() {
+            medium.order(&order)?;
+        }
         function.drive(now, &mut backend);
+        if let Some(came) = came {
+            let medium = function.target_mut().medium_mut();
+            medium.slowest = medium.slowest.max(came.elapsed());
+        }
         let due =
             [function.poll_timeout(), function.device().target().medium().back].into_iter().flatten().min();
         wait(due.map_or(LONGEST_WAIT, |due| due.saturating_sub(start.elapsed()).min(LONGEST_WAIT)));

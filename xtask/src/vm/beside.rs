@@ -1,10 +1,21 @@
-//! An inbandd on this machine beside the guest, which is a device on the guest's USB (see `suite`).
+//! A program of ours on this machine beside the guest, which is a device on the guest's USB (see `suite`): an inbandd, unless the suite says
+//! another.
 //!
-//! The suite's script of this name in `xtask/guest` makes it ready, before anything boots, in a folder of its own: `inbandd.toml`, which names the
-//! socket `usbredir.sock`, the store, and in `guest` what is to be in the guest's /guest. The guest says `HOST restart` where it says
-//! results, to have the inbandd end and start again.
+//! The suite's script of this name in `xtask/guest` makes it ready, before anything boots, in a folder of its own, where it then runs: `inbandd.toml`,
+//! which names the socket `usbredir.sock`, the store; in `guest` what is to be in the guest's /guest, and in `uefi` what its UEFI shell finds. The
+//! guest gives orders where it says results:
+//!
+//! ```text
+//! HOST restart        the program ends, as it is to end, and starts again
+//! HOST kill           it is killed, and starts again
+//! HOST say WORDS      it finds these words as a line on its standard input
+//! HOST cut            it is the guest that ends, at once, and boots again
+//! ```
+//!
+//! Lines of its standard output that are JSON are measurements, as if the guest had told them.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -12,23 +23,25 @@ use super::suite::{self, Suite};
 use crate::program;
 use crate::{Outcome, layout};
 
-/// An inbandd that ends with its guest.
+/// A program that ends with its guest.
 pub(super) struct Beside {
     folder: PathBuf,
-    daemon: Child,
+    /// What it is called with.
+    runs: Vec<String>,
+    child: Child,
 }
 
-/// Where a suite's inbandd has its files.
+/// Where a suite's program has its files.
 fn folder(vm: &Path, suite: &Suite) -> PathBuf {
     vm.join(format!("{}.beside", suite.name))
 }
 
-/// What its inbandd has to say.
+/// What its program has to say.
 pub(super) fn log(vm: &Path, suite: &Suite) -> PathBuf {
-    folder(vm, suite).join("inbandd.log")
+    folder(vm, suite).join("log")
 }
 
-/// Makes the inbandd of a suite ready, and returns what is for the guest. Our own programs are built.
+/// Makes the program of a suite ready, and returns what is for the guest. Our own programs are built.
 pub(super) fn prepare(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
     let Some(script) = &suite.beside else { return Ok(Vec::new()) };
     let folder = folder(vm, suite);
@@ -43,62 +56,105 @@ pub(super) fn prepare(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
         path.push(":");
         path.push(rest);
     }
+    // Where those who make file systems are, which is not in everybody's.
+    path.push(":/usr/sbin:/sbin");
     let script = suite::scripts().join(script);
     program::output(Command::new("sh").arg("-eu").arg(script).current_dir(&folder).env("PATH", path))?;
-    let entries = fs::read_dir(&guest).map_err(|e| format!("cannot read {}: {e}", guest.display()))?;
+    files_in(&guest)
+}
+
+/// What was made for the UEFI shell of a suite.
+pub(super) fn for_shell(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
+    let files = folder(vm, suite).join("uefi");
+    if files.exists() { files_in(&files) } else { Ok(Vec::new()) }
+}
+
+fn files_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
     Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
 impl Beside {
-    /// Starts the inbandd of a suite that has one, and gives its guest the device.
-    pub(super) fn start(vm: &Path, suite: &Suite, guest: &mut Command) -> Outcome<Option<Self>> {
+    /// Starts the program of a suite that has one.
+    pub(super) fn start(vm: &Path, suite: &Suite) -> Outcome<Option<Self>> {
         if suite.beside.is_none() {
             return Ok(None);
         }
         let folder = folder(vm, suite);
+        let child = spawn(&folder, &suite.runs)?;
+        Ok(Some(Self { folder, runs: suite.runs.clone(), child }))
+    }
+
+    /// Gives a guest the device.
+    pub(super) fn plug(&self, suite: &Suite, guest: &mut Command) {
         // The path of a socket has 107 bytes at most: it is named from where it is.
-        guest.current_dir(&folder);
-        guest.args(["-device", "qemu-xhci"]);
-        guest.args(["-chardev", "socket,id=bmc,path=usbredir.sock,server=on,wait=off"]);
+        guest.current_dir(&self.folder);
+        let side = if suite.connects { "reconnect=1" } else { "server=on,wait=off" };
+        guest.args(["-device", &suite.controller]);
+        guest.args(["-chardev", &format!("socket,id=bmc,path=usbredir.sock,{side}")]);
         guest.args(["-device", "usb-redir,chardev=bmc"]);
-        let daemon = daemon(&folder)?;
-        Ok(Some(Self { folder, daemon }))
     }
 
     /// What the guest asks for.
     pub(super) fn order(&mut self, order: &str) -> Outcome {
-        match order {
-            "restart" => {
-                let id = self.daemon.id().to_string();
+        match order.split_once(' ') {
+            None if order == "restart" => {
+                let id = self.child.id().to_string();
                 program::output(Command::new("sh").args(["-c", "kill \"$1\"", "kill", &id]))?;
-                let status = self.daemon.wait().map_err(|e| format!("cannot wait for inbandd: {e}"))?;
+                let status = self.child.wait().map_err(|e| format!("cannot wait for what is beside: {e}"))?;
                 if !status.success() {
-                    return Err(format!("inbandd beside the guest ended with {status}"));
+                    return Err(format!("what is beside the guest ended with {status}"));
                 }
-                self.daemon = daemon(&self.folder)?;
+                self.child = spawn(&self.folder, &self.runs)?;
                 Ok(())
             }
-            other => Err(format!("the guest asks its host for {other}, which is nothing")),
+            None if order == "kill" => {
+                self.end();
+                self.child = spawn(&self.folder, &self.runs)?;
+                Ok(())
+            }
+            Some(("say", words)) => {
+                let said = self.child.stdin.as_mut().map(|input| writeln!(input, "{words}"));
+                said.transpose()
+                    .map(drop)
+                    .map_err(|e| format!("what is beside the guest does not listen: {e}"))
+            }
+            _ => Err(format!("the guest asks its host for {order}, which is nothing")),
         }
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        self.end();
     }
 }
 
-fn daemon(folder: &Path) -> Outcome<Child> {
-    let program = release().join("inbandd");
+/// The measurements that a suite's program has told.
+pub(super) fn measured(vm: &Path, suite: &Suite) -> Vec<String> {
+    let text = fs::read(log(vm, suite)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().filter(|line| line.starts_with('{')).map(String::from).collect()
+}
+
+fn spawn(folder: &Path, runs: &[String]) -> Outcome<Child> {
+    let (name, arguments) = runs.split_first().ok_or("a suite runs nothing beside its guest")?;
+    let places = [release().join(name), release().join("examples").join(name)];
+    let program = places.into_iter().find(|file| file.is_file());
+    let program = program.ok_or_else(|| format!("{name} is none of the suite's binaries"))?;
     let cannot_run = |e| format!("cannot run {}: {e}", program.display());
-    let log = File::options().create(true).append(true).open(folder.join("inbandd.log"));
+    let log = File::options().create(true).append(true).open(folder.join("log")).map_err(cannot_run)?;
     Command::new(&program)
-        .args(["--config", "inbandd.toml"])
+        .args(arguments)
         .current_dir(folder)
-        .stdin(Stdio::null())
-        .stderr(log.map_err(cannot_run)?)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().map_err(cannot_run)?)
+        .stderr(log)
         .spawn()
         .map_err(cannot_run)
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::System;
-use super::beside::Beside;
+use super::beside::{self, Beside};
 use super::report::Report;
 use super::suite::Suite;
-use crate::Outcome;
+use super::{System, uefi};
+use crate::{Outcome, program};
 
 /// The kernel's command line. Mitigations only cost time in emulation, and a panic is to end the boot at once. A
 /// processor that a busy host lets wait is not to be taken for a broken clock or a lock-up.
@@ -42,8 +42,90 @@ pub(super) fn run(
     boot(folder, system, suite, say)
 }
 
+/// How a guest ended.
+enum End {
+    /// By itself, or because its time was up.
+    Over(ExitStatus),
+    /// By its own order, in the middle of whatever it did.
+    Cut,
+}
+
 fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)) -> Outcome<Report> {
     let start = Instant::now();
+    let console = console(folder, suite);
+    fs::write(&console, "").map_err(|e| format!("cannot write {}: {e}", console.display()))?;
+    let mut beside = Beside::start(folder, suite)?;
+    let mut report = Report::default();
+    let status = loop {
+        match boot_once(folder, system, suite, beside.as_mut(), (&mut report, start), say)? {
+            End::Over(status) => break status,
+            End::Cut => say("  cut off, and again"),
+        }
+    };
+    for line in beside::measured(folder, suite) {
+        say(&format!("  {line}"));
+        report.take(&line);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    if status.success() {
+        say(&format!("  ended after {seconds:.1} s"));
+    } else {
+        say(&format!("  stopped after {seconds:.1} s (limit {} s): {status}", suite.timeout.as_secs()));
+    }
+    Ok(report)
+}
+
+fn boot_once(
+    folder: &Path,
+    system: &System,
+    suite: &Suite,
+    mut beside: Option<&mut Beside>,
+    (report, start): (&mut Report, Instant),
+    say: &mut dyn FnMut(&str),
+) -> Outcome<End> {
+    let mut guest = machine(folder, system, suite)?;
+    if let Some(beside) = &beside {
+        beside.plug(suite, &mut guest);
+    }
+    let mut guest = guest.spawn().map_err(|e| format!("cannot start the guest: {e}"))?;
+    let output = guest.stdout.take().ok_or("the guest has no output")?;
+    let mut cut = false;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.map_err(|e| format!("cannot read from the guest: {e}"))?;
+        let line = String::from_utf8_lossy(&line);
+        let shell = suite.uefi.is_some() && !report.is_ready();
+        let line = if shell { uefi::told(&line).unwrap_or_default() } else { line.trim().to_string() };
+        match (&mut beside, line.strip_prefix("HOST ")) {
+            // timeout(1) passes that on, and does not outlive the guest.
+            (Some(_), Some("cut")) => {
+                cut = true;
+                let id = guest.id().to_string();
+                program::output(Command::new("sh").args(["-c", "kill \"$1\"", "kill", &id]))?;
+                continue;
+            }
+            (Some(beside), Some(order)) => {
+                // The suite waits for what it asked for, and fails without it.
+                if let Err(why) = beside.order(order) {
+                    say(&format!("  {why}"));
+                }
+                continue;
+            }
+            _ => {}
+        }
+        let came_up = !report.is_ready();
+        report.take(&line);
+        if came_up && report.is_ready() {
+            say(&format!("  up after {:.1} s", start.elapsed().as_secs_f64()));
+        } else if line.starts_with("TEST ") || line.starts_with('{') {
+            say(&format!("  {line}"));
+        }
+    }
+    let status = guest.wait().map_err(|e| format!("cannot wait for the guest: {e}"))?;
+    Ok(if cut { End::Cut } else { End::Over(status) })
+}
+
+/// The machine, but for what is beside it.
+fn machine(folder: &Path, system: &System, suite: &Suite) -> Outcome<Command> {
     // timeout(1) ends the guest in time even if we are no longer there to do it.
     let mut guest = Command::new("timeout");
     guest
@@ -57,17 +139,20 @@ fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)
         .arg("-m")
         .arg(suite.memory.to_string())
         .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"])
-        .arg("-serial")
-        .arg(format!("file:{}", console(folder, suite).display()))
-        .args(["-serial", "stdio"])
-        .arg("-kernel")
-        .arg(&system.kernel.image)
-        .arg("-initrd")
-        .arg(&system.initrd)
-        .arg("-append")
-        .arg(format!("{KERNEL_ARGS} inband.script={} inband.rounds={}", suite.script, suite.measure.rounds))
+        .arg("-chardev")
+        .arg(format!("file,id=console,append=on,path={}", console(folder, suite).display()))
+        .args(["-serial", "chardev:console", "-serial", "stdio"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    let arguments =
+        format!("{KERNEL_ARGS} inband.script={} inband.rounds={}", suite.script, suite.measure.rounds);
+    match &suite.uefi {
+        Some(script) => uefi::boot(folder, (suite, script), system, &arguments, &mut guest)?,
+        None => {
+            guest.arg("-kernel").arg(&system.kernel.image).arg("-initrd").arg(&system.initrd);
+            guest.arg("-append").arg(arguments);
+        }
+    }
     if suite.measure.counted {
         guest.args(["-icount", "shift=0,sleep=off"]);
     }
@@ -75,37 +160,5 @@ fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)
         let disk = disk.display();
         guest.arg("-drive").arg(format!("file={disk},format=raw,if=virtio,readonly=on"));
     }
-    let mut beside = Beside::start(folder, suite, &mut guest)?;
-    let mut guest = guest.spawn().map_err(|e| format!("cannot start the guest: {e}"))?;
-
-    let mut report = Report::default();
-    if let Some(stdout) = guest.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.map_err(|e| format!("cannot read from the guest: {e}"))?;
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim();
-            if let (Some(beside), Some(order)) = (&mut beside, line.strip_prefix("HOST ")) {
-                // The suite waits for what it asked for, and fails without it.
-                if let Err(why) = beside.order(order) {
-                    say(&format!("  {why}"));
-                }
-                continue;
-            }
-            let came_up = !report.is_ready();
-            report.take(line);
-            if came_up && report.is_ready() {
-                say(&format!("  up after {:.1} s", start.elapsed().as_secs_f64()));
-            } else if line.starts_with("TEST ") || line.starts_with('{') {
-                say(&format!("  {line}"));
-            }
-        }
-    }
-    let status = guest.wait().map_err(|e| format!("cannot wait for the guest: {e}"))?;
-    let seconds = start.elapsed().as_secs_f64();
-    if status.success() {
-        say(&format!("  ended after {seconds:.1} s"));
-    } else {
-        say(&format!("  stopped after {seconds:.1} s (limit {} s): {status}", suite.timeout.as_secs()));
-    }
-    Ok(report)
+    Ok(guest)
 }

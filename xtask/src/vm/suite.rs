@@ -9,6 +9,10 @@
 //! # processors: 2
 //! # root: debian
 //! # beside: x.host.sh
+//! # runs: disk usbredir:usbredir.sock 64
+//! # controller: usb-ehci
+//! # qemu: connects
+//! # uefi: x.nsh
 //! ```
 //!
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
@@ -23,8 +27,10 @@
 //! alone: while a disk is read nothing happens in the guest, and the Debian one found itself twenty minutes old when it was up. The timeout
 //! is by the machine's clock in both: with a counted one it only ends what hangs, and can be long.
 //!
-//! With `# beside: SCRIPT` an inbandd runs on this machine, and is a device on the USB of a QEMU that has an xHCI controller for it (see
-//! `beside`).
+//! With `# beside: SCRIPT` an inbandd runs on this machine, or the program of ours that `# runs:` names, and is a device on the USB of a QEMU that
+//! has an xHCI controller for it, or the one that `# controller:` names (see `beside`). QEMU listens at the socket, or connects to it.
+//!
+//! With `# uefi: SCRIPT` the machine has UEFI firmware, whose shell runs that script first and then boots the kernel (see `uefi`).
 //!
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head, but `cargo xtask bench`, which alone runs it, chooses the clock. Likewise
 //! `xtask/guest/*.soak.sh` and `cargo xtask soak`.
@@ -41,6 +47,12 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The guest's memory if the script does not say, MiB.
 const MEMORY: u32 = 1024;
+
+/// What runs beside the guest if the script does not say.
+const DAEMON: [&str; 3] = ["inbandd", "--config", "inbandd.toml"];
+
+/// The USB controller it is on if the script does not say.
+const CONTROLLER: &str = "qemu-xhci";
 
 /// The ending by which a script in `xtask/guest` is a suite.
 const ENDING: &str = ".suite.sh";
@@ -103,6 +115,14 @@ pub(super) struct Suite {
     pub(super) kind: Kind,
     /// The script that makes ready what runs beside the guest.
     pub(super) beside: Option<String>,
+    /// What runs there, and its arguments.
+    pub(super) runs: Vec<String>,
+    /// What QEMU calls the USB controller that it is on.
+    pub(super) controller: String,
+    /// QEMU connects to it, and not the other way round.
+    pub(super) connects: bool,
+    /// What the UEFI shell runs before the kernel is booted.
+    pub(super) uefi: Option<String>,
     /// Its clock, and for a measurement its rounds.
     pub(super) measure: Measure,
 }
@@ -161,6 +181,10 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         processors: 1,
         kind: Kind::Bare,
         beside: None,
+        runs: DAEMON.map(String::from).to_vec(),
+        controller: CONTROLLER.into(),
+        connects: false,
+        uefi: None,
         measure: Measure::default(),
     };
     for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
@@ -181,6 +205,14 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
             suite.kind = Kind::named(root).ok_or_else(|| format!("{name}: no such root: {line}"))?;
         } else if let Some(script) = line.strip_prefix("beside: ") {
             suite.beside = Some(script.into());
+        } else if let Some(command) = line.strip_prefix("runs: ") {
+            suite.runs = command.split_whitespace().map(String::from).collect();
+        } else if let Some(controller) = line.strip_prefix("controller: ") {
+            suite.controller = controller.into();
+        } else if line == "qemu: connects" {
+            suite.connects = true;
+        } else if let Some(script) = line.strip_prefix("uefi: ") {
+            suite.uefi = Some(script.into());
         } else if suite.about.is_empty() {
             suite.about = line.into();
         }
@@ -195,7 +227,7 @@ mod tests {
     #[test]
     fn the_head_says_what_a_suite_needs() {
         let suite = parse("x.suite.sh", ENDING,
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# clock: instructions\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# uefi: x.nsh\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -206,6 +238,10 @@ mod tests {
         assert!(suite.measure.counted);
         assert_eq!(suite.kind, Kind::Debian);
         assert_eq!(suite.beside.as_deref(), Some("x.host.sh"));
+        assert_eq!(suite.runs, ["disk", "it", "64"]);
+        assert_eq!(suite.controller, "usb-ehci");
+        assert!(suite.connects);
+        assert_eq!(suite.uefi.as_deref(), Some("x.nsh"));
     }
 
     #[test]

@@ -1,0 +1,8 @@
+# A disk as a USB device of a QEMU guest, by usbredir, on xHCI: conformance, a file system, twenty re-insertions, either side killed in the middle of a write.
+# timeout: 300
+# binaries: example:inbandd/disk
+# beside: usbredir-disk.host.sh
+# runs: disk usbredir:usbredir.sock 64
+. /guest/lib.sh
+CONTROLLER=xhci_pci
+. /guest/usbredir-disk.sh

@@ -1,0 +1,27 @@
+# A disk in the UEFI shell and then in Linux, on the same machine by usbredir: 32 MiB copied and compared, twenty re-insertions.
+# timeout: 300
+# binaries: example:inbandd/disk
+# beside: usbredir-uefi.host.sh
+# runs: disk usbredir:usbredir.sock 96
+# uefi: usbredir-uefi.nsh
+. /guest/lib.sh
+
+# After its reset it tells that there was one.
+HARMLESS="$HARMLESS\|Power-on or device reset occurred"
+
+modprobe xhci_pci && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
+wait_for 20 [ -e /sys/block/sda ] || die "no disk"
+
+check fsck-of-what-uefi-wrote fsck.vfat -n /dev/sda
+mkdir -p /mnt
+check mount mount -t vfat /dev/sda /mnt
+cd /mnt || exit
+check what-uefi-copied md5sum -c /guest/uefi.md5
+check what-linux-copies cp payload copied
+cd /
+umount /mnt
+check fsck-of-what-linux-wrote fsck.vfat -n /dev/sda
+mount -t vfat -o ro /dev/sda /mnt
+check what-linux-copied cmp /mnt/payload /mnt/copied
+umount /mnt
+check_kernel_log kernel-log

@@ -119,18 +119,20 @@ impl<B: Base> Sparse<B> {
         (length.is_multiple_of(BLOCK) && end <= self.blocks).then_some(end)
     }
 
-    /// Has all pages from the block `lba` to before the block `end`.
+    /// Has all pages from the block `lba` to before the block `end`. A write for which there is no room takes none.
     fn make_pages(&mut self, lba: u64, end: u64) -> Result<(), Fault> {
-        for index in lba / PAGE_BLOCKS..end.div_ceil(PAGE_BLOCKS) {
-            let Some(slot) = self.pages.get_mut(index as usize) else { return Err(Fault::Unwritable) };
-            if slot.is_some() {
-                continue;
-            }
-            self.room = self.room.checked_sub(1).ok_or(Fault::NoSpace)?;
+        let range = (lba / PAGE_BLOCKS) as usize..end.div_ceil(PAGE_BLOCKS) as usize;
+        let slots = self.pages.get_mut(range).ok_or(Fault::Unwritable)?;
+        let missing = slots.iter().filter(|slot| slot.is_none()).count();
+        if missing > self.room {
+            return Err(Fault::NoSpace);
+        }
+        for slot in slots.iter_mut().filter(|slot| slot.is_none()) {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(PAGE).map_err(|_| Fault::NoSpace)?;
             bytes.resize(PAGE, 0);
             *slot = Some(Page { bytes: bytes.into_boxed_slice(), written: 0 });
+            self.room -= 1;
         }
         Ok(())
     }

@@ -105,6 +105,10 @@ pub struct Wire<T> {
     pub device: Device<T>,
     /// The endpoint IN is halted.
     pub halted: bool,
+    /// Transfers that are taken back come home as late as may be: before the next one on their endpoint does.
+    pub late: bool,
+    late_reads: VecDeque<(Vec<u8>, usize)>,
+    late_sends: VecDeque<(Vec<u8>, usize)>,
     reads: VecDeque<(Vec<u8>, usize)>,
     sends: VecDeque<(Vec<u8>, usize)>,
     now: Duration,
@@ -119,8 +123,17 @@ impl<T: Target> Wire<T> {
     #[must_use]
     pub fn new(mut device: Device<T>) -> Self {
         device.handle_enable();
-        let (reads, sends) = (VecDeque::new(), VecDeque::new());
-        let mut wire = Self { device, halted: false, reads, sends, now: Duration::ZERO, deepest: 0 };
+        let mut wire = Self {
+            device,
+            halted: false,
+            late: false,
+            late_reads: VecDeque::new(),
+            late_sends: VecDeque::new(),
+            reads: VecDeque::new(),
+            sends: VecDeque::new(),
+            now: Duration::ZERO,
+            deepest: 0,
+        };
         wire.act();
         wire
     }
@@ -135,28 +148,54 @@ impl<T: Target> Wire<T> {
                 }
                 Action::Send(buffer) => self.sends.push_back((buffer, 0)),
                 Action::Halt => {
-                    assert!(self.sends.is_empty(), "halted with data in flight");
+                    let idle = self.sends.is_empty() && self.late_sends.is_empty();
+                    assert!(idle, "halted with a transfer in flight");
                     self.halted = true;
                 }
                 Action::TakeBack(Direction::Out) => {
-                    for (buffer, length) in core::mem::take(&mut self.reads) {
-                        self.device.handle_read(self.now, buffer, length, Err(TransferError::Cancelled));
+                    self.late_reads.append(&mut self.reads);
+                    if !self.late {
+                        self.bring_reads_home(TransferError::Cancelled);
                     }
                 }
                 Action::TakeBack(Direction::In) => {
-                    for (buffer, _) in core::mem::take(&mut self.sends) {
-                        self.device.handle_sent(self.now, buffer, Err(TransferError::Cancelled));
+                    self.late_sends.append(&mut self.sends);
+                    if !self.late {
+                        self.bring_sends_home(TransferError::Cancelled);
                     }
                 }
             }
-            self.deepest = self.deepest.max(self.reads.len()).max(self.sends.len());
+            let reads = self.reads.len() + self.late_reads.len();
+            self.deepest = self.deepest.max(reads).max(self.sends.len() + self.late_sends.len());
         }
+    }
+
+    fn bring_reads_home(&mut self, error: TransferError) {
+        for (buffer, length) in core::mem::take(&mut self.late_reads) {
+            self.device.handle_read(self.now, buffer, length, Err(error));
+        }
+    }
+
+    fn bring_sends_home(&mut self, error: TransferError) {
+        for (buffer, _) in core::mem::take(&mut self.late_sends) {
+            self.device.handle_sent(self.now, buffer, Err(error));
+        }
+    }
+
+    /// All that was taken back comes home.
+    fn bring_home(&mut self) {
+        self.bring_reads_home(TransferError::Cancelled);
+        self.bring_sends_home(TransferError::Cancelled);
+        self.act();
     }
 
     /// The host sends a transfer. Returns how many bytes the device took; it takes no more until it wants them.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let mut sent = 0;
         loop {
+            if self.reads.is_empty() {
+                self.bring_home();
+            }
             let Some((buffer, at)) = self.reads.front_mut() else { return sent };
             let count = (bytes.len() - sent).min(buffer.len() - *at);
             buffer[*at..*at + count].copy_from_slice(&bytes[sent..sent + count]);
@@ -167,6 +206,7 @@ impl<T: Target> Wire<T> {
             if (*at == buffer.len() || short)
                 && let Some((buffer, length)) = self.reads.pop_front()
             {
+                self.bring_reads_home(TransferError::Cancelled);
                 self.device.handle_read(self.now, buffer, length, Ok(()));
                 self.act();
             }
@@ -180,6 +220,9 @@ impl<T: Target> Wire<T> {
     pub fn read(&mut self, length: usize) -> Read {
         let mut bytes = Vec::new();
         loop {
+            if self.sends.is_empty() {
+                self.bring_home();
+            }
             if self.halted {
                 return Read::Stall(bytes);
             }
@@ -190,6 +233,7 @@ impl<T: Target> Wire<T> {
             if *at == buffer.len() {
                 let short = !buffer.len().is_multiple_of(PACKET);
                 if let Some((buffer, _)) = self.sends.pop_front() {
+                    self.bring_sends_home(TransferError::Cancelled);
                     self.device.handle_sent(self.now, buffer, Ok(()));
                 }
                 self.act();
@@ -220,12 +264,10 @@ impl<T: Target> Wire<T> {
 
     /// Bus reset or unplug, and configured again.
     pub fn reconnect(&mut self) {
-        for (buffer, length) in core::mem::take(&mut self.reads) {
-            self.device.handle_read(self.now, buffer, length, Err(TransferError::Disabled));
-        }
-        for (buffer, _) in core::mem::take(&mut self.sends) {
-            self.device.handle_sent(self.now, buffer, Err(TransferError::Disabled));
-        }
+        self.late_reads.append(&mut self.reads);
+        self.late_sends.append(&mut self.sends);
+        self.bring_reads_home(TransferError::Disabled);
+        self.bring_sends_home(TransferError::Disabled);
         self.device.handle_disable();
         self.act();
         assert!(self.reads.is_empty() && self.sends.is_empty(), "transfers on a device that is not there");

@@ -66,8 +66,6 @@ enum State {
     Command,
     In(DataIn),
     Out(DataOut),
-    /// All data is sent that there is; when it has gone, the endpoint is halted.
-    Short(Csw),
     /// The CSW, until it is queued; and what came on OUT before the CSW had gone.
     Status(Option<Csw>, Option<Vec<u8>>),
     /// IN is halted until Reset Recovery, and halted again then.
@@ -153,7 +151,7 @@ impl<T: Target> Device<T> {
         match &self.state {
             State::Off => Phase::Off,
             State::Command => Phase::Command,
-            State::In(_) | State::Short(_) => Phase::DataIn,
+            State::In(_) => Phase::DataIn,
             State::Out(_) => Phase::DataOut,
             State::Status(..) => Phase::Status,
             State::Wedged(_) => Phase::Wedged,
@@ -271,8 +269,11 @@ impl<T: Target> Device<T> {
     /// What is to be done next.
     pub fn poll_action(&mut self) -> Option<Action> {
         loop {
-            if let Some(action) = self.actions.pop_front() {
-                return Some(action);
+            match self.actions.front() {
+                // Nothing is halted with a transfer in flight, be it one that was taken back and is not home.
+                Some(Action::Halt) if !self.sends.is_empty() => return None,
+                Some(_) => return self.actions.pop_front(),
+                None => {}
             }
             match &mut self.state {
                 State::Off => return None,
@@ -283,13 +284,6 @@ impl<T: Target> Device<T> {
                     let csw = csw.take()?;
                     self.sends.push_back(Flight { kind: Kind::Status, stale: false });
                     return Some(Action::Send(csw.to_bytes().to_vec()));
-                }
-                State::Short(csw) => {
-                    if self.sends.iter().any(|flight| !flight.stale) {
-                        return None;
-                    }
-                    self.actions.push_back(Action::Halt);
-                    self.state = State::Status(Some(*csw), None);
                 }
                 State::In(_) => {
                     if let Some(action) = self.poll_in() {
@@ -359,11 +353,11 @@ impl<T: Target> Device<T> {
             Verdict::PhaseError => data.sent + data.filled,
         };
         let csw = self.csw(data.tag, data.expected - moved, data.verdict);
-        self.state = if data.sent + data.filled == data.expected {
-            State::Status(Some(csw), None)
-        } else {
-            State::Short(csw)
-        };
+        if data.sent + data.filled < data.expected {
+            // When the data has gone, and before the CSW.
+            self.actions.push_back(Action::Halt);
+        }
+        self.state = State::Status(Some(csw), None);
     }
 
     /// The next buffer for data of the host's.
@@ -394,7 +388,7 @@ impl<T: Target> Device<T> {
                 self.recycle(flight, buffer);
             }
             // There is no read in these.
-            State::Off | State::In(_) | State::Short(_) | State::Status(..) => self.recycle(flight, buffer),
+            State::Off | State::In(_) | State::Status(..) => self.recycle(flight, buffer),
         }
     }
 
@@ -478,6 +472,7 @@ impl<T: Target> Device<T> {
 
     /// A CBW that is not valid or not meaningful: nothing but Reset Recovery helps (BOT 6.6.1).
     fn wedge(&mut self, now: Duration) {
+        self.drop_halts();
         self.take_back_reads();
         self.take_back_sends();
         self.state = State::Wedged(now);
@@ -487,7 +482,7 @@ impl<T: Target> Device<T> {
     fn halt_again(&mut self, now: Duration) {
         if let State::Wedged(again) = &mut self.state {
             *again = now.saturating_add(HALT_AGAIN);
-            if self.halts == Halts::Use {
+            if self.halts == Halts::Use && !self.actions.contains(&Action::Halt) {
                 self.actions.push_back(Action::Halt);
             }
         }

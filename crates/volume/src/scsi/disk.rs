@@ -23,8 +23,8 @@ const COMPARED: usize = 4096;
 pub struct Disk<M> {
     medium: M,
     identity: Identity,
-    /// The insertion that was there when last looked.
-    seen: Option<u32>,
+    /// What was there when last looked.
+    seen: Option<Inserted>,
     /// The insertion that the host has ejected.
     ejected: Option<u32>,
     /// A unit attention for a reset is due.
@@ -52,19 +52,19 @@ enum Job {
     /// Blocks, from this one on.
     Read {
         lba: u64,
-        insertion: u32,
+        on: Inserted,
     },
     /// Blocks; read back if `compare`; `flush` at the end.
     Write {
         lba: u64,
-        insertion: u32,
+        on: Inserted,
         compare: bool,
         flush: bool,
     },
     /// Blocks to be compared with.
     Compare {
         lba: u64,
-        insertion: u32,
+        on: Inserted,
     },
     /// The parameter list of a MODE SELECT, of so many bytes.
     Select {
@@ -79,19 +79,27 @@ enum Job {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Nothing,
-    Flush { insertion: u32 },
+    Flush(Inserted),
     Prevent(bool),
-    Eject,
+    /// What was there when the command began.
+    Eject(Option<Inserted>),
     Stop,
     Start,
+}
+
+/// Which medium it is, for the host: one that has become larger or smaller is another one, whatever its owner calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Inserted {
+    insertion: u32,
+    blocks: u64,
 }
 
 /// A medium that is there.
 #[derive(Clone, Copy, Debug)]
 struct Present {
-    blocks: u64,
+    it: Inserted,
+    /// By itself, whatever SWP says.
     write_protected: bool,
-    insertion: u32,
 }
 
 impl<M: Medium> Disk<M> {
@@ -155,7 +163,7 @@ impl<M: Medium> Disk<M> {
             State::Present { blocks, write_protected, insertion }
                 if blocks > 0 && self.ejected != Some(insertion) =>
             {
-                Some(Present { blocks, write_protected: write_protected || self.swp, insertion })
+                Some(Present { it: Inserted { insertion, blocks }, write_protected })
             }
             State::Present { .. } | State::Absent => None,
         }
@@ -164,11 +172,13 @@ impl<M: Medium> Disk<M> {
     /// Notices that the medium has changed.
     fn look(&mut self) -> Option<Present> {
         let present = self.present();
-        let insertion = present.map(|it| it.insertion);
-        if insertion != self.seen {
+        let seen = present.map(|present| present.it);
+        if seen != self.seen {
             // One that has gone again is nothing to tell of.
-            self.was_changed = insertion.is_some();
-            self.seen = insertion;
+            self.was_changed = seen.is_some();
+            self.seen = seen;
+            // What the host has set was for the medium before.
+            self.swp = false;
         }
         present
     }
@@ -219,18 +229,20 @@ impl<M: Medium> Disk<M> {
             Command::Inquiry => Ok(self.answer(inquiry(&self.identity, cdb)?, be(&cdb[3..5]))),
             Command::ModeSense => {
                 let allocation = if cdb[0] == 0x1a { u64::from(cdb[4]) } else { be(&cdb[7..9]) };
-                let protected = present.is_some_and(|it| it.write_protected);
+                let protected = self.swp || present.is_some_and(|present| present.write_protected);
                 Ok(self.answer(mode::sense(cdb, protected, self.swp)?, allocation))
             }
             Command::ModeSelect => self.mode_select(cdb),
             Command::StartStopUnit => self.start_stop(cdb, present),
             Command::PreventAllow => Ok(self.act(Act::Prevent(cdb[4] & 1 != 0))),
             Command::ReadFormatCapacities => {
-                let bytes = answer::format_capacities(present.map(|it| it.blocks));
+                let bytes = answer::format_capacities(present.map(|present| present.it.blocks));
                 Ok(self.answer(bytes, be(&cdb[7..9])))
             }
-            Command::ReadCapacity10 => Ok(self.answer(answer::capacity10(medium?.blocks), 8)),
-            Command::ReadCapacity16 => Ok(self.answer(answer::capacity16(medium?.blocks), be(&cdb[10..14]))),
+            Command::ReadCapacity10 => Ok(self.answer(answer::capacity10(medium?.it.blocks), 8)),
+            Command::ReadCapacity16 => {
+                Ok(self.answer(answer::capacity16(medium?.it.blocks), be(&cdb[10..14])))
+            }
             Command::ReportLuns => Ok(self.answer(answer::luns(cdb[2])?, be(&cdb[6..10]))),
             Command::ReportOpcodes => Ok(self.answer(answer::opcodes(cdb)?, be(&cdb[6..10]))),
             Command::Read
@@ -244,7 +256,7 @@ impl<M: Medium> Disk<M> {
 
     /// Commands with a first block and a number of blocks.
     fn on_blocks(&mut self, entry: &Entry, cdb: &[u8; 16], medium: Present) -> Result<Intent, Sense> {
-        let Present { insertion, write_protected, .. } = medium;
+        let on = medium.it;
         let (lba, count) = blocks(entry, cdb);
         // BYTCHK (SBC 5.20): 00b, and 01b, which brings the blocks to compare with.
         let check = (cdb[1] >> 1) & 0x03;
@@ -252,15 +264,15 @@ impl<M: Medium> Disk<M> {
         if checked && check > 1 {
             return Err(Sense::invalid_field(1));
         }
-        if lba.checked_add(count).is_none_or(|end| end > medium.blocks) {
+        if lba.checked_add(count).is_none_or(|end| end > on.blocks) {
             return Err(Sense::OUT_OF_RANGE);
         }
         // A WRITE of no blocks changes nothing and is refused all the same where nothing may be written.
-        if matches!(entry.command, Command::Write | Command::WriteAndVerify) && write_protected {
-            return Err(self.protected());
+        if matches!(entry.command, Command::Write | Command::WriteAndVerify) {
+            self.writable(medium)?;
         }
         if entry.command == Command::SynchronizeCache {
-            return Ok(self.act(Act::Flush { insertion }));
+            return Ok(self.act(Act::Flush(on)));
         }
         if count == 0 {
             return Ok(self.act(Act::Nothing));
@@ -268,15 +280,15 @@ impl<M: Medium> Disk<M> {
         // At most 2^32 blocks.
         let bytes = count * BLOCK as u64;
         let (job, intent) = match entry.command {
-            Command::Read => (Job::Read { lba, insertion }, Intent::In(bytes)),
+            Command::Read => (Job::Read { lba, on }, Intent::In(bytes)),
             Command::Write => {
                 let flush = entry.usage.len() > 6 && cdb[1] & 0x08 != 0;
-                (Job::Write { lba, insertion, compare: false, flush }, Intent::Out(bytes))
+                (Job::Write { lba, on, compare: false, flush }, Intent::Out(bytes))
             }
             Command::WriteAndVerify => {
-                (Job::Write { lba, insertion, compare: check == 1, flush: true }, Intent::Out(bytes))
+                (Job::Write { lba, on, compare: check == 1, flush: true }, Intent::Out(bytes))
             }
-            Command::Verify if check == 1 => (Job::Compare { lba, insertion }, Intent::Out(bytes)),
+            Command::Verify if check == 1 => (Job::Compare { lba, on }, Intent::Out(bytes)),
             // What is not compared is not read: there is no surface that could have gone bad.
             _ => (Job::Act(Act::Nothing), Intent::Nothing),
         };
@@ -284,8 +296,13 @@ impl<M: Medium> Disk<M> {
         Ok(intent)
     }
 
-    const fn protected(&self) -> Sense {
-        if self.swp { Sense::SOFTWARE_PROTECTED } else { Sense::WRITE_PROTECTED }
+    /// Whether the medium may be written. Its own protection comes before the host's: to clear SWP is of no use then.
+    const fn writable(&self, medium: Present) -> Result<(), Sense> {
+        match (medium.write_protected, self.swp) {
+            (true, _) => Err(Sense::WRITE_PROTECTED),
+            (false, true) => Err(Sense::SOFTWARE_PROTECTED),
+            (false, false) => Ok(()),
+        }
     }
 
     fn act(&mut self, act: Act) -> Intent {
@@ -344,7 +361,7 @@ impl<M: Medium> Disk<M> {
         let act = match (eject, start) {
             _ if power != 0 => Act::Nothing,
             (true, false) if self.prevented && present.is_some() => return Err(Sense::PREVENTED),
-            (true, false) => Act::Eject,
+            (true, false) => Act::Eject(present.map(|present| present.it)),
             (false, false) => Act::Stop,
             // Nothing that the host has ejected can be loaded by it.
             (_, true) if present.is_none() => return Err(Sense::NO_MEDIUM),
@@ -354,9 +371,9 @@ impl<M: Medium> Disk<M> {
     }
 
     /// The medium that the command began with.
-    fn still(&mut self, insertion: u32) -> Result<Present, Sense> {
+    fn still(&mut self, on: Inserted) -> Result<Present, Sense> {
         match self.look() {
-            Some(present) if present.insertion == insertion => Ok(present),
+            Some(present) if present.it == on => Ok(present),
             Some(_) => {
                 self.was_changed = false;
                 Err(Sense::CHANGED)
@@ -374,12 +391,12 @@ impl<M: Medium> Disk<M> {
                 *at = end;
                 Ok(())
             }
-            Job::Read { lba, insertion } => {
-                let (first, insertion) = (*lba, *insertion);
+            Job::Read { lba, on } => {
+                let (first, on) = (*lba, *on);
                 // The last piece of a host that has too little room may end inside a block.
                 let whole = buffer.len() / BLOCK * BLOCK;
                 *lba += buffer.len().div_ceil(BLOCK) as u64;
-                self.still(insertion)?;
+                self.still(on)?;
                 let (blocks, part) = buffer.split_at_mut(whole);
                 if !blocks.is_empty() {
                     self.medium.read(first, blocks).map_err(Fault::sense)?;
@@ -410,20 +427,19 @@ impl<M: Medium> Disk<M> {
                 Ok(())
             }
             _ if whole == 0 => Ok(()),
-            Job::Write { lba, insertion, compare, .. } => {
-                let (first, insertion, compare) = (*lba, *insertion, *compare);
+            Job::Write { lba, on, compare, .. } => {
+                let (first, on, compare) = (*lba, *on, *compare);
                 *lba += whole as u64;
-                if self.still(insertion)?.write_protected {
-                    return Err(self.protected());
-                }
+                let medium = self.still(on)?;
+                self.writable(medium)?;
                 self.medium.write(first, blocks).map_err(Fault::sense)?;
                 self.medium.notice(Event::Written { lba: first, blocks: whole as u64 });
                 if compare { self.compare(first, blocks) } else { Ok(()) }
             }
-            Job::Compare { lba, insertion } => {
-                let (first, insertion) = (*lba, *insertion);
+            Job::Compare { lba, on } => {
+                let (first, on) = (*lba, *on);
                 *lba += whole as u64;
-                self.still(insertion)?;
+                self.still(on)?;
                 self.compare(first, blocks)
             }
             Job::None | Job::Answer { .. } | Job::Read { .. } | Job::Act(_) => Err(Sense::DATA_PHASE),
@@ -453,9 +469,9 @@ impl<M: Medium> Disk<M> {
                 }
                 Ok(())
             }
-            Job::Write { insertion, flush, .. } => {
+            Job::Write { on, flush, .. } => {
                 if flush {
-                    self.flush(insertion)
+                    self.flush(on)
                 } else {
                     Ok(())
                 }
@@ -465,8 +481,8 @@ impl<M: Medium> Disk<M> {
                 Ok(())
             }
             Job::Act(Act::Nothing) => Ok(()),
-            Job::Act(Act::Flush { insertion }) => {
-                self.flush(insertion)?;
+            Job::Act(Act::Flush(on)) => {
+                self.flush(on)?;
                 self.medium.notice(Event::Synchronized);
                 Ok(())
             }
@@ -474,13 +490,17 @@ impl<M: Medium> Disk<M> {
                 self.set_prevented(prevented);
                 Ok(())
             }
-            Job::Act(Act::Eject) => {
-                if let Some(Present { insertion, .. }) = self.look() {
-                    self.ejected = Some(insertion);
-                    // Not by the host's own doing does it change.
-                    (self.seen, self.was_changed) = (None, false);
-                    self.medium.notice(Event::Ejected);
-                }
+            // There was none, or it has gone by itself meanwhile.
+            Job::Act(Act::Eject(None)) => Ok(()),
+            Job::Act(Act::Eject(Some(_))) if self.present().is_none() => Ok(()),
+            Job::Act(Act::Eject(Some(on))) => {
+                // Data that the host has announced may come between the command and its end, and with it another medium, of which the host
+                // knows nothing: that one stays.
+                self.still(on)?;
+                self.ejected = Some(on.insertion);
+                // Not by the host's own doing does it change.
+                (self.seen, self.was_changed) = (None, false);
+                self.medium.notice(Event::Ejected);
                 Ok(())
             }
             Job::Act(Act::Stop) => {
@@ -494,8 +514,8 @@ impl<M: Medium> Disk<M> {
         }
     }
 
-    fn flush(&mut self, insertion: u32) -> Result<(), Sense> {
-        self.still(insertion)?;
+    fn flush(&mut self, on: Inserted) -> Result<(), Sense> {
+        self.still(on)?;
         self.medium.flush().map_err(Fault::sense)
     }
 }

@@ -26,7 +26,7 @@ const VERSION: u8 = 0x05;
 /// RESPONSE DATA FORMAT.
 const FORMAT: u8 = 0x02;
 /// VERSION DESCRIPTORs: SAM-3, USB Mass Storage Bulk-Only Transport 1.0, SPC-3, SBC-3.
-const STANDARDS: [u16; 4] = [0x0060, 0x1728, 0x0300, 0x04c0];
+const STANDARDS: [u16; 4] = [0x0060, 0x1730, 0x0300, 0x04c0];
 
 /// VPD pages that are there.
 const PAGES: [u8; 5] = [0x00, 0x80, 0x83, 0xb0, 0xb1];

@@ -16,7 +16,8 @@ pub enum State {
         blocks: u64,
         /// Nothing may be written.
         write_protected: bool,
-        /// Another number for each medium that is inserted, and for the same one when it is inserted again.
+        /// Another number for each medium that is inserted, and for the same one when it is inserted again. With another number of blocks it
+        /// is another medium in any case.
         insertion: u32,
     },
 }

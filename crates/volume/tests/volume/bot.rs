@@ -151,7 +151,8 @@ fn class_requests() {
     }
 }
 
-/// The host resets, or leaves and comes back, at every point of every kind of command: nothing of what was is left.
+/// The host resets, or leaves and comes back, at every point of every kind of command: nothing of what was is left, however late what was taken
+/// back comes home.
 #[test]
 fn resets_anywhere() {
     type Step = fn(&mut Rig, &Cbw);
@@ -187,8 +188,9 @@ fn resets_anywhere() {
     for halts in [Halts::Use, Halts::Avoid] {
         for command in &commands {
             for (name, step) in steps {
-                for how in 0..3 {
+                for (how, late) in [(0, false), (1, false), (2, false), (0, true), (1, true), (2, true)] {
                     let mut rig = Rig::new(halts);
+                    rig.wire.late = late;
                     assert_eq!(rig.none(&[0x1e, 0, 0, 0, 1, 0]).status, 0);
                     step(&mut rig, command);
                     match how {
@@ -226,6 +228,29 @@ fn a_host_that_does_not_read_its_csw() {
     }
     assert_eq!(rig.wire.read(512), Read::Nothing(Vec::new()));
     assert_eq!(rig.none(&[0; 6]).status, 0);
+}
+
+/// What was taken back may be long on its way home: the endpoint is halted when it is there, not before, and the CSW stays behind the halt.
+#[test]
+fn a_halt_waits_for_what_was_taken_back() {
+    let mut rig = Rig::new(Halts::Use);
+    rig.wire.late = true;
+    let read = cbw(1, Direction::In, 16 * 512, &cdb10(0x28, 0, 16));
+    for round in 0..3 {
+        assert_eq!(rig.wire.send(&read.to_bytes()), 31);
+        // Three buffers to the host are in flight, of which it reads nothing.
+        rig.wire.reset(true);
+        if round == 2 {
+            // Nor may what comes next be halted at once if it is no CBW.
+            rig.wire.send(&[0; 31]);
+            assert_eq!(rig.wire.read(512), Read::Stall(Vec::new()));
+            rig.wire.reset(true);
+        }
+        let short = rig.input(255, &[0x12, 0, 0, 0, 255, 0]);
+        assert_eq!((short.status, short.data.len(), short.halted), (0, 74, true));
+        assert_eq!(rig.sense(), (6, 0x29, 0));
+        assert!(rig.wire.deepest <= 4);
+    }
 }
 
 /// Data that ends too early ends the command; what follows is a CBW again.

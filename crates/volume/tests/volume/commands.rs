@@ -2,7 +2,7 @@
 
 use inband_volume::{
     bot::{Intent, Target},
-    scsi::{Disk, Event, Fault, Sense},
+    scsi::{BLOCK, Disk, Event, Fault, Sense},
     testing::{ArrayMedium, pattern},
 };
 
@@ -304,6 +304,26 @@ fn eject_and_stop() {
     assert_eq!(run(&mut disk, &[0; 6], &[]), Ok(Vec::new()));
 }
 
+/// Between an eject and its end the host may send any data it has announced: another medium that comes meanwhile is not ejected.
+#[test]
+fn an_eject_is_of_the_medium_it_was_meant_for() {
+    let mut disk = ready();
+    assert_eq!(disk.begin(&pad(&EJECT), 6), Ok(Intent::Nothing));
+    disk.medium_mut().insertion = 2;
+    assert_eq!(disk.end().map_err(|_| disk.sense()), Err(Sense::CHANGED));
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Ok(Vec::new()));
+    // One that comes where there was none, and one that has gone by itself.
+    disk.medium_mut().present = false;
+    assert_eq!(disk.begin(&pad(&EJECT), 6), Ok(Intent::Nothing));
+    (disk.medium_mut().present, disk.medium_mut().insertion) = (true, 3);
+    assert_eq!(disk.end(), Ok(()));
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+    assert_eq!(disk.begin(&pad(&EJECT), 6), Ok(Intent::Nothing));
+    disk.medium_mut().present = false;
+    assert_eq!(disk.end(), Ok(()));
+    assert_eq!(events(&mut disk), []);
+}
+
 #[test]
 fn prevent_and_allow() {
     let prevent = [0x1e, 0, 0, 0, 1, 0];
@@ -328,6 +348,36 @@ fn prevent_and_allow() {
     disk.allow();
     assert_eq!(run(&mut disk, &EJECT, &[]), Ok(Vec::new()));
     assert_eq!(events(&mut disk), [Event::Prevented, Event::Allowed, Event::Ejected]);
+}
+
+/// A medium that has become another size is another medium, whatever its number: it is told, and what goes on is not asked for blocks that it
+/// has no more. `ArrayMedium` panics if it is.
+#[test]
+fn a_medium_that_shrinks_or_grows() {
+    for blocks in [3, 200, 400] {
+        for opcode in [0x28, 0x2a, 0x2e, 0x2f] {
+            let mut disk = ready();
+            let mut cdb = pad(&cdb10(opcode, 250, 8));
+            cdb[1] = if opcode == 0x2f { 0x02 } else { 0 };
+            let there = disk.medium().bytes[250 * BLOCK..254 * BLOCK].to_vec();
+            let began = disk.begin(&cdb, 10);
+            let mut piece = there.clone();
+            let step = |disk: &mut Disk<ArrayMedium>, piece: &mut Vec<u8>| match began {
+                Ok(Intent::In(4096)) => disk.read(piece),
+                Ok(Intent::Out(4096)) => disk.write(piece),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(step(&mut disk, &mut piece), Ok(()));
+            disk.medium_mut().bytes.resize(blocks * BLOCK, 0);
+            assert_eq!(step(&mut disk, &mut piece).map_err(|_| disk.sense()), Err(Sense::CHANGED));
+            let capacity = run(&mut disk, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]).unwrap();
+            assert_eq!(capacity[..4], (blocks as u32 - 1).to_be_bytes());
+            // Between two commands likewise.
+            disk.medium_mut().bytes.resize(20 * BLOCK, 0);
+            assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+            assert_eq!(run(&mut disk, &[0; 6], &[]), Ok(Vec::new()));
+        }
+    }
 }
 
 /// Without a medium exactly those commands work that the table says.
@@ -427,6 +477,53 @@ fn mode_select() {
     }
     let long = [0x55, 0x10, 0, 0, 0, 0, 0, 1, 1, 0];
     assert_eq!(run(&mut disk, &long, &[]), Err(Sense::PARAMETER_LENGTH));
+}
+
+/// SWP is of the host and of this medium: our own protection is told where both are, neither clears the other, and a reset and another insertion
+/// clear SWP alone.
+#[test]
+fn software_protection_and_our_own() {
+    let set = |disk: &mut Disk<ArrayMedium>, swp: u8| {
+        let list = [0, 0, 0, 0, 0x0a, 0x0a, 0, 0, swp, 0, 0, 0, 0xff, 0xff, 0, 0];
+        assert_eq!(run(disk, &[0x15, 0x10, 0, 0, 16, 0], &list), Ok(Vec::new()));
+    };
+    let write = |disk: &mut Disk<ArrayMedium>| run(disk, &cdb10(0x2a, 0, 1), &[0; 512]).err();
+    let shown = |disk: &mut Disk<ArrayMedium>| {
+        let mode = run(disk, &[0x1a, 0, 0x0a, 0, 255, 0], &[]).unwrap();
+        (mode[2] & 0x80 != 0, mode[8] & 0x08 != 0)
+    };
+    let mut disk = ready();
+    set(&mut disk, 0x08);
+    assert_eq!((write(&mut disk), shown(&mut disk)), (Some(Sense::SOFTWARE_PROTECTED), (true, true)));
+    disk.medium_mut().write_protected = true;
+    assert_eq!((write(&mut disk), shown(&mut disk)), (Some(Sense::WRITE_PROTECTED), (true, true)));
+    set(&mut disk, 0);
+    assert_eq!((write(&mut disk), shown(&mut disk)), (Some(Sense::WRITE_PROTECTED), (true, false)));
+    set(&mut disk, 0x08);
+    disk.medium_mut().write_protected = false;
+    assert_eq!(write(&mut disk), Some(Sense::SOFTWARE_PROTECTED));
+    // Another medium, and the same one again.
+    disk.medium_mut().insertion = 2;
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+    assert_eq!((shown(&mut disk), write(&mut disk)), ((false, false), None));
+    set(&mut disk, 0x08);
+    disk.medium_mut().present = false;
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::NO_MEDIUM));
+    assert_eq!(shown(&mut disk), (false, false));
+    // Set while there is none: seen, and gone with the next one.
+    set(&mut disk, 0x08);
+    assert_eq!(shown(&mut disk), (true, true));
+    disk.medium_mut().present = true;
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+    assert_eq!((shown(&mut disk), write(&mut disk)), ((false, false), None));
+    // A reset clears SWP, and never ours.
+    set(&mut disk, 0x08);
+    disk.medium_mut().write_protected = true;
+    disk.reset();
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::RESET));
+    assert_eq!((shown(&mut disk), write(&mut disk)), ((true, false), Some(Sense::WRITE_PROTECTED)));
+    disk.medium_mut().write_protected = false;
+    assert_eq!(write(&mut disk), None);
 }
 
 /// A medium that leaves, changes or is protected between two pieces; and what it refuses by itself.

@@ -17,7 +17,7 @@ fn standard_inquiry() {
     let mut expected = vec![0x00, 0x80, 0x05, 0x02, 69, 0, 0, 0];
     expected.extend(b"OPENBMC FW UPDATE DROP  1RDY");
     expected.extend([0; 22]);
-    expected.extend([0x00, 0x60, 0x17, 0x28, 0x03, 0x00, 0x04, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend([0x00, 0x60, 0x17, 0x30, 0x03, 0x00, 0x04, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(inquiry(0, 0), expected);
     // What Linux, EDK2 and Windows ask for, and less than the header.
     for length in [0, 5, 36, 73, 74, 255] {

@@ -45,12 +45,14 @@ proptest! {
     fn any_commands(
         commands in proptest::collection::vec((cdb(), any::<bool>(), 0..24_000_u32, any::<u8>()), 1..24),
         avoid: bool,
+        late: bool,
         buffers in 1..6_usize,
         piece in 1..10_usize,
     ) {
         let halts = if avoid { Halts::Avoid } else { Halts::Use };
         let limits = Limits { buffers, piece: piece * 512 };
         let mut wire = Wire::new(Device::new(0, halts, limits, disk()));
+        wire.late = late;
         for (tag, (cdb, input, length, round)) in commands.into_iter().enumerate() {
             let length = if round < 180 { length / 512 * 512 } else { length };
             let direction = if input { Direction::In } else { Direction::Out };

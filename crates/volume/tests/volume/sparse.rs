@@ -37,6 +37,10 @@ fn a_write_that_finds_no_room_writes_nothing_and_what_was_there_may_be_written_a
     store.read(31, &mut block).unwrap();
     assert_eq!(block, [1; BLOCK]);
     assert_eq!(store.write(31, &[3; BLOCK]), Ok(()));
+    // Nor does it take any of the room there is.
+    let mut store = Sparse::new(Blank, BLOCKS, 2 * PAGE).unwrap();
+    assert_eq!(store.write(0, &[1; 3 * PAGE]), Err(Fault::NoSpace));
+    assert_eq!(store.write(96, &[1; 2 * PAGE]), Ok(()));
 }
 
 proptest! {

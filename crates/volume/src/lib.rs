@@ -12,6 +12,8 @@
 extern crate alloc;
 
 pub mod bot;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod scsi;
 pub mod sparse;
 #[cfg(feature = "testing")]

@@ -25,15 +25,31 @@ pub(crate) const OUT: EndpointAddress = EndpointAddress(0x01);
 pub(crate) const IN: EndpointAddress = EndpointAddress(0x81);
 
 /// What a backend's owner does with the function: it passes on events.
-pub(crate) struct Shell {
-    backend: MemoryDevice,
+pub(crate) struct Shell<B> {
+    pub(crate) backend: B,
     pub(crate) function: Function<Disk<ArrayMedium>>,
     /// Acts behind each event, even if another one is waiting: what a kernel's events may look like when they come late.
     hasty: bool,
 }
 
-impl Shell {
-    fn step(&mut self, now: Duration) -> Option<Duration> {
+impl<B: DeviceBackend> Shell<B> {
+    /// A disk that is attached.
+    pub(crate) fn new(mut backend: B, halts: Halts, limits: Limits) -> Self {
+        let set = DescriptorSet {
+            vendor_id: 0x1d6b,
+            product_id: 0x0104,
+            device_version: 0x0100,
+            manufacturer: "OpenBMC".into(),
+            product: "disk".into(),
+            serial: "0123456789ABCDEF".into(),
+            interfaces: vec![wire::interface(OUT, IN)],
+        };
+        backend.attach(&set).unwrap();
+        let function = Function::new(Device::new(0, halts, limits, disk()), OUT, IN);
+        Self { backend, function, hasty: false }
+    }
+
+    pub(crate) fn step(&mut self, now: Duration) -> Option<Duration> {
         let Self { backend, function, hasty } = self;
         while let Some(event) = backend.poll_event().unwrap() {
             match event {
@@ -59,24 +75,13 @@ impl Shell {
 /// A bus with a disk on it.
 pub(crate) struct Rig {
     pub(crate) bus: Bus,
-    shell: Arc<Mutex<Shell>>,
+    shell: Arc<Mutex<Shell<MemoryDevice>>>,
 }
 
 impl Rig {
     pub(crate) fn new(halts: Halts, limits: Limits) -> Self {
-        let (bus, mut backend) = Bus::new();
-        let set = DescriptorSet {
-            vendor_id: 0x1d6b,
-            product_id: 0x0104,
-            device_version: 0x0100,
-            manufacturer: "OpenBMC".into(),
-            product: "disk".into(),
-            serial: "0123456789ABCDEF".into(),
-            interfaces: vec![wire::interface(OUT, IN)],
-        };
-        backend.attach(&set).unwrap();
-        let function = Function::new(Device::new(0, halts, limits, disk()), OUT, IN);
-        let shell = Shell { backend, function, hasty: false };
+        let (bus, backend) = Bus::new();
+        let shell = Shell::new(backend, halts, limits);
         let shell = Arc::new(Mutex::new(shell));
         let pumped = Arc::clone(&shell);
         bus.set_pump(move |now| pumped.lock().unwrap().step(now));

@@ -6,6 +6,7 @@ mod bot;
 mod bus;
 mod cases;
 mod commands;
+mod conformance;
 mod faults;
 mod frozen;
 mod properties;

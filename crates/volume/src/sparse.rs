@@ -55,6 +55,20 @@ impl<B: Base> Sparse<B> {
         Ok(Self { base, blocks, pages, room: room.div_ceil(PAGE) })
     }
 
+    /// Ends all writing.
+    ///
+    /// ```compile_fail,E0382
+    /// # use inband_volume::sparse::{Blank, Sparse};
+    /// # fn late(mut store: Sparse<Blank>) {
+    /// let sealed = store.seal();
+    /// store.write(0, &[0; 512]); // there is no store any more
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn seal(self) -> Sealed<B> {
+        Sealed(self)
+    }
+
     /// How many blocks there are.
     #[must_use]
     pub const fn blocks(&self) -> u64 {
@@ -135,6 +149,42 @@ impl<B: Base> Sparse<B> {
             self.room -= 1;
         }
         Ok(())
+    }
+}
+
+/// What a host has written, when it can write no more: the value that could be written to is gone.
+#[derive(Debug)]
+pub struct Sealed<B>(Sparse<B>);
+
+impl<B: Base> Sealed<B> {
+    /// How many blocks there are.
+    #[must_use]
+    pub const fn blocks(&self) -> u64 {
+        self.0.blocks()
+    }
+
+    /// What nobody has written.
+    #[must_use]
+    pub const fn base(&self) -> &B {
+        self.0.base()
+    }
+
+    /// Reads whole blocks.
+    ///
+    /// # Errors
+    /// [`Fault::Unreadable`]: blocks that are not there.
+    pub fn read(&self, lba: u64, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.0.read(lba, buffer)
+    }
+
+    /// Blocks that were written, from this one on: as many as were asked for, up to the first that was not and to the end of the page. Empty if
+    /// the first was not.
+    #[must_use]
+    pub fn written(&self, lba: u64, blocks: u64) -> &[u8] {
+        let Some(page) = self.0.page(lba) else { return &[] };
+        let there = (page.written >> (lba % PAGE_BLOCKS)).trailing_ones();
+        let blocks = blocks.min(there.into()) as usize;
+        &page.bytes[place(lba)..place(lba) + blocks * BLOCK]
     }
 }
 

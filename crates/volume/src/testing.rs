@@ -1,4 +1,6 @@
-//! What the tests of this crate and of others share: a medium that is an array, and a wire without a bus.
+//! What the tests of this crate and of others share: a medium that is an array, a wire without a bus, and a host that writes a filesystem by hand.
+
+mod fat_host;
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::time::Duration;
@@ -12,6 +14,8 @@ use crate::{
     },
     scsi::{BLOCK, Event, Fault, Medium, State},
 };
+
+pub use fat_host::FatHost;
 
 /// A medium that is an array.
 #[derive(Clone, Debug)]

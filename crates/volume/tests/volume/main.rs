@@ -7,6 +7,7 @@ mod bus;
 mod cases;
 mod commands;
 mod conformance;
+mod fat;
 mod faults;
 mod frozen;
 mod properties;

@@ -1,0 +1,8 @@
+//! The volume with a filesystem (docs/spec/volume.md).
+
+mod frozen;
+mod peers;
+mod schedules;
+mod support;
+mod walk;
+mod watch;

@@ -34,6 +34,7 @@ mod usbip_client;
 mod usbip_server;
 mod usbredir;
 mod volume_bot;
+mod volume_fat;
 
 /// A target's name, which is also the name of its corpus folder, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("store_journal", store_journal::run),
     ("store_record", store::run),
     ("volume_bot", volume_bot::run),
+    ("volume_fat", volume_fat::run),
 ];
 
 /// The target of that name.

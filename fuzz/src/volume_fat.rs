@@ -1,0 +1,230 @@
+//! A hostile host against the volume: any bytes in its FATs and root directory, files that are right and wrong, trigger files, and time.
+//!
+//! The first byte: bit 0 a volume with larger clusters. Then the script; a byte, modulo 10, says what comes. Numbers are of two bytes, but where something else is said.
+//!
+//! * 0: an entry of the root directory: its number modulo 512, a byte for the name and its case, one for the attributes, its first cluster, four bytes for the size.
+//! * 1: an entry of a FAT: a byte, bit 0 the copy; the cluster; what follows it.
+//! * 2: a chain in both FATs: its first cluster, a byte for how many, a byte for how far they lie apart.
+//! * 3: bytes in such clusters, of such a chain modulo 16.
+//! * 4: a whole file: as 2 and 3, then a byte for how many bytes are missing in the last cluster, and one for the number of the entry.
+//! * 5: one byte of a block before the data: the block, the place, the byte.
+//! * 6: a block of the volume. 7: two bytes of the geometry in the boot sector: a byte for the place, the bytes.
+//! * 8: so many eighths of a second pass, a byte. 9: the entry with the number of a byte goes.
+//!
+//! What is watched and what is found has to be what a simple reader finds, which reads all of it, and in another way.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use inband_volume::{
+    fat::{Image, LONGEST, QUIET, Trigger, Watch},
+    scsi::BLOCK,
+    sparse::Sparse,
+    testing::{FatHost, pattern},
+};
+
+const NAMES: [&[u8; 11]; 8] = [
+    b"FIRMWAREBIN",
+    b"APPLY   CMD",
+    b"CANCEL  CMD",
+    b"\xe5IRMWAREBIN",
+    b"\x00PPLY   CMD",
+    b"FIRMWA~1BIN",
+    b"FIRMWAREBIN",
+    b"APPLY   CMD",
+];
+
+/// A label, or a part of a long name; a folder.
+const LABEL: u8 = 8;
+const FOLDER: u8 = 16;
+
+pub(crate) fn run(input: &[u8]) {
+    let mut script = Script(input);
+    let max_size = if script.byte() & 1 == 0 { 1 << 20 } else { 140 << 20 };
+    let host = FatHost::new(max_size).expect("a volume of that size");
+    let mut host = Host { watch: Watch::new(host.geometry()), host, now: Duration::ZERO, seen: [None; 2] };
+    while let Some((&step, rest)) = script.0.split_first() {
+        script.0 = rest;
+        host.step(step, &mut script);
+        host.check_watch();
+    }
+    let wanted = wanted(&host.host.store, max_size);
+    match host.host.open() {
+        Ok(contents) => {
+            let bytes = contents.slices().collect::<Vec<_>>().concat();
+            assert_eq!(bytes.len(), contents.size() as usize, "not as long as it says");
+            assert!(wanted == Some(bytes), "other bytes, or of what should be refused");
+        }
+        Err(refused) => assert!(wanted.is_none(), "{refused}"),
+    }
+}
+
+struct Host {
+    host: FatHost,
+    watch: Watch,
+    now: Duration,
+    /// Since when CANCEL.CMD and APPLY.CMD are there.
+    seen: [Option<Duration>; 2],
+}
+
+impl Host {
+    fn step(&mut self, step: u8, script: &mut Script<'_>) {
+        let geometry = *self.host.geometry();
+        match step % 10 {
+            0 => {
+                let (number, name, attributes) = (script.word(), script.byte(), script.byte());
+                let (cluster, low) = (script.word(), script.word());
+                let size = u32::from(script.word()) << 16 | u32::from(low);
+                let mut bytes = *NAMES[usize::from(name % 8)];
+                if name & 0x80 != 0 {
+                    bytes.make_ascii_lowercase();
+                }
+                self.host.entry(u32::from(number % 512), &bytes, attributes, cluster, size);
+            }
+            1 => {
+                let (copy, cluster, next) = (script.byte(), script.word(), script.word());
+                let cluster = u32::from(cluster) % (geometry.fat_blocks() * 256);
+                self.host.link_in(u32::from(copy & 1), cluster as u16, next);
+            }
+            2 => {
+                let clusters = self.clusters(script, 256);
+                self.host.chain(&clusters);
+            }
+            3 => {
+                let clusters = self.clusters(script, 16);
+                let length = clusters.len() * geometry.cluster_blocks() as usize * BLOCK;
+                self.host.fill(&clusters, &pattern(clusters.len(), length));
+            }
+            4 => {
+                let clusters = self.clusters(script, 16);
+                let length = clusters.len() * geometry.cluster_blocks() as usize * BLOCK;
+                let length = length.saturating_sub(usize::from(script.byte()) * 16);
+                let bytes = pattern(clusters.len() + 1, length);
+                self.host.file(u32::from(script.byte()), NAMES[0], &clusters, &bytes);
+            }
+            5 => {
+                let (lba, at) =
+                    (u32::from(script.word()) % geometry.data(), usize::from(script.word()) % BLOCK);
+                self.host.change(lba, at, &[script.byte()]);
+            }
+            6 => {
+                let lba = u32::from(script.word());
+                self.host.change(lba, 0, &[1]);
+            }
+            7 => {
+                let at = 11 + usize::from(script.byte() % 24);
+                self.host.change(0, at, &script.word().to_le_bytes());
+            }
+            8 => {
+                self.now += Duration::from_millis(125) * u32::from(script.byte());
+                return;
+            }
+            _ => {
+                self.host.entry(script.byte().into(), NAMES[3], 0, 0, 0);
+            }
+        }
+        // What was written is among these: all before the data, or none of it.
+        self.watch.handle_write(&self.host.store, 0, geometry.data().into(), self.now);
+        let names = names(&self.host.store);
+        for (seen, name) in self.seen.iter_mut().zip([NAMES[2], NAMES[1]]) {
+            let is_there = names.iter().any(|entry| is(entry, name));
+            *seen = seen.or(Some(self.now)).filter(|_| is_there);
+        }
+        assert_eq!(self.watch.has_firmware(), names.iter().any(|entry| is(entry, NAMES[0])));
+    }
+
+    fn check_watch(&self) {
+        let last = self.watch.last_write();
+        let is_due = |since: Duration| self.now >= last + QUIET || self.now >= since + LONGEST;
+        let wanted = match self.seen {
+            [Some(since), _] => is_due(since).then_some(Trigger::Cancel),
+            [None, Some(since)] => is_due(since).then_some(Trigger::Apply),
+            [None, None] => None,
+        };
+        assert_eq!(self.watch.poll(self.now), wanted);
+        assert_eq!(self.watch.poll_timeout().is_some_and(|due| due <= self.now), wanted.is_some());
+    }
+
+    /// Clusters that there are, at even distances, and at most so many.
+    fn clusters(&self, script: &mut Script<'_>, most: usize) -> Vec<u16> {
+        let (first, count, distance) = (script.word(), script.byte(), script.byte());
+        let all = self.host.geometry().clusters();
+        let place = |n: u32| ((u32::from(first) + n * u32::from(distance)) % all + 2) as u16;
+        (0..u32::from(count) % most as u32).map(place).collect()
+    }
+}
+
+fn is(entry: &[u8; 32], name: &[u8; 11]) -> bool {
+    entry[..11].eq_ignore_ascii_case(name)
+}
+
+fn blocks(store: &Sparse<Image>, lba: u32, count: u32) -> Vec<u8> {
+    let mut bytes = vec![0; count as usize * BLOCK];
+    store.read(lba.into(), &mut bytes).expect("blocks that are there");
+    bytes
+}
+
+/// The entries of the root directory that name something.
+fn names(store: &Sparse<Image>) -> Vec<[u8; 32]> {
+    let root = blocks(store, store.base().geometry().root(), 32);
+    let entries = root.chunks_exact(32).map(|entry| entry.try_into().expect("32 bytes"));
+    entries.filter(|entry: &[u8; 32]| entry[11] & LABEL == 0).collect()
+}
+
+/// The package, by a reader that is simple and slow.
+fn wanted(store: &Sparse<Image>, max_size: u32) -> Option<Vec<u8>> {
+    let geometry = *store.base().geometry();
+    let (boot, ours) = (blocks(store, 0, 1), geometry.boot_sector(store.base().generation()));
+    if boot[11..36] != ours[11..36] || boot[510..] != ours[510..] {
+        return None;
+    }
+    let names = names(store);
+    let mut files = names.iter().filter(|entry| is(entry, NAMES[0]));
+    let (file, None) = (files.next()?, files.next()) else { return None };
+    let size = u32::from_le_bytes([file[28], file[29], file[30], file[31]]);
+    if file[11] & FOLDER != 0 || size == 0 || size > max_size {
+        return None;
+    }
+    let fat = |copy: u32| {
+        let bytes = blocks(store, geometry.reserved() + copy * geometry.fat_blocks(), geometry.fat_blocks());
+        bytes.chunks_exact(2).map(|entry| u16::from_le_bytes([entry[0], entry[1]])).collect::<Vec<_>>()
+    };
+    let (fat, second) = (fat(0), fat(1));
+    let mut bytes = Vec::new();
+    let mut been = HashSet::new();
+    let mut cluster = u16::from_le_bytes([file[26], file[27]]);
+    while cluster < 0xfff8 {
+        let is_one = cluster >= 2 && u32::from(cluster) < geometry.clusters() + 2;
+        // A circle, or more than there should be.
+        if !is_one || !been.insert(cluster) || bytes.len() >= size as usize {
+            return None;
+        }
+        let first = geometry.data() + (u32::from(cluster) - 2) * geometry.cluster_blocks();
+        for lba in first..first + geometry.cluster_blocks() {
+            if bytes.len() < size as usize && !store.is_written(lba.into()) {
+                return None;
+            }
+            bytes.extend(blocks(store, lba, 1));
+        }
+        if fat[usize::from(cluster)] != second[usize::from(cluster)] {
+            return None;
+        }
+        cluster = fat[usize::from(cluster)];
+    }
+    bytes.get(..size as usize).map(<[u8]>::to_vec)
+}
+
+/// What is left of the input; zeros behind it.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *byte
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+}

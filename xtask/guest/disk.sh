@@ -1,6 +1,7 @@
 # A disk on dummy_hcd, ours or the kernel's, and what this kernel makes of it as a host: `. /guest/disk.sh` after lib.sh.
 #
 #   disk_start MIB [reinsert]        our disk in memory (example `disk`); waits until the host has it
+#   disk_order ORDER...              tells it something, as the head of the example has it
 #   disk_stop                        ends it; waits until the host has lost it
 #   kernel_disk_start MIB            the kernel's (f_mass_storage), on a file in memory; waits likewise
 #   kernel_disk_stop                 likewise
@@ -24,8 +25,13 @@ disk_modules() {
 
 disk_start() {
     disk_modules
-    start disk disk gadget "$@"
+    [ -p /tmp/disk.orders ] || mkfifo /tmp/disk.orders
+    start disk sh -c 'exec disk gadget "$@" <>/tmp/disk.orders' disk "$@"
     wait_for_disk
+}
+
+disk_order() {
+    echo "$*" >/tmp/disk.orders
 }
 
 disk_stop() {

@@ -13,6 +13,7 @@ use crate::{Outcome, layout};
 mod bulk;
 mod delta;
 mod dfu;
+mod disk;
 mod figures;
 mod guest;
 mod lab;
@@ -53,6 +54,16 @@ const TASKS: &[Task] = &[
         name: "dfu-counted",
         about: "the same, by a clock that counts instructions: the same on every machine",
         run: dfu::run_counted,
+    },
+    Task {
+        name: "disk",
+        about: "the USB disk on a gadget controller in the guest, beside the kernel's own target",
+        run: disk::run,
+    },
+    Task {
+        name: "disk-counted",
+        about: "the same, by a clock that counts instructions: the same on every machine",
+        run: disk::run_counted,
     },
     Task { name: "speed", about: "plain DFU over USB/IP on loopback, by our host", run: speed },
 ];

@@ -1,4 +1,4 @@
-# A disk on this CONTROLLER, 64 MiB, in the program beside the guest. It outlives the guest.
+# A disk of 64 MiB on this CONTROLLER, in the program beside the guest, which it outlives. TESTS are of iscsi-test-cu.
 BYTES=67108864
 BLOCKS=$((BYTES / 512))
 REINSERTIONS=20
@@ -29,12 +29,12 @@ order() {
     echo "HOST $*" >/dev/ttyS1
 }
 
-# no_failures NAME: what iscsi-test-cu said last.
+# no_failures NAME: the verdict on what iscsi-test-cu said last, with how many tests ran, passed and failed.
 no_failures() {
     grep -A 6 'Run Summary' "$OUT" >/tmp/summary
     # Type, Total, Ran, Passed, Failed, Inactive.
     set -- "$1" $(sed -n 's/^ *tests//p' /tmp/summary)
-    if [ $# = 6 ] && [ "$3" -gt 100 ] && [ "$5" = 0 ]; then
+    if [ $# = 6 ] && [ "$3" -gt 0 ] && [ "$5" = 0 ]; then
         ok "$1"
     else
         fail "$1" "$*: $(grep -m 1 -B 1 'FAILED' "$OUT")"
@@ -63,8 +63,10 @@ if [ "$(dd if=/dev/sda bs=512 skip=$((BLOCKS - 1)) 2>/dev/null | head -c 7)" = "
 fi
 
 check high-speed grep -qx 480 /sys/block/sda/device/../../../../../speed
-run iscsi-test-cu --dataloss -n --test='LINUX.*' /dev/sg0
-no_failures conformance
+for test in $TESTS; do
+    run iscsi-test-cu --dataloss -n --test="$test" /dev/sg0
+    no_failures "iscsi-${test%.\*}"
+done
 
 check mkfs mkfs.vfat -n REDIR /dev/sda
 mkdir -p /mnt

@@ -5,4 +5,5 @@
 # runs: disk usbredir:usbredir.sock 64
 . /guest/lib.sh
 CONTROLLER=xhci_pci
+TESTS='LINUX.*'
 . /guest/usbredir-disk.sh

@@ -7,7 +7,7 @@ use std::{task::Poll, time::Duration};
 
 use inband_bulk::interface;
 use inband_dfu::{
-    descriptors::{self, Identity},
+    descriptors::Identity,
     device::{Answer, Cause, Device, Door as DfuDoor, Event, Intake, Manifestation},
     table::Mode,
     wire::{Request, State, Status, TRANSFER_SIZE},
@@ -19,18 +19,24 @@ use crate::{
     audit::AuditLog,
     command,
     programs::Runner,
-    worker::{Command, Gone, Reply, Worker},
+    worker::{Command, Gone, Worker},
 };
 
 mod bulk;
 mod operator;
+mod replies;
+mod sets;
 mod trial;
+mod volume;
 
 use bulk::Endpoints;
 pub(crate) use bulk::dfu_mode;
 use operator::Asked;
 pub use trial::Health;
 use trial::{Restart, Verdict};
+use volume::Volume;
+pub use volume::VolumeOptions;
+pub(crate) use volume::runtime;
 
 /// Blocks handed to the worker that it has not taken, at most: 64 KiB with a wTransferSize of 4096.
 const QUEUE: usize = 16;
@@ -56,7 +62,9 @@ pub struct Options {
     pub mode: Mode,
     /// There is a bulk door, which may be shut.
     pub bulk: bool,
-    /// Restart into staged firmware as soon as the host has left DFU mode.
+    /// The disk; without it there is no volume door.
+    pub volume: Option<VolumeOptions>,
+    /// Restart into staged firmware as soon as the host has left DFU mode, or ejected what the disk says of it.
     pub activate: bool,
     /// Names and numbers for the descriptors, from what the store says.
     pub identity: Box<dyn Fn(&StoreView) -> Identity + Send>,
@@ -106,6 +114,8 @@ pub struct Bmc<B, W> {
     keep_budget_at: Option<Duration>,
     /// The endpoints of the bulk door.
     bulk: Endpoints,
+    /// The disk.
+    volume: Volume,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
@@ -145,6 +155,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             answer: None,
             keep_budget_at: None,
             bulk: Endpoints::new(),
+            volume: Volume::default(),
             current: None,
             sent: 0,
             announced: None,
@@ -229,7 +240,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
             busy |= self.handle_dfu(now)?;
             busy |= self.drive_bulk(now);
-            busy |= self.handle_usb(now, &clock)?;
+            busy |= self.handle_volume(now)?;
+            if self.handle_usb(now, &clock)? {
+                busy = true;
+            } else {
+                self.drive_volume(&clock)?;
+            }
             now = clock();
             while let Some(line) = self.session.poll_audit() {
                 self.audit.tell(now, &line);
@@ -242,6 +258,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.verdict.poll_timeout(),
                     self.restart.poll_timeout(),
                     self.keep_budget_at,
+                    self.volume.poll_timeout(),
                 ];
                 return Ok(due.into_iter().flatten().min());
             }
@@ -263,13 +280,18 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             DeviceEvent::Enable => {
                 self.dfu.handle_enable(now);
                 self.reset_bulk(true);
+                self.volume.handle_enable();
             }
             DeviceEvent::Disable => {
                 self.dfu.handle_disable(now);
                 self.reset_bulk(false);
+                self.volume.handle_disable(now);
             }
             // Neither DFU nor a session knows of a bus that rests.
             DeviceEvent::Suspend | DeviceEvent::Resume => {}
+            DeviceEvent::Complete(completion) if volume::owns(completion.endpoint) => {
+                self.handle_disk_completion(now, since, completion)?;
+            }
             DeviceEvent::Complete(completion) => self.handle_completion(now, completion)?,
             DeviceEvent::Setup(setup) => {
                 self.handle_setup(now, &setup);
@@ -286,6 +308,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Some(page) => self.backend.control_write(&page[..page.len().min(usize::from(setup.length))]),
                 None => self.backend.control_stall(),
             };
+            return;
+        }
+        if self.volume.handle_setup(&mut self.backend, setup) {
             return;
         }
         let refusal = self.refusal(now);
@@ -434,7 +459,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// Says whether the host may send the next block.
     fn update_intake(&mut self) {
-        if self.current.is_some() && !self.is_by_bulk() {
+        if self.is_by(Door::Dfu) {
             self.dfu.set_intake(self.intake());
         }
     }
@@ -487,16 +512,32 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The current session is over before its end; the worker is told.
     fn end_current(&mut self, now: Duration, reason: ResultCode) -> Result<(), Fault<B::Error>> {
-        let by_bulk = self.is_by_bulk();
+        let door = self.carrier();
         if let Some(session) = self.current.take() {
-            if by_bulk {
-                self.end_exchange(now, reason);
-            } else {
-                self.dfu.set_intake(Intake::Failed(dfu_status(reason)));
-            }
+            self.tell_end(now, door, reason);
             self.worker.send(Command::Abort { session, reason })?;
         }
         Ok(())
+    }
+
+    /// The door that the current session came in by.
+    fn carrier(&self) -> Option<Door> {
+        self.current.and(self.session.owner())
+    }
+
+    /// Whether there is a current session, and it came in by this door.
+    fn is_by(&self, door: Door) -> bool {
+        self.carrier() == Some(door)
+    }
+
+    /// The session of this door is over; the host is told there.
+    fn tell_end(&mut self, now: Duration, door: Option<Door>, code: ResultCode) {
+        match door {
+            Some(Door::Dfu) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
+            Some(Door::Bulk) => self.end_exchange(now, code),
+            Some(Door::Volume) => self.conclude_volume(now, code),
+            Some(Door::Ipmi) | None => {}
+        }
     }
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
@@ -513,183 +554,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.session.leave(Door::Bulk);
     }
 
-    // The worker.
-
-    fn handle_reply(&mut self, now: Duration, reply: Reply) -> Result<(), Fault<B::Error>> {
-        match reply {
-            Reply::Buffer { bytes, .. } => {
-                self.queued = self.queued.saturating_sub(1);
-                self.recycle(bytes);
-                self.update_intake();
-            }
-            Reply::View(view) => {
-                self.session.update(*view);
-                self.plan_keeping(now);
-            }
-            Reply::Portion { bytes, .. } => self.take_portion_home(bytes),
-            Reply::Offered { session, offered } if Some(session) == self.current => {
-                self.handle_offered(now, offered)?;
-            }
-            Reply::Missing { session, chunks } if Some(session) == self.current => {
-                self.handle_missing(now, &chunks)?;
-            }
-            Reply::Complete(progress) if Some(progress.session) == self.current => {
-                self.hand_over_exchange(&progress)?;
-            }
-            // A file is judged by all of it, where its end is known.
-            Reply::Taken(progress) if Some(progress.session) == self.current && self.is_by_bulk() => {
-                self.session.report(&progress);
-            }
-            // What was sent on behalf of a session that ended meanwhile, or follows its end, means nothing any more.
-            Reply::Taken(progress) if Some(progress.session) == self.current => {
-                self.announced = progress.announced;
-                self.session.report(&progress);
-                if progress.complete && self.session.handover(progress.session).is_ok() {
-                    self.worker.send(Command::Finish { session: progress.session })?;
-                }
-                self.whole = progress.whole;
-                self.update_complete();
-            }
-            Reply::Staged { session } if Some(session) == self.current => {
-                let counts = self.session.verdict(session, Ok(()), now).is_ok();
-                if counts && self.is_by_bulk() {
-                    self.end_exchange(now, ResultCode::Ok);
-                } else if counts {
-                    self.update_complete();
-                    self.update_intake();
-                }
-                if self.session.door(Door::Dfu) != DoorState::Open {
-                    // The host left before the verdict; what follows a good one was not known then.
-                    self.leave(now)?;
-                }
-            }
-            Reply::Failed { session, refused } if Some(session) == self.current => {
-                let by_bulk = self.is_by_bulk();
-                self.current = None;
-                self.audit.warn(
-                    now,
-                    format_args!(
-                        "event=package-refused session={session} result={} reason: {}",
-                        refused.code, refused.text
-                    ),
-                );
-                if by_bulk {
-                    self.end_exchange(now, refused.code);
-                } else {
-                    self.dfu.set_intake(Intake::Failed(dfu_status(refused.code)));
-                }
-                // A staged package stays staged, whatever came behind it: then there is no verdict to give.
-                _ = self.session.verdict(session, Err(refused.code), now);
-            }
-            Reply::Failed { session, refused } => self.session.late_refusal(session, refused.code, now),
-            Reply::Taken(_)
-            | Reply::Staged { .. }
-            | Reply::Offered { .. }
-            | Reply::Missing { .. }
-            | Reply::Complete(_) => {}
-            Reply::Confirmed(result) => {
-                match &result {
-                    Ok(()) => {
-                        self.settle_trial();
-                        _ = self.session.confirmed();
-                    }
-                    Err(refused) if self.session.state() == SessionState::PendingConfirm => {
-                        log::error!(
-                            "cannot confirm the running firmware, which stays on trial: {}",
-                            refused.text
-                        );
-                        self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
-                    }
-                    // Somebody asked for what was under way already.
-                    Err(_) => {}
-                }
-                self.answer(Asked::Confirm, result);
-            }
-            Reply::Unhealthy(result) => {
-                match result {
-                    Ok(()) => _ = self.session.unhealthy(),
-                    Err(refused) => {
-                        log::error!("cannot record that the firmware is unhealthy: {}", refused.text);
-                    }
-                }
-                self.recorded(now)?;
-            }
-            Reply::BootGivenBack(result) => {
-                // What is not recorded counts; the restart is wanted all the same.
-                match result {
-                    Ok(given) => log::info!("event=restart asked-by=host boot-given-back={given}"),
-                    Err(refused) => log::error!("cannot give the boot back, which counts: {}", refused.text),
-                }
-                self.answer(Asked::Restart, Ok(()));
-                self.recorded(now)?;
-            }
-            Reply::Booted(booted) => {
-                if let Err(refused) = booted {
-                    log::error!("cannot restart: {}", refused.text);
-                }
-                self.current = None;
-                let view = self.session.store().clone();
-                self.session.restarted(view);
-                self.bulk.forget_refusal();
-                self.attach(now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Says when what is left of the budgets is to be written down: never while there is nothing that uptime could add.
-    fn plan_keeping(&mut self, now: Duration) {
-        let planned = self.keep_budget_at.unwrap_or(now.saturating_add(KEEP_BUDGET));
-        self.keep_budget_at = (!self.session.store().budget.is_full()).then_some(planned);
-    }
-
-    // Descriptor sets.
-
-    fn show_runtime(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        self.leave_bus()?;
-        self.appear(now)
-    }
-
-    fn appear(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let identity = (self.options.identity)(self.session.store());
-        self.dfu.enter_runtime(now);
-        self.backend.attach(&descriptors::runtime(&identity)).map_err(Fault::Backend)
-    }
-
-    fn show_dfu_mode(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let identity = (self.options.identity)(self.session.store());
-        self.leave_bus()?;
-        self.dfu.enter_dfu_mode(now);
-        if self.open_bulk(now) {
-            match self.backend.attach(&dfu_mode(&identity, true)) {
-                Ok(()) => {
-                    self.bulk_is_there();
-                    return Ok(());
-                }
-                Err(error) => self.do_without_bulk(&error),
-            }
-        }
-        self.backend.attach(&dfu_mode(&identity, false)).map_err(Fault::Backend)
-    }
-
-    /// Leaves the bus and forgets what came from it: an event of the old set, its Disable at the latest, must not be taken for one
-    /// of the next set.
-    fn leave_bus(&mut self) -> Result<(), Fault<B::Error>> {
-        for buffer in [self.receiving.take(), self.block.take()].into_iter().flatten() {
-            self.recycle(buffer);
-        }
-        self.backend.detach().map_err(Fault::Backend)?;
-        self.bulk.close();
-        for _ in 0..STALE {
-            if self.backend.poll_event().map_err(Fault::Backend)?.is_none() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     fn recycle(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.buffers.len() <= QUEUE {
+        // Not what the disk's pages were in.
+        let fits = (1..=usize::from(TRANSFER_SIZE)).contains(&buffer.capacity());
+        if fits && self.buffers.len() <= QUEUE {
             self.buffers.push(buffer);
         }
     }

@@ -211,7 +211,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The control requests that were answered since the start.
+/// The control requests, or the disk's commands, that were answered since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     /// How many.
@@ -242,6 +242,7 @@ pub struct Report {
     versions: [Text<48>; 2],
     given_back: u8,
     answers: Answers,
+    disk: Answers,
 }
 
 enum Value {
@@ -251,15 +252,16 @@ enum Value {
 }
 
 impl Report {
-    /// As the session has it.
+    /// As the session has it. `answers` are those to control requests, `disk` those to the disk's commands.
     #[must_use]
-    pub fn new(session: &Session, answers: Answers, now: Duration) -> Self {
+    pub fn new(session: &Session, answers: Answers, disk: Answers, now: Duration) -> Self {
         let record = &session.store().record;
         let page = session.status(now);
         Self {
             machine: session.machine(),
             summary: Summary::new(session),
             answers,
+            disk,
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
             given_back: record.slot(page.running).trial.given_back,
             page,
@@ -297,6 +299,8 @@ impl Report {
             ("wait_minutes", Value::Number(page.wait_minutes.into())),
             ("control_requests", Value::Number(self.answers.count)),
             ("slowest_answer_us", Value::Number(self.answers.slowest_us())),
+            ("disk_commands", Value::Number(self.disk.count)),
+            ("slowest_disk_answer_us", Value::Number(self.disk.slowest_us())),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
         for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
@@ -316,7 +320,7 @@ impl Report {
             let next = if page.boots_next == slot { ", boots next" } else { "" };
             let _ = writeln!(text, "slot {}: {state} {}{next}", slot.name(), self.version(slot));
         }
-        for door in [Door::Dfu, Door::Bulk] {
+        for door in [Door::Dfu, Door::Bulk, Door::Volume] {
             let _ = writeln!(text, "door {door}: {}", page.door_state(door).name());
         }
         if page.wait_minutes > 0 {
@@ -329,6 +333,10 @@ impl Report {
             "control requests: {count}, the slowest answered in {} us",
             self.answers.slowest_us()
         );
+        if self.disk.count > 0 {
+            let (count, slowest) = (self.disk.count, self.disk.slowest_us());
+            let _ = writeln!(text, "disk commands: {count}, the slowest answered in {slowest} us");
+        }
         let _ = writeln!(text, "security: version {}, floor {}", page.security_version, page.floor);
         text
     }

@@ -150,7 +150,10 @@ pub struct Identity {
     pub product_id: u16,
     /// idProduct of the DFU-mode set; another one, so that hosts can tell the modes apart.
     pub dfu_product_id: u16,
-    /// iSerialNumber, the same in both sets.
+    /// idProduct of the run-time set with the disk; another one still, so that no host takes one for the other.
+    #[serde(default)]
+    pub volume_product_id: Option<u16>,
+    /// iSerialNumber, the same in all sets; where there is a disk, what it is made of ([`open::serial`](crate::open::serial)).
     pub serial: String,
     /// iManufacturer.
     #[serde(default = "default_manufacturer")]
@@ -339,6 +342,18 @@ pub struct Doors {
     /// The door `bulk`.
     #[serde(default)]
     pub bulk: Bulk,
+    /// The door `volume`.
+    #[serde(default)]
+    pub volume: Volume,
+}
+
+/// The door `volume`: a disk beside the run-time DFU interface.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Whether the disk is shown.
+    #[serde(default, deserialize_with = "policy")]
+    pub policy: DoorPolicy,
 }
 
 /// The door `bulk`, which opens and is left together with `dfu`.
@@ -362,6 +377,12 @@ impl Doors {
         let lenient = self.dfu.conformance == Conformance::Lenient;
         let can = endpoints && lenient && self.dfu.policy != DoorPolicy::Off;
         self.bulk.policy.unwrap_or(if can { DoorPolicy::Always } else { DoorPolicy::Off })
+    }
+
+    /// Whether the disk is shown: never where there are no `endpoints` for it.
+    #[must_use]
+    pub const fn volume_policy(&self, endpoints: bool) -> DoorPolicy {
+        if endpoints { self.volume.policy } else { DoorPolicy::Off }
     }
 }
 
@@ -538,6 +559,20 @@ impl Config {
         }
         if self.identity.product_id == self.identity.dfu_product_id {
             return value("identity.product_id and identity.dfu_product_id have to differ".into());
+        }
+        match self.identity.volume_product_id {
+            Some(id) if id == self.identity.product_id || id == self.identity.dfu_product_id => {
+                return value(
+                    "identity.volume_product_id has to differ from identity.product_id and identity.dfu_product_id".into(),
+                );
+            }
+            None if self.doors.volume.policy != DoorPolicy::Off => {
+                return value(format!(
+                    "doors.volume.policy = \"{}\" needs identity.volume_product_id: a device with the disk has a product id of its own",
+                    self.doors.volume.policy.name()
+                ));
+            }
+            Some(_) | None => {}
         }
         for (key, text) in [
             ("serial", &self.identity.serial),

@@ -13,15 +13,17 @@ use std::{
 use inband_dfu::{descriptors::Identity, table::Mode};
 use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, start, trial};
 use inband_store::{StoreError, text::Text};
+use inband_volume::bot::Halts;
 
 #[cfg(feature = "virtual")]
 use crate::side::Usbip;
 #[cfg(all(target_os = "linux", feature = "virtual"))]
 use crate::side::Usbredir;
 use crate::{
-    bmc::{Bmc, Fault, Health, Options},
+    bmc::{Bmc, Fault, Health, Options, VolumeOptions},
     config::{Config, Conformance, When},
     error::Error,
+    memory::{self, MEMINFO},
     open,
     programs::Programs,
     side::{Side, Waker},
@@ -147,6 +149,13 @@ impl<S: Side> Daemon<S> {
         let identity = open::identity(config, record.slot(store.running()), record.slot(record.choice));
         let (side, backend) = open(&identity)?;
         let bulk = config.doors.bulk_policy(side.has_bulk_endpoints());
+        let volume = config.doors.volume_policy(side.has_bulk_endpoints());
+        if volume != config.doors.volume.policy {
+            log::warn!(
+                "event=volume-unavailable reason: the kernel has no CONFIG_AIO; the device shows its DFU interface alone"
+            );
+        }
+        let halts = if side.can_halt() { Halts::Use } else { Halts::Avoid };
         let waker = side.waker();
         #[cfg(target_os = "linux")]
         let service = Service { control: control(config, &waker)?, ..Service::default() };
@@ -171,7 +180,8 @@ impl<S: Side> Daemon<S> {
                 doors: Door::ALL.map(|door| match door {
                     Door::Dfu => config.doors.dfu.policy,
                     Door::Bulk => bulk,
-                    Door::Volume | Door::Ipmi => DoorPolicy::Off,
+                    Door::Volume => volume,
+                    Door::Ipmi => DoorPolicy::Off,
                 }),
                 limits: Limits { refusals: config.limits.refusals, ..Limits::default() },
                 // In the other mode such a block is an error, as in the letter of DFU 1.1.
@@ -195,6 +205,16 @@ impl<S: Side> Daemon<S> {
                 Conformance::Strict => Mode::Strict,
             },
             bulk: bulk != DoorPolicy::Off,
+            volume: config.identity.volume_product_id.filter(|_| volume != DoorPolicy::Off).map(
+                |product_id| VolumeOptions {
+                    product_id,
+                    serial: open::disk_serial(config),
+                    max_package: config.store.max_package,
+                    halts,
+                    once: volume == DoorPolicy::Armed,
+                    available: Arc::new(|| memory::available(MEMINFO.as_ref())),
+                },
+            ),
             activate: config.activation.when == When::Immediate,
             identity: Box::new(move |view| {
                 let record = &view.record;

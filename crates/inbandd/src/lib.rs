@@ -15,6 +15,7 @@ pub mod error;
 #[cfg(target_os = "linux")]
 pub mod handed;
 pub mod logger;
+pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod notify;
 pub mod open;

@@ -30,7 +30,8 @@ Usage: inbandd [OPTIONS]          run until SIGTERM or SIGINT
 
 To a running inbandd, by the control socket of its configuration:
        inbandd status             how it stands
-       inbandd arm DOOR           let the door open at the host's next knock (dfu)
+       inbandd arm DOOR           let the door open at the host's next knock (dfu, bulk), or
+                                  show the disk for one update (volume)
        inbandd disarm DOOR        take that back
        inbandd activate           restart the BMC into what is staged
        inbandd confirm            the firmware on trial is healthy
@@ -400,14 +401,24 @@ fn check(config: &Config) -> Result<(), Error> {
         println!("usb: {found}");
     }
     let bulk = config.doors.bulk_policy(endpoints);
+    let volume = config.doors.volume_policy(endpoints);
     // No kernel says how many endpoints its controller has.
-    let if_it_can = match (&config.usb, bulk) {
+    let if_it_can = |policy, when| match (&config.usb, policy) {
         (Usb::Gadget, DoorPolicy::Always | DoorPolicy::Armed) => {
-            " if the controller has two bulk endpoints left, which is tried when DFU mode is entered (`inbandd status` knows)"
+            format!(
+                " if the controller has two bulk endpoints left, which is tried when {when} (`inbandd status` knows)"
+            )
         }
-        _ => "",
+        _ => String::new(),
     };
-    println!("doors: dfu {}, bulk {}{if_it_can}", config.doors.dfu.policy.name(), bulk.name());
+    println!(
+        "doors: dfu {}, bulk {}{}, volume {}{}",
+        config.doors.dfu.policy.name(),
+        bulk.name(),
+        if_it_can(bulk, "DFU mode is entered"),
+        volume.name(),
+        if_it_can(volume, "the disk is shown")
+    );
     for key in keys.keys() {
         println!("key: {} {}", key.kind(), Hex(key.id()));
     }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use inband_dfu::descriptors::Identity;
-use inband_package::{KeyRing, Kind, Policy, key::SystemKeys};
-use inband_session::{Pipeline, Rates, Unindexed};
+use inband_package::{KeyRing, Kind, Policy, key::SystemKeys, sha256};
+use inband_session::{DoorPolicy, Pipeline, Rates, Unindexed};
 use inband_store::{
     FingerprintKey, Firmware, Layout, Options, Region, SlotRecord, StartId, Store, file::FileMedium,
 };
@@ -149,9 +149,31 @@ pub fn identity(config: &Config, running: &SlotRecord, shown: &SlotRecord) -> Id
         dfu_version: running.bcd_device,
         manufacturer: name.manufacturer.clone(),
         product: name.product.clone(),
-        serial: name.serial.clone(),
+        serial: serial(config),
         interface_name: TARGET.into(),
     }
+}
+
+/// iSerialNumber. Where there is a volume door that is [`disk_serial`] in 16 digits, as BOT wants it; else it is as configured.
+fn serial(config: &Config) -> String {
+    match config.doors.volume.policy {
+        DoorPolicy::Always | DoorPolicy::Armed => format!("{:016X}", disk_serial(config)),
+        DoorPolicy::Off => config.identity.serial.clone(),
+    }
+}
+
+/// Serial number of the disk: the configured one if that has 16 digits of 0-9 and A-F, else one that is made of it and of the machine's
+/// name, and so stays the same (docs/spec/descriptors.md, 1).
+#[must_use]
+pub fn disk_serial(config: &Config) -> u64 {
+    let configured = &config.identity.serial;
+    let is_digits =
+        configured.len() == 16 && configured.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
+    let number = u64::from_str_radix(configured, 16).ok().filter(|_| is_digits);
+    number.unwrap_or_else(|| {
+        let [a, b, c, d, e, f, g, h, ..] = sha256(format!("{}\0{configured}", config.machine).as_bytes());
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    })
 }
 
 #[cfg(test)]

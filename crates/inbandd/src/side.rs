@@ -26,8 +26,11 @@ pub trait Side: fmt::Display {
     /// What carries the device.
     type Backend: DeviceBackend;
 
-    /// Whether there can be endpoints for the bulk door.
+    /// Whether there can be bulk endpoints, for the doors `bulk` and `volume`.
     fn has_bulk_endpoints(&self) -> bool;
+
+    /// Whether endpoints can be halted.
+    fn can_halt(&self) -> bool;
 
     /// Waits until the backend may have an event, a waker woke, or the time is over.
     fn wait(&mut self, limit: Duration);

@@ -1,7 +1,7 @@
 //! Memory for a firmware tar without a head: a file that has no name, and that nobody can change once it is sealed.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::PathBuf,
@@ -12,6 +12,8 @@ use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
     io::Errno,
 };
+
+use crate::memory::{self, MEMINFO};
 
 /// Bytes taken from one look at the machine's memory to the next.
 const CHECK: u64 = 1024 * 1024;
@@ -24,7 +26,7 @@ pub struct Memfds {
 
 impl Default for Memfds {
     fn default() -> Self {
-        Self { meminfo: "/proc/meminfo".into() }
+        Self { meminfo: MEMINFO.into() }
     }
 }
 
@@ -35,22 +37,9 @@ impl Memfds {
         Self { meminfo }
     }
 
-    /// Bytes that can be taken without a machine that swaps or kills: MemAvailable (proc_meminfo(5)).
-    fn available(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(&self.meminfo)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.and_then(|kib| kib.checked_mul(1024))
-            .ok_or_else(|| io::Error::other(format!("{} has no MemAvailable", self.meminfo.display())))
-    }
-
     /// Whether so many bytes can be taken.
     fn check(&self, needed: u64) -> Result<(), StageError> {
-        let available = self.available().unwrap_or_else(|error| {
-            // What cannot be known is not there.
-            log::error!("how much memory is available cannot be known: {error}");
-            0
-        });
+        let available = memory::or_none(memory::available(&self.meminfo));
         if needed > available { Err(StageError::NoSpace { needed, available }) } else { Ok(()) }
     }
 }
@@ -115,6 +104,8 @@ fn failed(error: &io::Error) -> StageError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const MARGIN: u64 = 1 << 20;

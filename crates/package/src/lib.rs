@@ -40,7 +40,7 @@ mod wire;
 mod zstd;
 
 pub use checked::Checked;
-pub use digest::{Digest, Hex};
+pub use digest::{Digest, Hex, sha256};
 pub use hashed::{Hashed, Hasher};
 pub use head::Head;
 pub use index::{Index, is_bcd};

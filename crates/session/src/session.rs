@@ -46,8 +46,34 @@ pub struct Limits {
     pub progress_time: Duration,
     /// The time in which all must have come.
     pub total_time: Duration,
+    /// At the door `volume` any byte counts as progress, and this is the time for it: whoever copies by hand ejects by hand.
+    pub volume_progress_time: Duration,
+    /// There, the time in which all must have come.
+    pub volume_total_time: Duration,
     /// So many refused packages in a row lock the host's doors; 0: never.
     pub refusals: u32,
+}
+
+/// What a door demands of a session.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Bytes that count as progress.
+    bytes: u64,
+    time: Duration,
+    total: Duration,
+}
+
+impl Limits {
+    const fn pace(&self, door: Option<Door>) -> Pace {
+        match door {
+            Some(Door::Volume) => {
+                Pace { bytes: 1, time: self.volume_progress_time, total: self.volume_total_time }
+            }
+            Some(Door::Dfu | Door::Bulk | Door::Ipmi) | None => {
+                Pace { bytes: self.progress, time: self.progress_time, total: self.total_time }
+            }
+        }
+    }
 }
 
 impl Default for Limits {
@@ -56,6 +82,8 @@ impl Default for Limits {
             progress: 64 * 1024,
             progress_time: Duration::from_secs(60),
             total_time: Duration::from_secs(60 * 60),
+            volume_progress_time: Duration::from_secs(5 * 60),
+            volume_total_time: Duration::from_secs(15 * 60),
             refusals: 10,
         }
     }
@@ -103,7 +131,7 @@ struct Deadlines {
 ///
 /// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`abort`](Self::abort),
 ///   [`activate`](Self::activate).
-/// * Inputs from a door: [`knock`](Self::knock), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
+/// * Inputs from a door: [`knock`](Self::knock), [`open`](Self::open), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
 ///   [`progress`](Self::progress), [`host_waits`](Self::host_waits), [`host_ended`](Self::host_ended).
 /// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
 ///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
@@ -111,8 +139,8 @@ struct Deadlines {
 /// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
 ///
 /// A session goes [`first_byte`](Self::first_byte), [`progress`](Self::progress) with each portion,
-/// [`handover`](Self::handover) when the pipeline says that the package is complete, [`verdict`](Self::verdict). The
-/// pipeline must not finish before `handover` has said `Ok`: until then the host can still end the session.
+/// [`handover`](Self::handover) when the pipeline says that the package is complete, or when the door gives up bytes that the pipeline has yet to
+/// see, [`verdict`](Self::verdict). The pipeline must not finish before `handover` has said `Ok`: until then the host can still end the session.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
@@ -343,10 +371,7 @@ impl Session {
     /// learns of them from its first byte's result.
     pub fn knock(&mut self, door: Door, now: Duration) -> Result<(), ResultCode> {
         self.may_knock(door, now).map_err(|result| self.refused(door, result, now))?;
-        if self.door(door) != DoorState::Open {
-            self.doors[door.index()] = DoorState::Open;
-            self.tell(Audit::DoorOpened { door });
-        }
+        self.open(door);
         Ok(())
     }
 
@@ -364,6 +389,16 @@ impl Session {
             }
             DoorState::Armed => Ok(()),
         }
+    }
+
+    /// The BMC opens an armed door by itself, where no knock comes before the first byte: what the host may do there is asked with that.
+    /// Returns whether the door is open.
+    pub fn open(&mut self, door: Door) -> bool {
+        if self.door(door) == DoorState::Armed {
+            self.doors[door.index()] = DoorState::Open;
+            self.tell(Audit::DoorOpened { door });
+        }
+        self.door(door) == DoorState::Open
     }
 
     /// The door is not open to the host any more; it stands as its policy has it at rest.
@@ -404,11 +439,11 @@ impl Session {
         self.head = [0; 16];
         self.received = 0;
         self.announced = 0;
-        let limits = &self.config.limits;
+        let Pace { bytes, time, total } = self.config.limits.pace(self.door);
         self.deadlines = Some(Deadlines {
-            total: now.saturating_add(limits.total_time),
-            progress: Some(now.saturating_add(limits.progress_time)),
-            next: limits.progress,
+            total: now.saturating_add(total),
+            progress: Some(now.saturating_add(time)),
+            next: bytes,
         });
         self.tell(Audit::Began { id: self.id, door, target: self.store.running.other() });
         self.on(Event::FirstByte).map_err(Refusal::result)?;
@@ -437,22 +472,22 @@ impl Session {
     /// Payload bytes came in, the first ones included.
     pub fn progress(&mut self, bytes: u64, now: Duration) {
         self.received = self.received.saturating_add(bytes);
-        let limits = &self.config.limits;
+        let Pace { bytes, time, .. } = self.config.limits.pace(self.door);
         if let Some(deadlines) = self.deadlines.as_mut().filter(|deadlines| self.received >= deadlines.next) {
-            deadlines.progress = deadlines.progress.map(|_| now.saturating_add(limits.progress_time));
-            deadlines.next = self.received.saturating_add(limits.progress);
+            deadlines.progress = deadlines.progress.map(|_| now.saturating_add(time));
+            deadlines.next = self.received.saturating_add(bytes);
         }
     }
 
     /// Whether the host has to wait for the BMC before it can send anything: then the time for progress stands, and begins anew
     /// behind it. The session's whole time runs on.
     pub fn host_waits(&mut self, waits: bool, now: Duration) {
-        let limits = &self.config.limits;
+        let Pace { bytes, time, .. } = self.config.limits.pace(self.door);
         if let Some(deadlines) =
             self.deadlines.as_mut().filter(|deadlines| deadlines.progress.is_none() != waits)
         {
-            deadlines.progress = (!waits).then(|| now.saturating_add(limits.progress_time));
-            deadlines.next = self.received.saturating_add(limits.progress);
+            deadlines.progress = (!waits).then(|| now.saturating_add(time));
+            deadlines.next = self.received.saturating_add(bytes);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a host has written, in memory.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::{self, Vec};
+use core::iter::FusedIterator;
 
 use crate::scsi::{BLOCK, Fault};
 
@@ -26,7 +27,7 @@ impl Base for Blank {
 
 #[derive(Debug)]
 struct Page {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     /// Bit n: block n of the page was written.
     written: u32,
 }
@@ -145,7 +146,7 @@ impl<B: Base> Sparse<B> {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(PAGE).map_err(|_| Fault::NoSpace)?;
             bytes.resize(PAGE, 0);
-            *slot = Some(Page { bytes: bytes.into_boxed_slice(), written: 0 });
+            *slot = Some(Page { bytes, written: 0 });
             self.room -= 1;
         }
         Ok(())
@@ -186,7 +187,37 @@ impl<B: Base> Sealed<B> {
         let blocks = blocks.min(there.into()) as usize;
         &page.bytes[place(lba)..place(lba) + blocks * BLOCK]
     }
+
+    /// What was written from the first block on, up to the first block that was not, to be taken away a page at a time.
+    #[must_use]
+    pub fn into_run(self) -> Run {
+        Run { pages: self.0.pages.into_iter() }
+    }
 }
+
+/// The blocks from the first one on that were written, whole blocks, at most a [`PAGE`] at a time. The memory of each page goes with it, and that of
+/// pages behind a block that was not written when this is dropped.
+#[derive(Debug)]
+pub struct Run {
+    pages: vec::IntoIter<Option<Page>>,
+}
+
+impl Iterator for Run {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let Page { mut bytes, written } =
+            self.pages.next()?.unwrap_or(Page { bytes: Vec::new(), written: 0 });
+        let length = written.trailing_ones() as usize * BLOCK;
+        if length < PAGE {
+            self.pages = Vec::new().into_iter();
+        }
+        bytes.truncate(length);
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+}
+
+impl FusedIterator for Run {}
 
 /// Where a block lies in its page.
 const fn place(lba: u64) -> usize {

@@ -18,7 +18,7 @@ use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
     Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
-    Region, SignatureKind, Signatures, Store, Trial, Usb, When,
+    Region, SignatureKind, Signatures, Store, Trial, Usb, Volume, When,
 };
 
 pub use scratch::Scratch;
@@ -359,6 +359,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             vendor_id: VENDOR,
             product_id: PRODUCT,
             dfu_product_id: DFU_PRODUCT,
+            volume_product_id: None,
             serial: "DEMO-0001".to_owned(),
             manufacturer: "Inband".to_owned(),
             product: "virtual BMC".to_owned(),
@@ -375,6 +376,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         doors: Doors {
             dfu: Dfu { policy: DoorPolicy::Always, conformance: Conformance::Lenient },
             bulk: Bulk::default(),
+            volume: Volume::default(),
         },
         activation: Activation { when: When::Immediate, restart_command: Vec::new() },
         trial: Trial::default(),

@@ -15,7 +15,7 @@ use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
     Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
-    Region, SignatureKind, Signatures, Store, Trial, Usb, When,
+    Region, SignatureKind, Signatures, Store, Trial, Usb, Volume, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run, slow, spawn};
@@ -149,6 +149,7 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
             vendor_id: 0x1d6b,
             product_id: 0x0104,
             dfu_product_id: 0x0105,
+            volume_product_id: None,
             serial: "TEST-1".into(),
             manufacturer: "Inband".into(),
             product: "BMC".into(),
@@ -165,6 +166,7 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
         doors: Doors {
             dfu: Dfu { policy: kind.door, conformance: kind.conformance },
             bulk: Bulk { policy: kind.bulk },
+            volume: Volume::default(),
         },
         activation: Activation { when: kind.activate, restart_command: Vec::new() },
         trial: Trial {

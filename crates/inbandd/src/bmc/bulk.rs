@@ -130,11 +130,6 @@ impl Endpoints {
 }
 
 impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
-    /// Whether the session that there is came in by bulk.
-    pub(super) fn is_by_bulk(&self) -> bool {
-        self.current.is_some() && self.session.owner() == Some(Door::Bulk)
-    }
-
     /// The doors that DETACH opens are open; returns whether bulk is one of them.
     pub(super) fn open_bulk(&mut self, now: Duration) -> bool {
         // Tried each time: what has the endpoints may be gone, and asking costs a kernel less than the mode switch.
@@ -323,7 +318,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The host broke the protocol, which ends the exchange that is under way, if there is one.
     fn break_off(&mut self, now: Duration, why: &dyn std::fmt::Display) -> Result<(), Fault<B::Error>> {
-        if self.is_by_bulk() && self.session.state() == SessionState::Receiving {
+        if self.is_by(Door::Bulk) && self.session.state() == SessionState::Receiving {
             self.fail_exchange(now, ResultCode::Protocol, why)
         } else {
             Ok(())
@@ -417,7 +412,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         self.send();
         self.read();
-        if self.is_by_bulk() {
+        if self.is_by(Door::Bulk) {
             let takes = self.bulk.reads.iter().any(Option::is_some);
             self.session.host_waits(self.bulk.device.is_owing() || !takes, now);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_dfu::{device::Intake, wire::Status};
-use inband_session::{ResultCode, SessionState};
+use inband_session::{Door, ResultCode, SessionState};
 use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault, trial::Restart};
@@ -26,7 +26,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// The USB side or the worker is gone.
     pub fn ask(&mut self, now: Duration, ask: Ask) -> Result<Option<Answer>, Fault<B::Error>> {
         if ask == Ask::Status {
-            return Ok(Some(Answer::Report(Box::new(Report::new(&self.session, self.answers, now)))));
+            return Ok(Some(Answer::Report(Box::new(Report::new(
+                &self.session,
+                self.answers,
+                self.volume.answers(),
+                now,
+            )))));
         }
         let goes_down = match self.restart {
             Restart::Recording | Restart::UnderWay(_) => true,
@@ -41,12 +46,20 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             Ask::Arm(door) => Some(match self.session.arm(door) {
                 Ok(()) => {
                     self.worker.send(Command::GrantOne { now })?;
+                    if door == Door::Volume {
+                        self.show_volume(now)?;
+                    }
                     Answer::Done
                 }
                 Err(_) => Answer::DoorOff,
             }),
+            // Nobody leaves a disk but by ejecting it.
+            Ask::Disarm(Door::Volume) if state.is_at_work() && self.is_by(Door::Volume) => Some(Answer::Busy),
             Ask::Disarm(door) => {
                 self.session.disarm(door);
+                if door == Door::Volume {
+                    self.hide_volume(now)?;
+                }
                 Some(Answer::Done)
             }
             Ask::Abort => Some(if self.preempt(now)? {
@@ -110,7 +123,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         if self.session.abort().is_err() {
             return Ok(false);
         }
-        if !self.is_by_bulk() {
+        if self.is_by(Door::Dfu) {
             // The first failure is the one that the host is told of.
             self.dfu.set_intake(Intake::Failed(Status::ErrVendor));
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
-use inband_dfu::descriptors::{self, Identity};
+use inband_dfu::descriptors::Identity;
 use inband_gadget::{Gadget, GadgetError, Options, Probe, Waiter};
 use inband_session::DoorPolicy;
 use inband_store::SlotRecord;
@@ -24,6 +24,8 @@ pub struct Udc {
     controller: String,
     /// The kernel has what bulk endpoints take.
     aio: bool,
+    /// The controller can halt endpoints.
+    stalls: bool,
     /// Somebody has the gadgets' files, and so the device on the bus, when this process ends.
     kept: bool,
 }
@@ -42,8 +44,9 @@ impl Udc {
             gadget.prepare(&set).map_err(failed)?;
         }
         log::info!("event=gadget-ready handed-over={kept} {}", gadget.probe());
-        let (controller, aio) = (gadget.probe().controller.name.clone(), gadget.probe().aio);
-        Ok((Self { waiter: gadget.waiter(), controller, aio, kept }, gadget))
+        let Probe { aio, stalls, .. } = *gadget.probe();
+        let controller = gadget.probe().controller.name.clone();
+        Ok((Self { waiter: gadget.waiter(), controller, aio, stalls, kept }, gadget))
     }
 }
 
@@ -78,15 +81,17 @@ pub fn prepare(config: &Config, notify: &Notify) -> Result<Option<Probe>, Error>
     Ok(Some(probe))
 }
 
-/// All descriptor sets there are. With a bulk door there are two of DFU mode: the door may be shut, or the controller may not have the
-/// endpoints.
+/// All descriptor sets there are. With a bulk door there are two of DFU mode, with a volume door two of run time: the door may be shut, or the
+/// controller may not have the endpoints.
 fn sets(config: &Config, identity: &Identity, probe: &Probe) -> Vec<DescriptorSet> {
-    let dfu_mode: &[bool] = match config.doors.bulk_policy(probe.aio) {
-        DoorPolicy::Always | DoorPolicy::Armed => &[false, true],
-        DoorPolicy::Off => &[false],
-    };
-    let dfu_mode = dfu_mode.iter().map(|bulk| bmc::dfu_mode(identity, *bulk));
-    [descriptors::runtime(identity)].into_iter().chain(dfu_mode).collect()
+    let volume = config
+        .identity
+        .volume_product_id
+        .filter(|_| config.doors.volume_policy(probe.aio) != DoorPolicy::Off);
+    let bulk = config.doors.bulk_policy(probe.aio) != DoorPolicy::Off;
+    let runtime = [None].into_iter().chain(volume.map(Some)).map(|disk| bmc::runtime(identity, disk));
+    let dfu_mode = [false].into_iter().chain(bulk.then_some(true)).map(|bulk| bmc::dfu_mode(identity, bulk));
+    runtime.chain(dfu_mode).collect()
 }
 
 /// What kernel and controller offer; nothing is changed.
@@ -107,6 +112,10 @@ impl Side for Udc {
 
     fn has_bulk_endpoints(&self) -> bool {
         self.aio
+    }
+
+    fn can_halt(&self) -> bool {
+        self.stalls
     }
 
     fn wait(&mut self, limit: Duration) {

@@ -57,6 +57,10 @@ impl Side for Usbip {
         true
     }
 
+    fn can_halt(&self) -> bool {
+        true
+    }
+
     fn wait(&mut self, limit: Duration) {
         self.server.wait(limit);
     }

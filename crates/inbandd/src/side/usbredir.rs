@@ -54,6 +54,10 @@ impl Side for Usbredir {
         true
     }
 
+    fn can_halt(&self) -> bool {
+        true
+    }
+
     fn wait(&mut self, limit: Duration) {
         self.slot.wait(limit);
     }

@@ -3,7 +3,10 @@
 use std::{
     cell::Cell,
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,8 +29,9 @@ use inband_store::{
 };
 use inband_usb::{HostDevice, HostError, Setup};
 use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
+use inband_volume::bot::Halts;
 use inbandd::{
-    bmc::{self, Bmc, Health},
+    bmc::{self, Bmc, Health, VolumeOptions},
     command::{Answer, Ask},
     programs::{Exit, Runner, Task},
     worker::{Command, Gone, Inline, Reply, Worker},
@@ -54,6 +58,8 @@ pub(crate) struct Setting {
     pub(crate) policy: DoorPolicy,
     /// Of the bulk door.
     pub(crate) bulk: DoorPolicy,
+    /// Of the volume door.
+    pub(crate) volume: DoorPolicy,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -72,6 +78,7 @@ impl Setting {
         mode: Mode::Lenient,
         policy: DoorPolicy::Always,
         bulk: DoorPolicy::Off,
+        volume: DoorPolicy::Off,
         activate: false,
         health: false,
         restart: false,
@@ -233,6 +240,8 @@ pub(crate) struct Bench {
     late: Arc<Mutex<Duration>>,
     /// The programs that the BMC runs.
     pub(crate) programs: Programs,
+    /// Bytes of memory that the machine has left.
+    pub(crate) memory: Arc<AtomicU64>,
 }
 
 pub(crate) fn layout() -> Layout {
@@ -296,15 +305,26 @@ impl Bench {
         let doors = Door::ALL.map(|door| match door {
             Door::Dfu => setting.policy,
             Door::Bulk => setting.bulk,
-            Door::Volume | Door::Ipmi => DoorPolicy::Off,
+            Door::Volume => setting.volume,
+            Door::Ipmi => DoorPolicy::Off,
         });
         let limits = Limits { refusals: setting.refusals, ..Limits::default() };
         let takes_ahead = setting.mode == Mode::Lenient;
         let session = Session::new(Config { machine: Text::cut(MACHINE), doors, limits, takes_ahead }, view);
         let programs = Programs::default();
+        let memory = Arc::new(AtomicU64::new(u64::MAX));
+        let left = Arc::clone(&memory);
         let options = bmc::Options {
             mode: setting.mode,
             bulk: setting.bulk != DoorPolicy::Off,
+            volume: (setting.volume != DoorPolicy::Off).then(|| VolumeOptions {
+                product_id: VOLUME_PRODUCT,
+                serial: 0x0123_4567_89ab_cdef,
+                max_package: MAX_PACKAGE,
+                halts: Halts::Use,
+                once: setting.volume == DoorPolicy::Armed,
+                available: Arc::new(move || Ok(left.load(Ordering::Relaxed))),
+            }),
             activate: setting.activate,
             identity: Box::new(identity),
             health: setting.health.then(|| Health {
@@ -326,7 +346,7 @@ impl Bench {
             let clock = || now.saturating_sub(late.take());
             pumped.lock().unwrap().step(clock).unwrap()
         });
-        let bench = Self { bus, setting, bmc, late, programs };
+        let bench = Self { bus, setting, bmc, late, programs, memory };
         bench.wait_attached();
         bench
     }
@@ -495,6 +515,8 @@ impl Bench {
 
 const PRODUCT: u16 = 1;
 const DFU_PRODUCT: u16 = 2;
+/// idProduct of the run-time set with the disk.
+pub(crate) const VOLUME_PRODUCT: u16 = 3;
 
 fn identity(view: &StoreView) -> Identity {
     let record = &view.record;

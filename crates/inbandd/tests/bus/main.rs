@@ -5,6 +5,8 @@
 mod bench;
 #[path = "../support/bulk.rs"]
 mod bulk_host;
+#[path = "../support/disk.rs"]
+mod disk_host;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/package.rs"]
@@ -24,3 +26,4 @@ mod refused;
 mod trial;
 mod unplug;
 mod vendor;
+mod volume;

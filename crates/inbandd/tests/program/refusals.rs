@@ -73,7 +73,15 @@ fn a_configuration_with_a_mistake_in_it() {
             &["line 23", "\"alwys\"", "\"always\"", "\"armed\"", "\"off\""],
         ),
         (format!("{good}\n[doors.dfu]\npolcy = \"off\"\n"), &["unknown field `polcy`"]),
-        (format!("{good}\n[doors.volume]\n"), &["unknown field `volume`"]),
+        (format!("{good}\n[doors.ipmi]\n"), &["unknown field `ipmi`"]),
+        (
+            format!("{good}\n[doors.volume]\npolicy = \"always\"\n"),
+            &["doors.volume.policy = \"always\"", "identity.volume_product_id"],
+        ),
+        (
+            replaced("product_id = 1", "product_id = 1\nvolume_product_id = 2"),
+            &["identity.volume_product_id has to differ"],
+        ),
         (format!("{good}\n[doors.dfu]\nconformance = \"lax\"\n"), &["`lax`", "`lenient`"]),
         (
             format!("{good}\n[doors]\ndfu.policy = \"off\"\nbulk.policy = \"armed\"\n"),

@@ -43,6 +43,23 @@ fn a_write_that_finds_no_room_writes_nothing_and_what_was_there_may_be_written_a
     assert_eq!(store.write(96, &[1; 2 * PAGE]), Ok(()));
 }
 
+#[test]
+fn what_changes_hands_ends_where_nothing_was_written() {
+    let blocks = |written: &[(u64, usize)]| {
+        let mut store = Sparse::new(Blank, BLOCKS, usize::MAX).unwrap();
+        for (lba, count) in written {
+            store.write(*lba, &vec![*lba as u8 + 1; count * BLOCK]).unwrap();
+        }
+        store.seal().into_run().map(|part| part.len() / BLOCK).collect::<Vec<_>>()
+    };
+    assert_eq!(blocks(&[]), []);
+    assert_eq!(blocks(&[(1, 40)]), []);
+    assert_eq!(blocks(&[(0, 3), (4, 60)]), [3]);
+    assert_eq!(blocks(&[(0, 32), (64, 32)]), [32]);
+    assert_eq!(blocks(&[(30, 70), (0, 31)]), [32, 32, 32, 4]);
+    assert_eq!(blocks(&[(0, BLOCKS as usize)]), [32, 32, 32, 32, 32, 32, 8]);
+}
+
 proptest! {
     #[test]
     fn every_block_is_what_was_written_last_or_the_base(writes in vec((0..BLOCKS, 1..80_u64, any::<u8>()), 0..20)) {
@@ -60,5 +77,7 @@ proptest! {
             let want = model.unwrap_or(lba as u8 ^ 0xff);
             prop_assert!(block.iter().all(|byte| *byte == want));
         }
+        let run = model.iter().take_while(|block| block.is_some()).count() * BLOCK;
+        prop_assert!(store.seal().into_run().flatten().eq(all[..run].iter().copied()));
     }
 }

@@ -1,0 +1,63 @@
+//! Which descriptor set is on the bus.
+
+use std::time::Duration;
+
+use inband_usb::DeviceBackend;
+
+use super::{Bmc, Fault, STALE, bulk::dfu_mode, volume::runtime};
+use crate::worker::Worker;
+
+impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
+    pub(super) fn show_runtime(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.leave_bus()?;
+        self.appear(now)
+    }
+
+    pub(super) fn appear(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let identity = (self.options.identity)(self.session.store());
+        self.dfu.enter_runtime(now);
+        if let Some(product) = self.open_volume(now) {
+            match self.backend.attach(&runtime(&identity, Some(product))) {
+                Ok(()) => {
+                    self.volume_is_there();
+                    return Ok(());
+                }
+                Err(error) => self.do_without_volume(&error),
+            }
+        }
+        self.backend.attach(&runtime(&identity, None)).map_err(Fault::Backend)
+    }
+
+    pub(super) fn show_dfu_mode(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let identity = (self.options.identity)(self.session.store());
+        self.leave_bus()?;
+        self.dfu.enter_dfu_mode(now);
+        if self.open_bulk(now) {
+            match self.backend.attach(&dfu_mode(&identity, true)) {
+                Ok(()) => {
+                    self.bulk_is_there();
+                    return Ok(());
+                }
+                Err(error) => self.do_without_bulk(&error),
+            }
+        }
+        self.backend.attach(&dfu_mode(&identity, false)).map_err(Fault::Backend)
+    }
+
+    /// Leaves the bus and forgets what came from it: an event of the old set, its Disable at the latest, must not be taken for one
+    /// of the next set.
+    pub(super) fn leave_bus(&mut self) -> Result<(), Fault<B::Error>> {
+        for buffer in [self.receiving.take(), self.block.take()].into_iter().flatten() {
+            self.recycle(buffer);
+        }
+        self.backend.detach().map_err(Fault::Backend)?;
+        self.bulk.close();
+        self.close_volume();
+        for _ in 0..STALE {
+            if self.backend.poll_event().map_err(Fault::Backend)?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

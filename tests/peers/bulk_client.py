@@ -39,7 +39,8 @@ RESULTS = {
     41: ("unindexed", FILE, 6), 42: ("bad-manifest", FILE, 6), 43: ("wrong-purpose", TARGET, 6),
     44: ("bad-encoding", FILE, 6), 48: ("aborted", OK, 14), 49: ("disconnected", USBR, 10),
     50: ("timeout", NOTDONE, 10), 51: ("interrupted", POR, 10), 52: ("sequence", ADDRESS, 11),
-    53: ("protocol", VENDOR, 11), 64: ("write-failed", WRITE, 15), 65: ("readback-mismatch", VERIFY, 15),
+    53: ("protocol", VENDOR, 11), 54: ("no-file", FILE, 11), 55: ("incomplete", NOTDONE, 11),
+    56: ("bad-volume", FILE, 11), 64: ("write-failed", WRITE, 15), 65: ("readback-mismatch", VERIFY, 15),
     66: ("store-failed", WRITE, 15), 67: ("no-space", VENDOR, 15), 80: ("rolled-back", FIRMWARE, 13),
     81: ("unhealthy", FIRMWARE, 13), 96: ("internal", UNKNOWN, 1)}
 ABORTED, DISCONNECTED = 48, 49

@@ -83,6 +83,12 @@ pub enum ResultCode {
     Sequence = 52,
     /// `protocol`: the host broke the bulk protocol.
     Protocol = 53,
+    /// `no-file`: there is no FIRMWARE.BIN on the volume.
+    NoFile = 54,
+    /// `incomplete`: the host has not written all of the package to the volume.
+    Incomplete = 55,
+    /// `bad-volume`: the volume was formatted anew, or its FAT is in disorder.
+    BadVolume = 56,
     /// `write-failed`: the slot could not be written.
     WriteFailed = 64,
     /// `readback-mismatch`: the slot does not hold what was written to it.
@@ -131,7 +137,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 44] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -166,6 +172,9 @@ impl ResultCode {
         Self::Interrupted,
         Self::Sequence,
         Self::Protocol,
+        Self::NoFile,
+        Self::Incomplete,
+        Self::BadVolume,
         Self::WriteFailed,
         Self::ReadbackMismatch,
         Self::StoreFailed,
@@ -465,6 +474,27 @@ impl ResultCode {
                 11,
                 "the host broke the bulk protocol",
                 "send it again; if it happens again, use a host tool and a BMC of one version, or `--door dfu`",
+            ),
+            Self::NoFile => row(
+                "no-file",
+                ERR_FILE,
+                11,
+                "there is no FIRMWARE.BIN on the volume",
+                "copy the package to FIRMWARE.BIN, not into a folder, and only then let it be taken",
+            ),
+            Self::Incomplete => row(
+                "incomplete",
+                ERR_NOTDONE,
+                11,
+                "the host has not written all of the package to the volume",
+                "copy it again, then sync or unmount, and only then eject or create APPLY.CMD",
+            ),
+            Self::BadVolume => row(
+                "bad-volume",
+                ERR_FILE,
+                11,
+                "the volume was formatted anew, or its FAT is in disorder",
+                "copy one file FIRMWARE.BIN to the volume as it is, without formatting it",
             ),
             Self::WriteFailed => row(
                 "write-failed",

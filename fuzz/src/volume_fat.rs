@@ -53,6 +53,7 @@ pub(crate) fn run(input: &[u8]) {
         Ok(contents) => {
             let bytes = contents.slices().collect::<Vec<_>>().concat();
             assert_eq!(bytes.len(), contents.size() as usize, "not as long as it says");
+            assert!(contents.into_iter().flatten().eq(bytes.iter().copied()), "other bytes when taken away");
             assert!(wanted == Some(bytes), "other bytes, or of what should be refused");
         }
         Err(refused) => assert!(wanted.is_none(), "{refused}"),

@@ -14,7 +14,7 @@ mod image;
 mod walk;
 mod watch;
 
-pub use contents::Contents;
+pub use contents::{Contents, Pieces};
 pub use geometry::{Geometry, MAX_PACKAGE, ROOT_BLOCKS};
 pub use image::{Image, Marker, TEXT, Texts};
 pub use walk::{Corrupt, Missing, Refused, open};

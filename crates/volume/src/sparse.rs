@@ -193,6 +193,16 @@ impl<B: Base> Sealed<B> {
     pub fn into_run(self) -> Run {
         Run { pages: self.0.pages.into_iter() }
     }
+
+    /// The same blocks, taken away: a whole page with its memory, and then nobody has written it; what is less is copied.
+    pub fn take(&mut self, lba: u64, blocks: u64) -> Vec<u8> {
+        let bytes = self.written(lba, blocks);
+        if bytes.len() < PAGE {
+            return bytes.to_vec();
+        }
+        let page = self.0.pages.get_mut((lba / PAGE_BLOCKS) as usize).and_then(Option::take);
+        page.map(|page| page.bytes).unwrap_or_default()
+    }
 }
 
 /// The blocks from the first one on that were written, whole blocks, at most a [`PAGE`] at a time. The memory of each page goes with it, and that of

@@ -1,6 +1,7 @@
 //! The package on the volume, by its blocks (spec, 6).
 
 use alloc::vec::Vec;
+use core::iter::FusedIterator;
 
 use super::{geometry::Geometry, image::Image};
 use crate::{scsi::BLOCK, sparse::Sealed};
@@ -84,15 +85,19 @@ impl Contents {
     }
 
     fn slice_there(&self, offset: u32) -> Option<&[u8]> {
+        let (lba, blocks) = self.place(offset)?;
+        let bytes = self.store.written(lba, blocks).get(offset as usize % BLOCK..)?;
         let left = self.size.checked_sub(offset)? as usize;
+        Some(&bytes[..bytes.len().min(left)])
+    }
+
+    /// The block with a byte of the file, and how many follow each other from there on.
+    fn place(&self, offset: u32) -> Option<(u64, u64)> {
         let block = offset / BLOCK as u32;
-        let index = block / self.geometry.cluster_blocks();
-        let (cluster, follow) = self.extents.find(index)?;
+        let (cluster, follow) = self.extents.find(block / self.geometry.cluster_blocks())?;
         let within = block % self.geometry.cluster_blocks();
         let blocks = follow * self.geometry.cluster_blocks() - within;
-        let written = self.store.written(self.geometry.block_of(cluster) + u64::from(within), blocks.into());
-        let bytes = written.get(offset as usize % BLOCK..)?;
-        Some(&bytes[..bytes.len().min(left)])
+        Some((self.geometry.block_of(cluster) + u64::from(within), blocks.into()))
     }
 
     /// All of it, in order, in slices that are not empty.
@@ -120,3 +125,37 @@ impl Contents {
         done
     }
 }
+
+impl IntoIterator for Contents {
+    type Item = Vec<u8>;
+    type IntoIter = Pieces;
+
+    /// All of it, in order.
+    fn into_iter(self) -> Pieces {
+        Pieces { contents: self, offset: 0 }
+    }
+}
+
+/// The bytes of a package, at most a [`PAGE`](crate::sparse::PAGE) at a time, none of them empty: pages of the store with their memory, so that
+/// it is free again as they are used up. What shares a page with something else is copied.
+#[derive(Debug)]
+pub struct Pieces {
+    contents: Contents,
+    /// Whole blocks, up to the end.
+    offset: u32,
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let left = self.contents.size.checked_sub(self.offset).filter(|left| *left > 0)?;
+        let (lba, blocks) = self.contents.place(self.offset)?;
+        let mut piece = self.contents.store.take(lba, blocks);
+        piece.truncate(left as usize);
+        self.offset += piece.len() as u32;
+        Some(piece).filter(|piece| !piece.is_empty())
+    }
+}
+
+impl FusedIterator for Pieces {}

@@ -25,6 +25,8 @@ const DATE: u16 = 1 << 5 | 1;
 pub enum Marker {
     /// `READY.TXT`: the volume waits for a package.
     Ready,
+    /// `BUSY.TXT`: no session may begin.
+    Busy,
     /// `PASS.TXT`: the last one was taken.
     Pass,
     /// `FAIL.TXT`: it was not.
@@ -66,6 +68,7 @@ impl Image {
     pub fn new(geometry: Geometry, generation: u32, texts: Texts) -> Self {
         let marker = match texts.marker {
             Marker::Ready => b"READY   TXT",
+            Marker::Busy => b"BUSY    TXT",
             Marker::Pass => b"PASS    TXT",
             Marker::Fail => b"FAIL    TXT",
         };

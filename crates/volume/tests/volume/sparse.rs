@@ -60,6 +60,22 @@ fn what_changes_hands_ends_where_nothing_was_written() {
     assert_eq!(blocks(&[(0, BLOCKS as usize)]), [32, 32, 32, 32, 32, 32, 8]);
 }
 
+#[test]
+fn a_page_that_is_taken_whole_is_gone_and_a_part_is_copied() {
+    let mut store = Sparse::new(Blank, BLOCKS, usize::MAX).unwrap();
+    store.write(30, &[1; 36 * BLOCK]).unwrap();
+    let mut sealed = store.seal();
+    assert_eq!(sealed.written(30, 36), [1; 2 * BLOCK]);
+    assert_eq!(sealed.take(30, 36), [1; 2 * BLOCK]);
+    assert_eq!(sealed.take(33, 35), [1; 31 * BLOCK]);
+    assert_eq!(sealed.take(32, 35), [1; PAGE]);
+    assert!(sealed.written(32, 1).is_empty() && sealed.take(32, 1).is_empty());
+    assert_eq!(sealed.take(64, 36), [1; 2 * BLOCK]);
+    assert_eq!(sealed.written(30, 36), [1; 2 * BLOCK]);
+    assert!(sealed.written(u64::MAX, 1).is_empty() && sealed.take(BLOCKS, 9).is_empty());
+    assert_eq!(sealed.blocks(), BLOCKS);
+}
+
 proptest! {
     #[test]
     fn every_block_is_what_was_written_last_or_the_base(writes in vec((0..BLOCKS, 1..80_u64, any::<u8>()), 0..20)) {

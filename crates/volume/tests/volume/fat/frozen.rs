@@ -44,9 +44,12 @@ fn the_first_fat_is_the_second() {
 
 #[test]
 fn the_root_directory() {
-    for (marker, name) in
-        [(Marker::Ready, b"READY   TXT"), (Marker::Pass, b"PASS    TXT"), (Marker::Fail, b"FAIL    TXT")]
-    {
+    for (marker, name) in [
+        (Marker::Ready, b"READY   TXT"),
+        (Marker::Busy, b"BUSY    TXT"),
+        (Marker::Pass, b"PASS    TXT"),
+        (Marker::Fail, b"FAIL    TXT"),
+    ] {
         let image = image(64 * MIB, marker);
         let mut root = Vec::new();
         for (name, attribute, cluster, size) in [

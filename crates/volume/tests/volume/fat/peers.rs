@@ -16,9 +16,12 @@ fn fsck_finds_nothing_and_mtools_read_every_file() {
     let path = folder.path().join("volume");
     let name = path.to_str().unwrap();
     for max_size in [1, MIB, 32 * MIB, 64 * MIB, 512 * MIB, MAX_PACKAGE].into_iter().chain(EDGES) {
-        for (marker, file) in
-            [(Marker::Ready, "READY.TXT"), (Marker::Pass, "PASS.TXT"), (Marker::Fail, "FAIL.TXT")]
-        {
+        for (marker, file) in [
+            (Marker::Ready, "READY.TXT"),
+            (Marker::Busy, "BUSY.TXT"),
+            (Marker::Pass, "PASS.TXT"),
+            (Marker::Fail, "FAIL.TXT"),
+        ] {
             let image = image(max_size, marker);
             to_file(&image, &path);
             let said = run("fsck.vfat", &["-n", name]);
@@ -67,6 +70,7 @@ fn what_mcopy_writes_is_found() {
             assert_eq!(part[..count], bytes[offset..length.min(offset + 70_000)]);
         }
         assert_eq!(contents.read_at(u32::MAX, &mut part), 0);
+        assert_eq!(contents.into_iter().collect::<Vec<_>>().concat(), bytes);
     }
 }
 

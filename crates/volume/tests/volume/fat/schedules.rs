@@ -47,7 +47,7 @@ impl Story {
     fn found(&self, order: &[usize]) -> Result<Vec<u8>, Refused> {
         let mut store = store(MIB);
         order.iter().for_each(|index| write(&mut store, &self.writes[*index..=*index]));
-        open(store.seal()).map(|contents| contents.slices().collect::<Vec<_>>().concat())
+        open(store.seal()).map(|contents| contents.into_iter().collect::<Vec<_>>().concat())
     }
 
     /// All of them, sorted by a key; those of one block stay in their order.

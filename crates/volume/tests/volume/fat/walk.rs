@@ -39,6 +39,7 @@ fn taken(change: impl FnOnce(&mut FatHost)) {
     for offset in (0..bytes.len()).step_by(487) {
         assert_eq!(contents.slice(offset as u32)[0], bytes[offset]);
     }
+    assert_eq!(contents.into_iter().collect::<Vec<_>>().concat(), bytes);
 }
 
 #[test]

@@ -5,24 +5,7 @@
 . /guest/lib.sh
 . /guest/bmc.sh
 . /guest/dfu-util.sh
-
-# The inbandd is not in here: it ends and starts again, which is pulling its cable and plugging it in.
-host_restart() {
-    local before
-    before=$(devnum)
-    echo "HOST restart" >/dev/ttyS1
-    wait_for 20 is_anew "$before" || die "the device did not come back"
-    mode runtime
-}
-
-# It may be away for less time than it takes to look.
-is_anew() {
-    in_mode runtime && [ "$(devnum)" != "$1" ]
-}
-
-devnum() {
-    cat "/sys/bus/usb/devices/$PLACE/devnum"
-}
+. /guest/usbredir.sh
 
 # What a command took, for whoever reads the console.
 timed() {
@@ -46,16 +29,16 @@ enter_dfu
 refuses tampered-in-dfu-mode -D tampered.tar
 status_is tampered-in-dfu-mode-status result=bad-chunk state=failed running=a boots_next=a a=good:factory
 
-host_restart
+host restart
 status_is plugged-in-again mode=run-time running=a on_trial=false a=good:factory
 timed takes from-run-time -D good.tar
 status_is from-run-time-status result=ok state=staged mode=dfu running=a boots_next=b a=good:factory b=staged:2.00
-host_restart
+host restart
 status_is started running=b on_trial=false a=good:factory b=good:2.00
 
 timed expect_exit bulk 0 inband update --door bulk next.tar
 status_is bulk-status result=ok state=staged mode=run-time running=b boots_next=a a=staged:3.00
-host_restart
+host restart
 status_is bulk-started running=a a=good:3.00
 expect_exit bulk-tampered bad inband update --door bulk tampered.tar
 status_is bulk-tampered-status running=a boots_next=a a=good:3.00
@@ -77,7 +60,7 @@ status_is after-twenty-swaps result=ok state=staged running=a boots_next=b b=sta
 enter_dfu
 start cut dfu-util -D good.tar
 wait_for_log cut 'Copying data'
-host_restart
+host restart
 finish cut
 expect_status cut bad
 status_is after-the-cut mode=run-time running=a boots_next=a a=good:3.00 b=invalid:

@@ -130,6 +130,8 @@ pub struct Core {
     input: Vec<u8>,
     /// Bytes still to come of a transfer that was refused.
     skip: usize,
+    /// QEMU has said that it does not take the device, the log has it, and none was taken since.
+    rejected: bool,
     tap: Tap,
 }
 
@@ -148,6 +150,7 @@ impl Core {
             state: State::Closed,
             input: Vec::new(),
             skip: 0,
+            rejected: false,
             tap: Tap::default(),
         }
     }
@@ -356,6 +359,7 @@ impl Core {
             FromGuest::Hello(_) => {}
             FromGuest::Reset => self.device.reset(),
             FromGuest::SetConfiguration { value } => {
+                self.rejected = false;
                 let done = self.device.standard(&write(0x00, request::SET_CONFIGURATION, value, 0));
                 self.describe();
                 let value = self.configuration();
@@ -389,10 +393,13 @@ impl Core {
                 self.send(id, &ToGuest::InterruptOut { endpoint, status: Status::Inval });
             }
             FromGuest::Iso | FromGuest::FilterFilter | FromGuest::DeviceDisconnectAck => {}
+            // For each try, and there may be one a second.
             FromGuest::FilterReject => {
-                log::warn!(
-                    "QEMU does not take the device: look at its own messages, and at the filter of its usb-redir device"
-                );
+                if !mem::replace(&mut self.rejected, true) {
+                    log::warn!(
+                        "QEMU does not take the device: look at its own messages, and at the filter of its usb-redir device"
+                    );
+                }
             }
             // What was answered already crosses its cancel.
             FromGuest::CancelDataPacket => self.device.unlink_urb(id, |_, _| {}),

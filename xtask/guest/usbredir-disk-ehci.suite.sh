@@ -1,5 +1,5 @@
 # The same on EHCI, where QEMU takes milliseconds for a transfer: of the conformance tests only two that move data.
-# timeout: 300
+# timeout: 600
 # binaries: example:inbandd/disk
 # beside: usbredir-disk.host.sh
 # runs: disk usbredir:usbredir.sock 64

@@ -1,5 +1,5 @@
 # A disk as a USB device of a QEMU guest, by usbredir, on xHCI: conformance, a file system, twenty re-insertions, either side killed in the middle of a write.
-# timeout: 300
+# timeout: 600
 # binaries: example:inbandd/disk
 # beside: usbredir-disk.host.sh
 # runs: disk usbredir:usbredir.sock 64

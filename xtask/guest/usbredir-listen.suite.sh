@@ -1,5 +1,5 @@
 # A BMC at whose socket QEMU connects, and connects again: an update by stock dfu-util, the BMC restarted and killed, the guest cut off.
-# timeout: 240
+# timeout: 600
 # binaries: inband inbandd
 # beside: usbredir-listen.host.sh
 # qemu: connects

@@ -1,5 +1,5 @@
 # A disk in the UEFI shell and then in Linux, on the same machine by usbredir: 32 MiB copied and compared, twenty re-insertions.
-# timeout: 300
+# timeout: 600
 # binaries: example:inbandd/disk
 # beside: usbredir-uefi.host.sh
 # runs: disk usbredir:usbredir.sock 96

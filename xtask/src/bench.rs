@@ -19,6 +19,7 @@ mod guest;
 mod lab;
 mod plot;
 mod tree;
+mod usbredir;
 mod wire;
 
 use lab::Lab;
@@ -44,6 +45,11 @@ const TASKS: &[Task] = &[
         name: "delta",
         about: "updates of a squashfs image over a model of a high-speed wire: all, a small change, nothing new, the rest",
         run: delta::run,
+    },
+    Task {
+        name: "disk-usbredir",
+        about: "a disk over usbredir: a copy in the UEFI shell, writes and reads in Linux, the slowest answer",
+        run: usbredir::run,
     },
     Task {
         name: "dfu",

@@ -1,6 +1,6 @@
 //! A hostile host against the disk: CBWs, data, reads and resets in any order, and a medium that changes under it.
 //!
-//! The first byte: bit 0 no halts, bits 1 and 2 buffers less one; the second: packets of a piece less one, modulo 8. Then the script. A byte says what comes:
+//! The first byte: bit 0 no halts, bits 1 and 2 buffers less one, bit 3 what is taken back comes home late; the second: packets of a piece less one, modulo 8. Then the script. A byte says what comes:
 //!
 //! * 0 to 0x7f: a command by a host that keeps to the rules. Bit 0: data to the host; bits 1 and 2: 0 no data, 1 as many bytes as the next two bytes say, 2 as
 //!   many blocks as the next byte says modulo 32, 3 as many bytes as the CDB asks for, if it is one with blocks. Then the CDB: a byte for the line of the table (or,
@@ -8,7 +8,8 @@
 //! * 0x80 to 0xbf: a CBW as in 0 to 0x7f, and nothing else.
 //! * 0xc0 to 0xcf: the next so many bytes plus 24, as they stand, as a transfer. 0xd0: data of as many bytes as the next two bytes say. 0xd1: a
 //!   read likewise. 0xd2: clears the halt. 0xd3: the class request. 0xd4: Reset Recovery. 0xd5: off the bus and on. 0xd6: 100 ms. 0xd7: another medium. 0xd8: no medium, or one
-//!   again. 0xd9: write protection, on or off. 0xda: a fault at the block in the next byte. 0xdb: none.
+//!   again. 0xd9: write protection, on or off. 0xda: a fault at the block in the next byte. 0xdb: none. 0xdc: the medium has another number of blocks,
+//!   that in the next byte modulo 32 and one, and says nothing of it.
 //!
 //! Besides what `inband_volume::testing` checks of each command: a failure is explained, and behind it all the disk works.
 
@@ -18,7 +19,7 @@ use inband_usb::Direction;
 use inband_volume::{
     bot::{Device, Halts, Limits, Phase, wire::Cbw},
     scsi::{
-        Disk, Fault, Identity,
+        BLOCK, Disk, Fault, Identity,
         command::{Entry, TABLE, blocks},
     },
     testing::{self, ArrayMedium, Seen, Wire},
@@ -35,8 +36,9 @@ pub(crate) fn run(input: &[u8]) {
     let limits =
         Limits { buffers: usize::from(setting >> 1 & 3) + 1, piece: (usize::from(piece % 8) + 1) * 512 };
     let disk = Disk::new(IDENTITY, ArrayMedium::new(BLOCKS));
-    let mut host =
-        Host { wire: Wire::new(Device::new(0, halts, limits, disk)), halts, tag: 0, astray: false };
+    let mut wire = Wire::new(Device::new(0, halts, limits, disk));
+    wire.late = setting & 8 != 0;
+    let mut host = Host { wire, halts, tag: 0, astray: false };
     while let Some((&step, rest)) = script.0.split_first() {
         script.0 = rest;
         host.step(step, &mut script);
@@ -103,6 +105,10 @@ impl Host {
                 let block = script.byte();
                 self.medium().fault = Some((u64::from(block & 63), faults[usize::from(block >> 6)]));
             }
+            0xdc => {
+                let blocks = usize::from(script.byte() % 32) + 1;
+                self.medium().bytes.resize(blocks * BLOCK, 0);
+            }
             _ => self.medium().fault = None,
         }
     }
@@ -164,6 +170,7 @@ impl Host {
     fn end(&mut self) {
         let medium = self.medium();
         (medium.present, medium.write_protected, medium.fault) = (true, false, None);
+        medium.bytes.resize(BLOCKS * BLOCK, 0);
         medium.insertion += 1;
         self.recover();
         for _ in 0..2 {

@@ -1,47 +1,12 @@
 //! The thirteen cases (BOT 6.7): every pair of what the host expects and what the command means to move, for several lengths of both.
 
 use inband_usb::Direction;
-use inband_volume::bot::{Halts, Limits};
+use inband_volume::{
+    bot::{Halts, Limits},
+    conformance::thirteen::{Expects, Means, ends},
+};
 
 use crate::support::{BLOCKS, Rig, cdb10};
-
-/// What the command means to move, in blocks; and whether it fails on its own account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Device {
-    Nothing,
-    In(u16),
-    Out(u16),
-    Failing,
-}
-
-/// What the CBW says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Host {
-    Nothing,
-    In(u32),
-    Out(u32),
-}
-
-/// The case's number.
-fn case(host: Host, device: Device) -> Option<u8> {
-    let bytes = |blocks: u16| u32::from(blocks) * 512;
-    Some(match (host, device) {
-        (_, Device::Failing) => return None,
-        (Host::Nothing, Device::Nothing) => 1,
-        (Host::Nothing, Device::In(_)) => 2,
-        (Host::Nothing, Device::Out(_)) => 3,
-        (Host::In(_), Device::Nothing) => 4,
-        (Host::In(h), Device::In(d)) if h > bytes(d) => 5,
-        (Host::In(h), Device::In(d)) if h == bytes(d) => 6,
-        (Host::In(_), Device::In(_)) => 7,
-        (Host::In(_), Device::Out(_)) => 8,
-        (Host::Out(_), Device::Nothing) => 9,
-        (Host::Out(_), Device::In(_)) => 10,
-        (Host::Out(h), Device::Out(d)) if h > bytes(d) => 11,
-        (Host::Out(h), Device::Out(d)) if h == bytes(d) => 12,
-        (Host::Out(_), Device::Out(_)) => 13,
-    })
-}
 
 const LENGTHS: [u32; 15] =
     [1, 13, 31, 511, 512, 513, 1023, 1024, 1025, 4096, 4097, 8192, 12_800, 12_801, 20_480];
@@ -50,11 +15,13 @@ const LBA: u32 = 17;
 
 #[test]
 fn every_cell() {
-    let hosts = core::iter::once(Host::Nothing).chain(LENGTHS.map(Host::In)).chain(LENGTHS.map(Host::Out));
-    let devices: Vec<_> = [Device::Nothing, Device::Failing]
+    let hosts =
+        core::iter::once(Expects::Nothing).chain(LENGTHS.map(Expects::In)).chain(LENGTHS.map(Expects::Out));
+    let moved = BLOCK_COUNTS.map(|blocks| u32::from(blocks) * 512);
+    let devices: Vec<_> = [Means::Nothing, Means::Refused]
         .into_iter()
-        .chain(BLOCK_COUNTS.map(Device::In))
-        .chain(BLOCK_COUNTS.map(Device::Out))
+        .chain(moved.map(Means::In))
+        .chain(moved.map(Means::Out))
         .collect();
     let mut seen = [0; 14];
     for host in hosts {
@@ -62,47 +29,38 @@ fn every_cell() {
             for halts in [Halts::Use, Halts::Avoid] {
                 cell(host, *device, halts);
             }
-            seen[usize::from(case(host, *device).unwrap_or(0))] += 1;
+            seen[usize::from(ends(host, *device).case)] += 1;
         }
     }
     assert!(seen.iter().all(|count| *count > 0), "a case that did not come up: {seen:?}");
 }
 
-fn cell(host: Host, device: Device, halts: Halts) {
+fn cell(host: Expects, device: Means, halts: Halts) {
     let name = format!("{host:?}, {device:?}, {halts:?}");
     let mut rig = Rig::with(halts, Limits { buffers: 3, piece: 4096 });
     let before = rig.bytes();
     let (cdb, moves): (Vec<u8>, usize) = match device {
-        Device::Nothing => (vec![0; 6], 0),
-        Device::Failing => (cdb10(0x2a, BLOCKS as u32, 1).to_vec(), 0),
-        Device::In(blocks) => (cdb10(0x28, LBA, blocks).to_vec(), usize::from(blocks) * 512),
-        Device::Out(blocks) => (cdb10(0x2a, LBA, blocks).to_vec(), usize::from(blocks) * 512),
+        Means::Nothing => (vec![0; 6], 0),
+        Means::Refused => (cdb10(0x2a, BLOCKS as u32, 1).to_vec(), 0),
+        Means::In(bytes) => (cdb10(0x28, LBA, (bytes / 512) as u16).to_vec(), bytes as usize),
+        Means::Out(bytes) => (cdb10(0x2a, LBA, (bytes / 512) as u16).to_vec(), bytes as usize),
     };
     let (direction, length) = match host {
-        Host::Nothing => (Direction::Out, 0),
-        Host::In(length) => (Direction::In, length),
-        Host::Out(length) => (Direction::Out, length),
+        Expects::Nothing => (Direction::Out, 0),
+        Expects::In(length) => (Direction::In, length),
+        Expects::Out(length) => (Direction::Out, length),
     };
     let sent = vec![0xa5; length as usize];
     let got = rig.command(direction, length, &cdb, &sent);
     let length = length as usize;
 
-    // What the table of the specification says (spec, 4.3).
+    let expected = ends(host, device);
     let at = LBA as usize * 512;
-    let there = &before[at..at + moves];
-    let (status, residue, data, written): (u8, usize, &[u8], usize) = match case(host, device) {
-        None => (1, length, &[], 0),
-        Some(1) => (0, 0, &[], 0),
-        Some(2 | 3) => (2, 0, &[], 0),
-        Some(4) => (0, length, &[], 0),
-        Some(5 | 6) => (0, length - moves, there, 0),
-        Some(7) => (2, 0, &there[..length], 0),
-        Some(8) => (2, if halts == Halts::Use { length } else { 0 }, &[], 0),
-        Some(9) => (0, length, &[], 0),
-        Some(10 | 13) => (2, 0, &[], 0),
-        Some(11 | 12) => (0, length - moves, &[], moves),
-        Some(other) => panic!("there is no case {other}"),
-    };
+    let data = &before[at..at + moves][..expected.sent as usize];
+    let written = expected.taken as usize;
+    // Data that is filled up has all moved (spec, 4.4).
+    let filled = expected.case == 8 && halts == Halts::Avoid;
+    let (status, residue) = (expected.status, if filled { 0 } else { expected.residue as usize });
     assert_eq!((got.status, got.residue as usize), (status, residue), "{name}");
     match (direction, halts) {
         (Direction::In, Halts::Avoid) => {
@@ -116,7 +74,7 @@ fn cell(host: Host, device: Device, halts: Halts) {
     after[at..at + written].copy_from_slice(&sent[..written]);
     assert_eq!(rig.bytes(), after, "{name}");
     // A command that failed says why; one that was carried out, or was not begun, has nothing to say.
-    let sense = if device == Device::Failing { (5, 0x21, 0) } else { (0, 0, 0) };
+    let sense = if device == Means::Refused { (5, 0x21, 0) } else { (0, 0, 0) };
     assert_eq!(rig.sense(), sense, "{name}");
     // And the next one works.
     assert_eq!(rig.input(512, &cdb10(0x28, 0, 1)).status, 0, "{name}");

@@ -34,14 +34,36 @@ struct Pipe {
     next: u64,
     /// In flight or ended, in order of submission.
     order: VecDeque<Slot>,
-    /// To be halted once its transfers have left: an IN endpoint with data to send cannot be.
+    /// To be halted once its transfers have left: an IN endpoint with data to send cannot be. Some controllers keep the last packet of a
+    /// transfer that has ended until the host takes it, and say EAGAIN so long. What is submitted meanwhile waits behind the halt.
     halt_due: bool,
+}
+
+impl Pipe {
+    /// Whether all there is waits behind a halt.
+    fn is_idle(&self) -> bool {
+        self.order.iter().all(|slot| slot.waiting.is_some())
+    }
+
+    /// Ends the transfers that wait behind a halt, which there is none any more.
+    fn end_waiting(&mut self, why: TransferError) {
+        self.halt_due = false;
+        let endpoint = self.endpoint;
+        for slot in &mut self.order {
+            slot.ended = slot.ended.take().or_else(|| {
+                let buffer = slot.waiting.take()?;
+                Some(Completion { endpoint, buffer, length: 0, result: Err(why) })
+            });
+        }
+    }
 }
 
 /// A transfer in order. They can end out of order: the kernel hands them on by way of a work queue, which older kernels run with
 /// several workers, and one that cannot even begin ends at once.
 struct Slot {
     sequence: u64,
+    /// It is not in the kernel's hands yet: a halt comes first.
+    waiting: Option<Vec<u8>>,
     ended: Option<Completion>,
 }
 
@@ -93,14 +115,18 @@ impl Bulk {
     pub(crate) fn disable(&mut self) {
         let attachment = self.attachment;
         for pipe in &mut self.pipes {
-            pipe.halt_due = false;
+            pipe.end_waiting(TransferError::Disabled);
         }
         self.end(|tag| tag.attachment == attachment, TransferError::Disabled);
     }
 
-    /// Takes an endpoint's transfers back.
+    /// Takes an endpoint's transfers back, and a halt that was to come behind some.
     pub(crate) fn cancel(&mut self, endpoint: EndpointAddress) {
         let attachment = self.attachment;
+        let mut pipes = self.pipes.iter_mut();
+        if let Some(pipe) = pipes.find(|pipe| (pipe.attachment, pipe.endpoint) == (attachment, endpoint)) {
+            pipe.end_waiting(TransferError::Cancelled);
+        }
         self.end(|tag| tag.attachment == attachment && tag.endpoint == endpoint, TransferError::Cancelled);
     }
 
@@ -114,6 +140,16 @@ impl Bulk {
     /// Whether transfers of what is attached are still in the kernel's hands.
     pub(crate) fn is_busy(&self) -> bool {
         self.queue.tags().any(|tag| tag.attachment == self.attachment)
+    }
+
+    /// Whether a halt waits for the controller, which will not tell when it may be tried again.
+    pub(crate) fn is_halting(&self) -> bool {
+        self.pipes.iter().any(|pipe| pipe.attachment == self.attachment && pipe.halt_due && pipe.is_idle())
+    }
+
+    /// Whether something has ended that the kernel does not know of: nothing ends a wait for it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.pipes.iter().any(|pipe| pipe.order.front().is_some_and(|slot| slot.ended.is_some()))
     }
 
     /// Submits to the endpoint at a position of the set.
@@ -131,12 +167,17 @@ impl Bulk {
             return Err(SubmitError::Full(buffer));
         }
         let (endpoint, sequence) = (pipe.endpoint, pipe.next);
+        if pipe.halt_due {
+            pipe.next += 1;
+            pipe.order.push_back(Slot { sequence, waiting: Some(buffer), ended: None });
+            return Ok(());
+        }
         let tag = Tag { attachment, endpoint, sequence, ending: None };
         match self.queue.submit(file.as_fd(), endpoint.direction(), buffer, tag) {
             Ok(()) => {
                 if let Some(pipe) = self.pipe(index) {
                     pipe.next += 1;
-                    pipe.order.push_back(Slot { sequence, ended: None });
+                    pipe.order.push_back(Slot { sequence, waiting: None, ended: None });
                 }
                 Ok(())
             }
@@ -151,16 +192,41 @@ impl Bulk {
     /// Halts the endpoint at a position of the set: now, or when its data has left.
     pub(crate) fn halt(&mut self, instance: &Instance, index: usize) {
         let Some(pipe) = self.pipe(index) else { return };
-        let direction = pipe.endpoint.direction();
-        match direction {
-            Direction::In if !pipe.order.is_empty() => pipe.halt_due = true,
-            Direction::In | Direction::Out => instance.halt(index, direction),
+        match pipe.endpoint.direction() {
+            Direction::In => {
+                pipe.halt_due = true;
+                self.try_halts(instance);
+            }
+            Direction::Out => _ = instance.halt(index, Direction::Out),
+        }
+    }
+
+    /// Halts what may be halted now, and hands the kernel what waited behind.
+    fn try_halts(&mut self, instance: &Instance) {
+        let Self { queue, attachment, pipes } = self;
+        let attached = pipes.iter_mut().filter(|pipe| pipe.attachment == *attachment);
+        for (index, pipe) in attached.enumerate() {
+            if !pipe.halt_due || !pipe.is_idle() || !instance.halt(index, pipe.endpoint.direction()) {
+                continue;
+            }
+            pipe.halt_due = false;
+            let Some(file) = instance.endpoints.get(index) else { continue };
+            let (attachment, endpoint) = (pipe.attachment, pipe.endpoint);
+            for slot in &mut pipe.order {
+                let Some(buffer) = slot.waiting.take() else { continue };
+                let tag = Tag { attachment, endpoint, sequence: slot.sequence, ending: None };
+                if let Err((buffer, error)) = queue.submit(file.as_fd(), endpoint.direction(), buffer, tag) {
+                    log::debug!("submitting to endpoint {:#04x} behind a halt: {error}", endpoint.0);
+                    let result = Err(TransferError::Disabled);
+                    slot.ended = Some(Completion { endpoint, buffer, length: 0, result });
+                }
+            }
         }
     }
 
     /// Hands out what has come home, in order for each endpoint. `instance` is what is attached.
     pub(crate) fn reap(&mut self, instance: Option<&Instance>, mut each: impl FnMut(Completion)) {
-        let Self { queue, attachment, pipes } = self;
+        let Self { queue, pipes, .. } = self;
         queue.reap(|ended| {
             let (its, sequence) = (ended.tag.attachment, ended.tag.sequence);
             let completion = complete(ended);
@@ -170,21 +236,21 @@ impl Bulk {
             if let Some(slot) = pipe.order.iter_mut().find(|slot| slot.sequence == sequence) {
                 slot.ended = Some(completion);
             }
-            while let Some(completion) = pipe.order.front_mut().and_then(|slot| slot.ended.take()) {
-                pipe.order.pop_front();
-                each(completion);
-            }
+            hand_out(pipe, &mut each);
         });
-        let attached = pipes.iter_mut().filter(|pipe| pipe.attachment == *attachment);
-        for (index, pipe) in attached.enumerate() {
-            if pipe.halt_due && pipe.order.is_empty() {
-                pipe.halt_due = false;
-                if let Some(instance) = instance {
-                    instance.halt(index, pipe.endpoint.direction());
-                }
-            }
+        if let Some(instance) = instance {
+            self.try_halts(instance);
         }
+        self.pipes.iter_mut().for_each(|pipe| hand_out(pipe, &mut each));
         self.forget_old();
+    }
+}
+
+/// What has ended and has nothing before it that has not.
+fn hand_out(pipe: &mut Pipe, each: &mut impl FnMut(Completion)) {
+    while let Some(completion) = pipe.order.front_mut().and_then(|slot| slot.ended.take()) {
+        pipe.order.pop_front();
+        each(completion);
     }
 }
 

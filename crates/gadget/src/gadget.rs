@@ -3,7 +3,7 @@
 mod backend;
 mod hand_over;
 
-use std::{collections::VecDeque, io, os::fd::AsFd as _};
+use std::{collections::VecDeque, io, os::fd::AsFd as _, time::Duration};
 
 use inband_usb::{ControlError, DescriptorSet, DeviceEvent};
 use rustix::io::Errno;
@@ -20,6 +20,13 @@ use crate::{
 
 /// Longest prefix: FunctionFS keeps names of 40 bytes.
 const MAX_PREFIX: usize = 32;
+/// How often an answer is interrupted that nobody waits for any more. A controller's driver that takes requests back does it before it tells of what
+/// made it do so.
+const INTERRUPT: Duration = Duration::from_millis(100);
+/// When a halt is tried again that a controller has refused: it has a packet for the host, who mostly waits for it.
+const HALT_SOON: Duration = Duration::from_millis(1);
+/// Behind that ever later, for a host that does not read.
+const HALT_LATE: Duration = Duration::from_millis(100);
 /// An error of the kernel's own that some of its calls pass on (include/linux/errno.h).
 const ENOTSUPP: i32 = 524;
 
@@ -58,6 +65,8 @@ pub struct Gadget {
     answerer: Answerer,
     /// Runs while an answer is under way that nobody waits for any more.
     alarm: Alarm,
+    /// Runs while a halt waits for the controller.
+    halting: Alarm,
     waiter: Waiter,
     /// Completions, and what detaching leaves to tell.
     due: VecDeque<DeviceEvent>,
@@ -91,8 +100,13 @@ impl Gadget {
         let probe = Probe::new(configfs.root(), options)?;
         let waiter = Waiter::new().map_err(GadgetError::system("make an epoll"))?;
         let answerer = Answerer::new(waiter.waker()).map_err(GadgetError::system("start a thread"))?;
-        let alarm = Alarm::new().map_err(GadgetError::system("make a timer"))?;
-        waiter.add(alarm.as_fd()).map_err(GadgetError::system("wait for a timer"))?;
+        let timer = |first, longest| -> io::Result<Alarm> {
+            let alarm = Alarm::new(first, longest)?;
+            waiter.add(alarm.as_fd())?;
+            Ok(alarm)
+        };
+        let alarm = timer(INTERRUPT, INTERRUPT).map_err(GadgetError::system("make a timer"))?;
+        let halting = timer(HALT_SOON, HALT_LATE).map_err(GadgetError::system("make a timer"))?;
         Ok(Self {
             configfs,
             probe,
@@ -102,6 +116,7 @@ impl Gadget {
             bulk: None,
             answerer,
             alarm,
+            halting,
             waiter,
             due: VecDeque::new(),
             cancelled: false,

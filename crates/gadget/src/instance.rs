@@ -187,16 +187,18 @@ impl Instance {
         }
     }
 
-    /// Halts an endpoint by reading or writing its file the wrong way. EBADMSG is what the kernel says when it did.
-    pub(crate) fn halt(&self, index: usize, direction: Direction) {
-        let Some(file) = self.endpoints.get(index) else { return };
+    /// Halts an endpoint by reading or writing its file the wrong way. EBADMSG is what the kernel says when it did; EAGAIN while the controller
+    /// still has a packet for the host: then false.
+    pub(crate) fn halt(&self, index: usize, direction: Direction) -> bool {
+        let Some(file) = self.endpoints.get(index) else { return true };
         let halted = match direction {
             Direction::Out => rustix::io::write(file, &[0]),
             Direction::In => rustix::io::read(file, &mut [0; 1]),
         };
-        if halted != Err(Errno::BADMSG) {
+        if !matches!(halted, Err(Errno::BADMSG | Errno::AGAIN)) {
             log::debug!("halting an endpoint: {halted:?}");
         }
+        halted != Err(Errno::AGAIN)
     }
 }
 

@@ -69,6 +69,7 @@ pub fn scenarios<R: Rig>() -> Vec<(&'static str, Scenario<R>)> {
         ("packets-in", bulk::packets_in),
         ("halts", bulk::halts),
         ("halt-with-transfers-queued", bulk::halt_with_transfers_queued),
+        ("halt-between-two-transfers", bulk::halt_between_two_transfers),
         ("host-cancels", bulk::host_cancels),
         ("device-cancels", bulk::device_cancels),
         ("submit-errors", bulk::submit_errors),

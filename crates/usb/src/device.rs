@@ -154,9 +154,10 @@ pub trait DeviceBackend {
     fn submit(&mut self, endpoint: EndpointAddress, buffer: Vec<u8>) -> Result<(), SubmitError>;
 
     /// Takes back all transfers of an endpoint; they come home as [`TransferError::Cancelled`], or as done if they
-    /// were.
+    /// were. A halt that has waited for them is not done any more.
     fn cancel(&mut self, endpoint: EndpointAddress);
 
-    /// Halts an endpoint: the host sees STALL until it clears the halt.
+    /// Halts an endpoint: the host sees STALL until it clears the halt. What has left for the function, the host gets before, and what is submitted
+    /// from here on comes behind it, even where the controller still has a packet.
     fn set_halt(&mut self, endpoint: EndpointAddress);
 }

@@ -147,7 +147,12 @@ impl DeviceBackend for Gadget {
             self.pull();
             if let Some(bulk) = &mut self.bulk {
                 let attached = self.attached.as_ref().map(|attached| &self.instances[attached.instance]);
+                if bulk.is_halting() {
+                    // Each time is a try.
+                    self.halting.rang();
+                }
                 bulk.reap(attached, |completion| self.due.push_back(DeviceEvent::Complete(completion)));
+                self.halting.run(bulk.is_halting());
             }
         }
         match self.due.pop_front() {
@@ -229,6 +234,9 @@ impl DeviceBackend for Gadget {
     fn cancel(&mut self, endpoint: EndpointAddress) {
         if let Some(bulk) = &mut self.bulk {
             bulk.cancel(endpoint);
+            if bulk.has_ended() {
+                self.waiter.waker().wake();
+            }
         }
     }
 
@@ -238,6 +246,10 @@ impl DeviceBackend for Gadget {
             && let Some(index) = attached.index(endpoint)
         {
             bulk.halt(&self.instances[attached.instance], index);
+            self.halting.run(bulk.is_halting());
+            if bulk.has_ended() {
+                self.waiter.waker().wake();
+            }
         }
     }
 }

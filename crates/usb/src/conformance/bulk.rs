@@ -214,6 +214,55 @@ pub fn halt_with_transfers_queued<R: Rig>(rig: &mut R) {
     bench.finish();
 }
 
+/// A halt between two transfers: what had left for the function comes before, what it submits afterwards comes behind. Controllers there are that
+/// call a packet sent while the host has not taken it.
+pub fn halt_between_two_transfers<R: Rig>(rig: &mut R) {
+    let mut bench = Bench::new(rig);
+    for length in [20, PACKET] {
+        bench.submit(BULK_IN, pattern(1, length));
+        bench.quiet();
+        let early = !bench.function.completions.is_empty();
+        let read = |bench: &mut Bench<'_, R>, seed, length| {
+            let id = start_in(bench, PACKET);
+            assert_eq!(bench.good(id), pattern(seed, length));
+        };
+        if !early {
+            read(&mut bench, 1, length);
+        }
+        left(&mut bench, length);
+        bench.rig.device().set_halt(BULK_IN);
+        bench.submit(BULK_IN, pattern(2, 13));
+        if early {
+            bench.quiet();
+            read(&mut bench, 1, length);
+        }
+        let id = start_in(&mut bench, PACKET);
+        bench.bad(id, &HostError::Stall);
+        must(bench.host.clear_halt(bench.bulk_in), "clearing the halt");
+        read(&mut bench, 2, 13);
+        left(&mut bench, 13);
+    }
+
+    // Taken back while it waits, if it does: no halt comes later.
+    bench.submit(BULK_IN, pattern(3, 20));
+    bench.quiet();
+    if !bench.function.completions.is_empty() {
+        left(&mut bench, 20);
+        bench.rig.device().set_halt(BULK_IN);
+        bench.submit(BULK_IN, pattern(4, 13));
+        bench.rig.device().cancel(BULK_IN);
+        assert_eq!(bench.home().result, Err(TransferError::Cancelled));
+        let id = start_in(&mut bench, PACKET);
+        assert_eq!(bench.good(id), pattern(3, 20));
+        bench.quiet();
+    } else {
+        bench.rig.device().cancel(BULK_IN);
+        assert_eq!(bench.home().result, Err(TransferError::Cancelled));
+    }
+    bench.works();
+    bench.finish();
+}
+
 /// The host takes transfers back: each comes home, and later ones lose nothing.
 pub fn host_cancels<R: Rig>(rig: &mut R) {
     let mut bench = Bench::new(rig);

@@ -116,7 +116,7 @@ fn reset_with_wrong_fields<U: HostDevice>(disk: &mut Session<'_, U>) -> Outcome 
     let index = u16::from(disk.interface);
     let mut forms =
         vec![(TO_INTERFACE, 1, index, 0), (TO_INTERFACE, 0, index, 1), (FROM_INTERFACE, 0, index, 1)];
-    if disk.whole_index {
+    if disk.between.whole_index {
         forms.push((TO_INTERFACE, 0, index | 0x0100, 0));
     }
     for (request_type, value, index, length) in forms {
@@ -136,7 +136,7 @@ fn get_max_lun<U: HostDevice>(disk: &mut Session<'_, U>) -> Outcome {
         (FROM_INTERFACE, 0, index, 2),
         (TO_INTERFACE, 0, index, 1),
     ];
-    if disk.whole_index {
+    if disk.between.whole_index {
         forms.push((FROM_INTERFACE, 0, index | 0x0100, 1));
     }
     for (request_type, value, index, length) in forms {
@@ -409,8 +409,10 @@ fn csw_unread<U: HostDevice>(disk: &mut Session<'_, U>) -> Outcome {
             same("the first CSW", &disk.status(&first)?, &(Status::Passed, 0))?;
             same("the second CSW", &disk.status(&second)?, &(Status::Failed, 0))?;
         } else {
-            let third = disk.host.send(disk.usb, &first);
-            same("the third CBW", &third, &Err(HostError::Cancelled))?;
+            // The first CSW may be one that the controller calls sent.
+            let more = usize::from(disk.between.keeps_a_packet);
+            let taken = (0..more + 1).take_while(|_| disk.host.send(disk.usb, &first).is_ok()).count();
+            same("CBWs that are taken besides", &taken, &more)?;
             disk.recover()?;
             disk.ready_behind_a_reset()?;
         }

@@ -30,14 +30,16 @@ pub(super) fn all<U: HostDevice>() -> Vec<(&'static str, Fault<U>)> {
 /// 120 KiB, as of a Linux host.
 const BLOCKS: u16 = 240;
 
-pub(super) fn run<B: Bench>(bench: &mut B, fault: Fault<B::Usb>, whole_index: bool) -> Outcome {
+pub(super) fn run<B: Bench>(bench: &mut B, fault: Fault<B::Usb>) -> Outcome {
+    let between = bench.between();
     let mut disk = bench.open()?;
-    let mut session = Session::new(&mut disk, whole_index);
+    let mut session = Session::new(&mut disk, between);
+    session.recover()?;
     session.ready()?;
     session.works()?;
     let flights = fault(&mut session)?;
-    bench.pull()?;
-    for id in flights {
+    let anew = bench.pull()?;
+    for id in flights.into_iter().filter(|_| anew) {
         // However it ends, it ends. A transfer that had come to its end before is no fault of anybody's.
         let before = disk.usb.now();
         let _ = disk.usb.finish(id, PATIENCE);
@@ -46,7 +48,10 @@ pub(super) fn run<B: Bench>(bench: &mut B, fault: Fault<B::Usb>, whole_index: bo
     }
     drop(disk);
     let mut disk = bench.open()?;
-    let mut session = Session::new(&mut disk, whole_index);
+    let mut session = Session::new(&mut disk, between);
+    if !anew {
+        session.recover()?;
+    }
     session.ready()?;
     session.works()
 }

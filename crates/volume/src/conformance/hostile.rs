@@ -57,9 +57,10 @@ impl Random {
 /// # Errors
 /// It does not work.
 pub fn run<B: Bench>(bench: &mut B, commands: u32, seed: u64) -> Result<Figures, String> {
-    let whole_index = bench.passes_whole_index();
+    let between = bench.between();
     let mut opened = bench.open()?;
-    let mut disk = Session::new(&mut opened, whole_index);
+    let mut disk = Session::new(&mut opened, between);
+    disk.recover()?;
     let mut random = Random(seed);
     let mut figures = Figures { commands, slowest: Duration::ZERO };
     for n in 0..commands {

@@ -7,7 +7,7 @@ use inband_usb::{
     Direction, EndpointAddress, HostDevice, HostError, HostTransfer, Setup, descriptor::BULK_PACKET_SIZE,
 };
 
-use super::{Opened, Outcome};
+use super::{Between, Opened, Outcome};
 use crate::{
     bot::{
         host::{Answer, Data, Host},
@@ -20,6 +20,8 @@ use crate::{
 pub(super) const PACKET: usize = BULK_PACKET_SIZE as usize;
 /// For a transfer that is to come to its end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a packet may take that nobody knows whether it is there.
+const MOMENT: Duration = Duration::from_millis(20);
 /// How many unit attentions there may be in a row.
 const ATTENTIONS: usize = 3;
 
@@ -31,7 +33,7 @@ pub struct Session<'a, U> {
     pub(super) interface: u8,
     pub(super) output: EndpointAddress,
     pub(super) input: EndpointAddress,
-    pub(super) whole_index: bool,
+    pub(super) between: Between,
 }
 
 /// What was expected of `what`, if it did not come.
@@ -51,10 +53,10 @@ pub(super) fn cdb10(opcode: u8, lba: u32, blocks: u16) -> [u8; 10] {
 
 impl<'a, U: HostDevice> Session<'a, U> {
     /// A host at that disk.
-    pub const fn new(disk: &'a mut Opened<U>, whole_index: bool) -> Self {
+    pub const fn new(disk: &'a mut Opened<U>, between: Between) -> Self {
         let Opened { usb, interface, output, input } = disk;
         let host = Host::new(*interface, *output, *input);
-        Self { usb, host, interface: *interface, output: *output, input: *input, whole_index }
+        Self { usb, host, interface: *interface, output: *output, input: *input, between }
     }
 
     /// A CBW with this length and direction, whatever the command.
@@ -182,9 +184,12 @@ impl<'a, U: HostDevice> Session<'a, U> {
         }
     }
 
-    /// Reset Recovery.
+    /// Reset Recovery, and what a controller has kept is thrown away.
     pub(super) fn recover(&mut self) -> Outcome {
-        self.host.recover(self.usb).map_err(|error| format!("Reset Recovery: {error}"))
+        self.host.recover(self.usb).map_err(|error| format!("Reset Recovery: {error}"))?;
+        let read = || HostTransfer::BulkIn { endpoint: self.input, length: PACKET };
+        while self.between.keeps_a_packet && self.usb.run(read(), MOMENT).is_ok() {}
+        Ok(())
     }
 
     pub(super) fn status(&mut self, cbw: &Cbw) -> Result<(Status, u32), String> {

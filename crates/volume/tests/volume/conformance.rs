@@ -26,6 +26,8 @@ use crate::bus::{IN, OUT, Rig, Shell};
 enum Way {
     Unplug,
     Reset,
+    /// The host is gone, as a program that dies.
+    Close,
 }
 
 struct Memory {
@@ -43,7 +45,7 @@ impl Bench for Memory {
         Ok(Opened { usb, interface: 0, output: OUT, input: IN })
     }
 
-    fn pull(&mut self) -> Result<(), String> {
+    fn pull(&mut self) -> Result<bool, String> {
         match self.way {
             Way::Unplug => {
                 self.rig.bus.unplug();
@@ -51,8 +53,9 @@ impl Bench for Memory {
                 self.rig.bus.plug();
             }
             Way::Reset => self.rig.bus.reset(),
+            Way::Close => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -74,7 +77,7 @@ fn cases_on_a_bus_in_memory() {
 
 #[test]
 fn faults_on_a_bus_in_memory() {
-    for way in [Way::Unplug, Way::Reset] {
+    for way in [Way::Unplug, Way::Reset, Way::Close] {
         let mut failed = Vec::new();
         run_faults(&mut memory(way), failures(&mut failed));
         assert_eq!(failed, [""; 0], "{way:?}");
@@ -125,8 +128,9 @@ impl Bench for Sockets {
         }
     }
 
-    fn pull(&mut self) -> Result<(), String> {
-        Err("USB/IP has no cable".into())
+    fn pull(&mut self) -> Result<bool, String> {
+        // The client is a program that goes away; the protocol has no reset, and no cable.
+        Ok(false)
     }
 }
 
@@ -150,6 +154,7 @@ fn cases_over_usbip() {
     });
     let mut failed = Vec::new();
     run_cases(&mut bench, |_| true, failures(&mut failed));
+    run_faults(&mut bench, failures(&mut failed));
     let hostile = hostile::run(&mut bench, 400, 1);
     over.store(true, Ordering::SeqCst);
     device.join().unwrap();

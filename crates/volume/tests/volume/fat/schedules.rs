@@ -62,11 +62,13 @@ impl Story {
         order.iter().map(next).collect()
     }
 
+    /// Behind these of the writes the package is there as a whole or not at all. Where its blocks are written more than once that is for the hashes
+    /// of the package to tell.
     fn check_cut(&self, order: &[usize]) {
-        match self.found(order) {
-            Ok(bytes) if self.once => assert!(bytes == self.bytes, "{}: wrong bytes", self.name),
-            // An old file, or a mixture that the hashes of a package tell.
-            Ok(_) | Err(_) => {}
+        if self.once
+            && let Ok(bytes) = self.found(order)
+        {
+            assert!(bytes == self.bytes, "{}: wrong bytes", self.name);
         }
     }
 
@@ -130,7 +132,9 @@ fn each_story_is_found_as_it_was_told() {
 fn every_cut_of_what_hosts_do() {
     let geometry = *store(MIB).base().geometry();
     let (root, data) = (u64::from(geometry.root()), u64::from(geometry.data()));
-    for story in STORIES.iter() {
+    for (number, story) in STORIES.iter().enumerate() {
+        // Of all but the first only some.
+        let step = if number == 0 { 1 } else { 7 };
         let lba = |index: &usize| story.writes[*index].0;
         let stripe = |index: &usize| lba(index) / 128 % 2;
         let orders = [
@@ -148,9 +152,8 @@ fn every_cut_of_what_hosts_do() {
         ];
         for order in orders {
             story.check_whole(&order);
-            // Of long stories not each cut, but each in some order.
-            for cut in (0..order.len()).step_by(order.len().div_ceil(200)) {
-                story.check_cut(&order[..cut]);
+            if story.once {
+                (0..order.len()).step_by(step).for_each(|cut| story.check_cut(&order[..cut]));
             }
         }
     }

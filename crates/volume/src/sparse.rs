@@ -188,12 +188,6 @@ impl<B: Base> Sealed<B> {
         &page.bytes[place(lba)..place(lba) + blocks * BLOCK]
     }
 
-    /// What was written from the first block on, up to the first block that was not, to be taken away a page at a time.
-    #[must_use]
-    pub fn into_run(self) -> Run {
-        Run { pages: self.0.pages.into_iter() }
-    }
-
     /// The same blocks, taken away: a whole page with its memory, and then nobody has written it; what is less is copied.
     pub fn take(&mut self, lba: u64, blocks: u64) -> Vec<u8> {
         let bytes = self.written(lba, blocks);
@@ -202,6 +196,12 @@ impl<B: Base> Sealed<B> {
         }
         let page = self.0.pages.get_mut((lba / PAGE_BLOCKS) as usize).and_then(Option::take);
         page.map(|page| page.bytes).unwrap_or_default()
+    }
+
+    /// What was written from the first block on, up to the first block that was not, to be taken away a page at a time.
+    #[must_use]
+    pub fn into_run(self) -> Run {
+        Run { pages: self.0.pages.into_iter() }
     }
 }
 

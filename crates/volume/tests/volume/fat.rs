@@ -4,5 +4,6 @@ mod frozen;
 mod peers;
 mod schedules;
 mod support;
+mod traces;
 mod walk;
 mod watch;

@@ -1,9 +1,6 @@
 //! What hosts write, in the order in which they might.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use inband_volume::{
     fat::{Refused, open},
@@ -11,7 +8,7 @@ use inband_volume::{
 };
 use proptest::prelude::*;
 
-use super::support::{Drive, MIB, Write1, package, store, write};
+use super::support::{Drive, MIB, Write1, package, scatter, sorted, store, write};
 
 /// The writes of mtools that make a package, in rounds: of a block that is written in several, the last one is what counts.
 struct Story {
@@ -52,14 +49,8 @@ impl Story {
 
     /// All of them, sorted by a key; those of one block stay in their order.
     fn sorted<K: Ord>(&self, key: impl FnMut(&usize) -> K) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.writes.len()).collect();
-        order.sort_by_key(key);
-        let mut of_block: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-        for index in (0..self.writes.len()).rev() {
-            of_block.entry(self.writes[index].0).or_default().push(index);
-        }
-        let next = |index: &usize| of_block.get_mut(&self.writes[*index].0).unwrap().pop().unwrap();
-        order.iter().map(next).collect()
+        let blocks: Vec<u64> = self.writes.iter().map(|(lba, _)| *lba).collect();
+        sorted(&blocks, key)
     }
 
     /// Behind these of the writes the package is there as a whole or not at all. Where its blocks are written more than once that is for the hashes
@@ -181,11 +172,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let story = &STORIES[story];
-        let key = |index: usize| {
-            let key = u64::from(keys[index % keys.len()]) ^ (index / keys.len()) as u64;
-            key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        };
-        let order = story.sorted(|index| key(*index));
+        let order = story.sorted(|index| scatter(&keys, *index));
         story.check_whole(&order);
         story.check_cut(&order[..cut.index(order.len())]);
     }

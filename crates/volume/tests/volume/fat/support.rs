@@ -1,6 +1,7 @@
 //! A volume in a file, for programs that know FAT.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     path::Path,
@@ -142,4 +143,21 @@ pub(crate) fn write(store: &mut Sparse<Image>, writes: &[Write1]) {
     for (lba, block) in writes {
         store.write(*lba, block).unwrap();
     }
+}
+
+/// Numbers of writes of these blocks, sorted by a key; writes of one block stay in their order.
+pub(crate) fn sorted<K: Ord>(blocks: &[u64], key: impl FnMut(&usize) -> K) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    order.sort_by_key(key);
+    let mut of_block: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (index, lba) in blocks.iter().enumerate().rev() {
+        of_block.entry(*lba).or_default().push(index);
+    }
+    order.iter().map(|index| of_block.get_mut(&blocks[*index]).unwrap().pop().unwrap()).collect()
+}
+
+/// A key for any number of writes, from a few random ones.
+pub(crate) fn scatter(keys: &[u32], index: usize) -> u64 {
+    let key = u64::from(keys[index % keys.len()]) ^ (index / keys.len()) as u64;
+    key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

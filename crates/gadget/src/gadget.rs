@@ -70,6 +70,8 @@ pub struct Gadget {
     waiter: Waiter,
     /// Completions, and what detaching leaves to tell.
     due: VecDeque<DeviceEvent>,
+    /// The kernel was asked since the function last heard that there is nothing more.
+    looked: bool,
     /// The function had a request when the device was detached, and has not been told of the Disable.
     cancelled: bool,
     /// The gadgets stay when this is dropped.
@@ -119,6 +121,7 @@ impl Gadget {
             halting,
             waiter,
             due: VecDeque::new(),
+            looked: false,
             cancelled: false,
             leave: false,
         })
@@ -182,7 +185,9 @@ impl Gadget {
                 Errno::NOSYS => GadgetError::NoAio,
                 error => GadgetError::system("set up asynchronous I/O")(error),
             })?;
-            self.waiter.add(bulk.event()).map_err(GadgetError::system("wait for asynchronous I/O"))?;
+            self.waiter
+                .add_counted(bulk.event())
+                .map_err(GadgetError::system("wait for asynchronous I/O"))?;
             self.bulk = Some(bulk);
         }
         Ok(())

@@ -12,6 +12,9 @@ use rustix::{
     io::Errno,
 };
 
+/// What epoll calls the waker, and everything else.
+const WAKER: u64 = 1;
+const OTHER: u64 = 0;
 /// An hour stands for ever; it fits every platform's time.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -30,7 +33,7 @@ impl Waker {
 }
 
 /// Waits for a gadget: one epoll over its control endpoint's events, its bulk transfers, and wake-ups. A cheap handle: clones wait
-/// for the same. Readable, as a file descriptor, when there is something.
+/// for the same. Readable, as a file descriptor, when there is something, and until [`wait`](Self::wait) has been called.
 #[derive(Clone, Debug)]
 pub struct Waiter {
     epoll: Arc<OwnedFd>,
@@ -42,12 +45,22 @@ impl Waiter {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let waiter = Self { epoll: Arc::new(epoll), waker: Waker { event: Arc::new(event) } };
-        waiter.add(waiter.waker.event.as_fd())?;
+        waiter.watch(waiter.waker.event.as_fd(), WAKER, epoll::EventFlags::IN)?;
         Ok(waiter)
     }
 
+    /// Waits for a file to be readable as well.
     pub(crate) fn add(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, file, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
+        self.watch(file, OTHER, epoll::EventFlags::IN)
+    }
+
+    /// Waits for an eventfd to be counted up as well: nobody needs to read it.
+    pub(crate) fn add_counted(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.watch(file, OTHER, epoll::EventFlags::IN | epoll::EventFlags::ET)
+    }
+
+    fn watch(&self, file: BorrowedFd<'_>, name: u64, how: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, file, epoll::EventData::new_u64(name), how)?)
     }
 
     pub(crate) fn remove(&self, file: BorrowedFd<'_>) {
@@ -82,7 +95,9 @@ impl Waiter {
                     true
                 }
             };
-        let _ = rustix::io::read(&self.waker.event, &mut [0; 8]);
+        if events.iter().any(|event| event.data.u64() == WAKER) {
+            let _ = rustix::io::read(&self.waker.event, &mut [0; 8]);
+        }
         woken
     }
 }

@@ -143,7 +143,9 @@ impl DeviceBackend for Gadget {
     }
 
     fn poll_event(&mut self) -> Result<Option<DeviceEvent>, GadgetError> {
-        if self.due.is_empty() {
+        // Once for all that there is: what comes meanwhile ends the next wait, and until then every transfer and halt looks for itself.
+        if self.due.is_empty() && !self.looked {
+            self.looked = true;
             self.pull();
             if let Some(bulk) = &mut self.bulk {
                 let attached = self.attached.as_ref().map(|attached| &self.instances[attached.instance]);
@@ -162,7 +164,11 @@ impl DeviceBackend for Gadget {
                 }
                 Ok(Some(event))
             }
-            None => Ok(self.next_change()),
+            None => {
+                let change = self.next_change();
+                self.looked = change.is_some();
+                Ok(change)
+            }
         }
     }
 
@@ -241,8 +247,10 @@ impl DeviceBackend for Gadget {
     }
 
     fn set_halt(&mut self, endpoint: EndpointAddress) {
+        self.look();
         let (Some(attached), Some(bulk)) = (&self.attached, &mut self.bulk) else { return };
         if attached.enabled
+            && attached.ep0.is_settled()
             && let Some(index) = attached.index(endpoint)
         {
             bulk.halt(&self.instances[attached.instance], index);

@@ -91,7 +91,7 @@ impl<T> Queue<T> {
         Ok(Self { context, event, in_flight: (0..depth).map(|_| None).collect() })
     }
 
-    /// Becomes readable with a completion.
+    /// Is counted up with each completion, and never read: to be waited for by its edges.
     pub(crate) fn event(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
@@ -173,11 +173,7 @@ impl<T> Queue<T> {
 
     /// Fetches what has ended, in the order it did.
     pub(crate) fn reap(&mut self, mut each: impl FnMut(Ended<T>)) {
-        // First the count, then the events: what ends in between is told of again. Every completion is counted after it is there to
-        // be fetched, so without a count there is nothing.
-        if rustix::io::read(&self.event, &mut [0; 8]).is_err() {
-            return;
-        }
+        // Every completion is counted when it is there to be fetched, so what ends behind this is told of.
         loop {
             let mut events = [IoEvent::default(); BATCH];
             // SAFETY: the kernel writes at most BATCH events to the array; with a minimum of 0 it does not wait, so that

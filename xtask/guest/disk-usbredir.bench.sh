@@ -5,6 +5,7 @@
 # runs: disk usbredir:usbredir.sock 200
 # uefi: disk-usbredir.nsh
 . /guest/lib.sh
+. /guest/disk.sh
 
 ROUNDS=$(sed -n 's/.*inband\.rounds=\([0-9]*\).*/\1/p' /proc/cmdline)
 
@@ -15,17 +16,17 @@ tell() {
     sleep 0.2
 }
 
-modprobe xhci_pci && modprobe usb_storage && modprobe sd_mod || die "no modules"
-wait_for 20 [ -e /sys/block/sda ] || die "no disk"
+modprobe xhci_pci && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
+wait_for_disk
 head -c 33554432 /dev/urandom >random
 
 round=1
 while [ "$round" -le "$ROUNDS" ]; do
     for size in 64 120; do
         tell linux-between
-        check "write-$size-$round" dd if=random of=/dev/sda oflag=direct bs="${size}k"
+        check "write-$size-$round" dd if=random of="$DISK" oflag=direct bs="${size}k"
         tell "linux-write-$size"
-        check "read-$size-$round" dd if=/dev/sda of=read iflag=direct bs="${size}k" count=$((32768 / size))
+        check "read-$size-$round" dd if="$DISK" of=read iflag=direct bs="${size}k" count=$((32768 / size))
         tell "linux-read-$size"
     done
     round=$((round + 1))

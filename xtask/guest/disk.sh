@@ -1,11 +1,12 @@
-# A disk on dummy_hcd, ours or the kernel's, and what this kernel makes of it as a host: `. /guest/disk.sh` after lib.sh.
+# A disk on dummy_hcd, ours or the kernel's, or one beside the guest, and what this kernel makes of it as a host: `. /guest/disk.sh` after lib.sh.
 #
 #   disk_start MIB [reinsert]        our disk in memory (example `disk`); waits until the host has it
 #   disk_order ORDER...              tells it something, as the head of the example has it
 #   disk_stop                        ends it; waits until the host has lost it
 #   kernel_disk_start MIB            the kernel's (f_mass_storage), on a file in memory; waits likewise
 #   kernel_disk_stop                 likewise
-#   linux_tests NAME                 runs libiscsi's tests for what Linux sends on /dev/sgN, and prints what came of them, as JSON with NAME
+#   wait_for_disk                    until the host has it
+#   linux_tests NAME [TESTS]         runs libiscsi's tests for what Linux sends on /dev/sgN, and prints what came of them, as JSON with NAME
 #   count FIELD NAME                 prints one figure of that: ran, executed, failed, asserts, asserts_failed
 #   files_survive NAME               tests: a FAT file system is made, files are copied by a mount, and are the same after another one; its checker finds
 #                                    nothing
@@ -99,7 +100,7 @@ has_no_disk() {
 }
 
 linux_tests() {
-    run iscsi-test-cu --dataloss --allow-sanitize --verbose --test='LINUX.*' "$SG"
+    run iscsi-test-cu --dataloss --allow-sanitize --verbose --test="${2:-LINUX.*}" "$SG"
     # A test that says "skipped" anywhere did not do all that it is there for: it does not count as executed.
     awk -v name="$1" '
         /^ *Test: / { tests += 1; skipped = 0 }

@@ -1,60 +1,53 @@
-# A disk of 64 MiB on this CONTROLLER, in the program beside the guest, which it outlives. TESTS are of iscsi-test-cu.
-BYTES=67108864
-BLOCKS=$((BYTES / 512))
+# A disk of 64 MiB on this CONTROLLER, in the program beside the guest, which it outlives. TESTS are libiscsi's.
+. /guest/disk.sh
+
+BLOCKS=131072
 REINSERTIONS=20
+MARKED=$((BLOCKS - 1))
 
-disk_there() {
-    [ "$(cat /sys/block/sda/size)" = $BLOCKS ]
-}
-
-no_medium() {
-    [ "$(cat /sys/block/sda/size)" = 0 ]
-}
-
-no_disk() {
-    ! [ -e /sys/block/sda ]
-}
-
-# same_at MIB FILE: whether the disk has the file's MiB there, read past the page cache.
-same_at() {
-    dd if=/dev/sda iflag=direct bs=1M skip="$1" count=1 2>/dev/null | cmp - "$2"
-}
-
-# write_at MIB FILE [SIZE]: by commands of that size, 120 KiB at most unless the driver splits them.
-write_at() {
-    dd if="$2" of=/dev/sda oflag=direct,seek_bytes bs="${3:-1M}" seek=$(($1 * 1048576))
-}
+# How many times the size was told, the kernel does not tell.
+HARMLESS="$HARMLESS\|set_capacity_and_notify: .* callbacks suppressed"
 
 order() {
     echo "HOST $*" >/dev/ttyS1
 }
 
-# no_failures NAME: the verdict on what iscsi-test-cu said last, with how many tests ran, passed and failed.
-no_failures() {
-    grep -A 6 'Run Summary' "$OUT" >/tmp/summary
-    # Type, Total, Ran, Passed, Failed, Inactive.
-    set -- "$1" $(sed -n 's/^ *tests//p' /tmp/summary)
-    if [ $# = 6 ] && [ "$3" -gt 0 ] && [ "$5" = 0 ]; then
-        ok "$1"
-    else
-        fail "$1" "$*: $(grep -m 1 -B 1 'FAILED' "$OUT")"
-    fi
+has_size() {
+    [ "$(cat "/sys/block/${DISK#/dev/}/size")" = "$1" ]
 }
 
-# After its reset a disk tells that there was one; and how many times its size was told, the kernel does not tell.
-HARMLESS="$HARMLESS\|Power-on or device reset occurred\|set_capacity_and_notify: .* callbacks suppressed"
+# What the host has of the USB device: its number, its speed.
+usb() {
+    local device
+    device=$(grep -lx $SERIAL /sys/bus/usb/devices/*/serial) && cat "${device%serial}$1"
+}
+
+# write_at MIB FILE [SIZE]: by commands of that size; the driver splits what is more than 120 KiB.
+write_at() {
+    dd if="$2" of="$DISK" oflag=direct,seek_bytes bs="${3:-1M}" seek=$(($1 * 1048576))
+}
+
+# same_at MIB FILE: whether the disk itself has the file's MiB there.
+same_at() {
+    dd if="$DISK" iflag=direct bs=1M skip="$1" count=1 2>/dev/null | cmp - "$2"
+}
+
+# The disk's last block, where a guest leaves a word to the next.
+mark() {
+    dd if="$DISK" iflag=direct bs=512 skip=$MARKED count=1 2>/dev/null
+}
 
 modprobe "$CONTROLLER" && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
-# As udev has it of its own, but more often.
+# As udev has it, but more often.
 echo 200 >/sys/module/block/parameters/events_dfl_poll_msecs
-wait_for 20 disk_there || die "no disk"
+wait_for_disk
 head -c 1048576 /dev/urandom >random
+head -c 1048576 /dev/zero >zeros
 
-cd /tmp || exit
-if [ "$(dd if=/dev/sda bs=512 skip=$((BLOCKS - 1)) 2>/dev/null | head -c 7)" = "BEFORE:" ]; then
+if [ "$(mark | head -c 7)" = "BEFORE:" ]; then
     # The second guest of this disk.
-    dd if=/dev/sda iflag=direct bs=1M skip=1 count=1 2>/dev/null | md5sum >there
-    dd if=/dev/sda bs=512 skip=$((BLOCKS - 1)) 2>/dev/null | head -n 1 | cut -d : -f 2 >wanted
+    mark | head -n 1 | cut -d : -f 2 >wanted
+    dd if="$DISK" iflag=direct bs=1M skip=1 count=1 2>/dev/null | md5sum >there
     check what-the-guest-before-wrote cmp wanted there
     check write-in-the-second-guest write_at 2 random
     check read-in-the-second-guest same_at 2 random
@@ -62,36 +55,33 @@ if [ "$(dd if=/dev/sda bs=512 skip=$((BLOCKS - 1)) 2>/dev/null | head -c 7)" = "
     exit
 fi
 
-check high-speed grep -qx 480 /sys/block/sda/device/../../../../../speed
+check high-speed [ "$(usb speed)" = 480 ]
 for test in $TESTS; do
-    run iscsi-test-cu --dataloss -n --test="$test" /dev/sg0
-    no_failures "iscsi-${test%.\*}"
+    linux_tests "$CONTROLLER" "$test"
+    if [ "$(count ran "$CONTROLLER")" -gt 0 ] && [ "$(count failed "$CONTROLLER")" = 0 ] && [ "$(count asserts_failed "$CONTROLLER")" = 0 ]; then
+        ok "conformance-${test%.\*}"
+    else
+        fail "conformance-${test%.\*}" "$(cat "/tmp/tests-$CONTROLLER")"
+    fi
 done
+files_survive files
 
-check mkfs mkfs.vfat -n REDIR /dev/sda
-mkdir -p /mnt
-mount -t vfat /dev/sda /mnt || die "cannot mount"
-for mib in 1 2 3 4 5 6 7 8; do cat random; done >/mnt/large
-cp random /mnt/random
-echo 0 >/mnt/round
-check umount umount /mnt
-check fsck fsck.vfat -n /dev/sda
-run eject /dev/sda
-expect_status ejected 0
-check no-medium wait_for 5 no_medium
-expect_exit not-ready 2 sg_turs -v /dev/sg0
+mount -t vfat "$DISK" /mnt && cp random /mnt && echo 0 >/mnt/round && umount /mnt || die "cannot copy"
+check ejected eject "$DISK"
+check no-medium wait_for 5 has_size 0
+expect_exit not-ready 2 sg_turs -v "$SG"
 expect_text no-medium-sense 'Medium not present'
 order say insert
-check medium-again wait_for 5 disk_there
+check medium-again wait_for 5 has_size $BLOCKS
 
 # Each time the host notices by itself that it has gone, and that it is there again.
 reinsertions=0
 reinsert() {
-    mount -t vfat /dev/sda /mnt && [ "$(cat /mnt/round)" = $reinsertions ] && cmp /mnt/random random || return
+    mount -t vfat "$DISK" /mnt && [ "$(cat /mnt/round)" = $reinsertions ] && cmp /mnt/random random || return
     echo $((reinsertions + 1)) >/mnt/round
-    umount /mnt && eject /dev/sda && wait_for 5 no_medium || return
+    umount /mnt && eject "$DISK" && wait_for 5 has_size 0 || return
     order say insert
-    wait_for 5 disk_there
+    wait_for 5 has_size $BLOCKS
 }
 while [ $reinsertions -lt $REINSERTIONS ] && reinsert; do
     reinsertions=$((reinsertions + 1))
@@ -99,11 +89,11 @@ done
 check re-insertions [ $reinsertions = $REINSERTIONS ]
 # The same without the host's wish.
 order say eject
-check taken-out wait_for 5 no_medium
+check taken-out wait_for 5 has_size 0
 order say insert
-check put-in wait_for 5 disk_there
-check fsck-at-the-end fsck.vfat -n /dev/sda
-mount -t vfat -o ro /dev/sda /mnt
+check put-in wait_for 5 has_size $BLOCKS
+check fsck-at-the-end fsck.vfat -n "$DISK"
+mount -t vfat -o ro "$DISK" /mnt
 check contents cmp /mnt/random random
 umount /mnt
 check_kernel_log kernel-log
@@ -112,25 +102,28 @@ check_kernel_log kernel-log
 write_on() {
     while write_at 8 random "$1"; do :; done
 }
+is_another() {
+    find_disk && [ "$(usb devnum)" != "$1" ]
+}
 for size in 64k 120k; do
     start "write-$size" write_on $size
-    sleep 0.3
+    wait_for_log "write-$size" 'records out'
+    before=$(usb devnum)
     order kill
     finish "write-$size"
-    wait_for 20 no_disk
-    check "another-disk-$size" wait_for 20 disk_there
-    head -c 1048576 /dev/zero >zeros
+    check "another-disk-$size" wait_for 20 is_another "$before"
+    wait_for_disk
     check "blank-$size" same_at 8 zeros
     check "write-$size" write_at 8 random $size
     check "read-$size" same_at 8 random
 done
 
 # And the host goes.
-write_at 1 random >/dev/null
+write_at 1 random
 { printf BEFORE: && md5sum <random; } >before
-cat before /dev/zero | dd iflag=fullblock bs=512 count=1 of=/dev/sda oflag=direct seek=$((BLOCKS - 1)) 2>/dev/null
+cat before /dev/zero | dd iflag=fullblock bs=512 count=1 of="$DISK" oflag=direct seek=$MARKED
 start last write_on 120k
-sleep 0.3
+wait_for_log last 'records out'
 order cut
 sleep 30
 die "the guest was not cut off"

@@ -5,23 +5,21 @@
 # runs: disk usbredir:usbredir.sock 96
 # uefi: usbredir-uefi.nsh
 . /guest/lib.sh
-
-# After its reset it tells that there was one.
-HARMLESS="$HARMLESS\|Power-on or device reset occurred"
+. /guest/disk.sh
 
 modprobe xhci_pci && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
-wait_for 20 [ -e /sys/block/sda ] || die "no disk"
+wait_for_disk
 
-check fsck-of-what-uefi-wrote fsck.vfat -n /dev/sda
+check fsck-of-what-uefi-wrote fsck.vfat -n "$DISK"
 mkdir -p /mnt
-check mount mount -t vfat /dev/sda /mnt
+check mount mount -t vfat "$DISK" /mnt
 cd /mnt || exit
 check what-uefi-copied md5sum -c /guest/uefi.md5
 check what-linux-copies cp payload copied
 cd /
 umount /mnt
-check fsck-of-what-linux-wrote fsck.vfat -n /dev/sda
-mount -t vfat -o ro /dev/sda /mnt
+check fsck-of-what-linux-wrote fsck.vfat -n "$DISK"
+mount -t vfat -o ro "$DISK" /mnt
 check what-linux-copied cmp /mnt/payload /mnt/copied
 umount /mnt
 check_kernel_log kernel-log

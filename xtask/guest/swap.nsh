@@ -1,22 +1,23 @@
 # swap.nsh OLD NEW: the volume OLD goes, and is seen to be gone; then NEW comes, and is seen. Its name is added to %swaps%.
 @echo -off
 echo HOST say eject
-set -v gone ""
-for %t run (1 100)
-  if "%gone%" == "" then
-    map -r > nul
-    if exist %found%:\%1.txt then
-      stall 100000
-    else
-      set -v gone yes
-    endif
-  endif
-endfor
+set -v looks ""
+:look
+map -r > nul
+if not exist %found%:\%1.txt then
+  goto gone
+endif
+set -v looks x%looks%
+if "%looks%" == "xxxxxxxxxxxxxxxxxxxx" then
+  goto end
+endif
+stall 100000
+goto look
+:gone
 echo HOST say insert %2.img
 wait.nsh %2
-if "%gone%" == "yes" then
-  comp fs0:\%2.txt %found%:\%2.txt > nul
-  if %lasterror% == 0x0 then
-    set -v swaps %swaps%%2
-  endif
+comp fs0:\%2.txt %found%:\%2.txt > nul
+if %lasterror% == 0x0 then
+  set -v swaps %swaps%%2
 endif
+:end

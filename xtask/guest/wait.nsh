@@ -1,16 +1,21 @@
-# wait.nsh NAME: until there is a file system with NAME.txt besides fs0; %found% is which, or empty after 10 s.
+# wait.nsh NAME: until there is a file system with NAME.txt besides fs0; %found% is which, or empty after twenty looks.
 @echo -off
 set -v found ""
-for %t run (1 100)
-  if "%found%" == "" then
-    map -r > nul
-    for %d in fs1 fs2 fs3
-      if exist %d:\%1.txt then
-        set -v found %d
-      endif
-    endfor
-    if "%found%" == "" then
-      stall 100000
-    endif
+set -v looks ""
+:look
+map -r > nul
+for %d in fs1 fs2 fs3
+  if exist %d:\%1.txt then
+    set -v found %d
   endif
 endfor
+if not "%found%" == "" then
+  goto end
+endif
+set -v looks x%looks%
+if "%looks%" == "xxxxxxxxxxxxxxxxxxxx" then
+  goto end
+endif
+stall 100000
+goto look
+:end

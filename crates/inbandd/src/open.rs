@@ -204,6 +204,35 @@ mod tests {
     "#;
 
     #[test]
+    fn with_a_disk_the_serial_number_is_one_that_mass_storage_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inbandd.toml");
+        let shown = |machine: &str, serial: &str, policy: &str| {
+            let text = CONFIG
+                .replace("\"board\"", &format!("\"{machine}\""))
+                .replace("serial = \"1\"", &format!("serial = \"{serial}\"\nvolume_product_id = 3"));
+            fs::write(&path, format!("{text}\n[doors]\nvolume.policy = \"{policy}\"\n")).unwrap();
+            identity(&Config::load(&path).unwrap(), &SlotRecord::EMPTY, &SlotRecord::EMPTY).serial
+        };
+        assert_eq!(shown("my-board", "bmc-1", "off"), "bmc-1");
+        // As docs/spec/descriptors.md has it.
+        assert_eq!(shown("my-board", "bmc-1", "always"), "A64189C13D4827DE");
+        assert_eq!(shown("my-board", "bmc-1", "armed"), "A64189C13D4827DE");
+        assert_ne!(shown("my-board", "bmc-2", "always"), "A64189C13D4827DE");
+        assert_ne!(shown("my-other-board", "bmc-1", "always"), "A64189C13D4827DE");
+        for own in ["0123456789ABCDEF", "0000000000000000"] {
+            assert_eq!(shown("my-board", own, "always"), own);
+        }
+        for other in ["0123456789abcdef", "+123456789ABCDEF", "0123456789ABCDE", "0123456789ABCDEF0"] {
+            let made = shown("my-board", other, "always");
+            assert!(
+                made.len() == 16 && made != other && made.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{made}"
+            );
+        }
+    }
+
+    #[test]
     fn a_machine_has_started_when_the_file_that_names_its_starts_is_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inbandd.toml");

@@ -48,30 +48,16 @@ pub struct Limits {
     pub total_time: Duration,
     /// At the door `volume` any byte counts as progress, and this is the time for it: whoever copies by hand ejects by hand.
     pub volume_progress_time: Duration,
-    /// There, the time in which all must have come.
-    pub volume_total_time: Duration,
     /// So many refused packages in a row lock the host's doors; 0: never.
     pub refusals: u32,
 }
 
-/// What a door demands of a session.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// Bytes that count as progress.
-    bytes: u64,
-    time: Duration,
-    total: Duration,
-}
-
 impl Limits {
-    const fn pace(&self, door: Option<Door>) -> Pace {
+    /// What counts as progress at a door, in bytes, and the time for it.
+    const fn pace(&self, door: Option<Door>) -> (u64, Duration) {
         match door {
-            Some(Door::Volume) => {
-                Pace { bytes: 1, time: self.volume_progress_time, total: self.volume_total_time }
-            }
-            Some(Door::Dfu | Door::Bulk | Door::Ipmi) | None => {
-                Pace { bytes: self.progress, time: self.progress_time, total: self.total_time }
-            }
+            Some(Door::Volume) => (1, self.volume_progress_time),
+            Some(Door::Dfu | Door::Bulk | Door::Ipmi) | None => (self.progress, self.progress_time),
         }
     }
 }
@@ -83,7 +69,6 @@ impl Default for Limits {
             progress_time: Duration::from_secs(60),
             total_time: Duration::from_secs(60 * 60),
             volume_progress_time: Duration::from_secs(5 * 60),
-            volume_total_time: Duration::from_secs(15 * 60),
             refusals: 10,
         }
     }
@@ -439,9 +424,10 @@ impl Session {
         self.head = [0; 16];
         self.received = 0;
         self.announced = 0;
-        let Pace { bytes, time, total } = self.config.limits.pace(self.door);
+        let limits = &self.config.limits;
+        let (bytes, time) = limits.pace(self.door);
         self.deadlines = Some(Deadlines {
-            total: now.saturating_add(total),
+            total: now.saturating_add(limits.total_time),
             progress: Some(now.saturating_add(time)),
             next: bytes,
         });
@@ -472,7 +458,7 @@ impl Session {
     /// Payload bytes came in, the first ones included.
     pub fn progress(&mut self, bytes: u64, now: Duration) {
         self.received = self.received.saturating_add(bytes);
-        let Pace { bytes, time, .. } = self.config.limits.pace(self.door);
+        let (bytes, time) = self.config.limits.pace(self.door);
         if let Some(deadlines) = self.deadlines.as_mut().filter(|deadlines| self.received >= deadlines.next) {
             deadlines.progress = deadlines.progress.map(|_| now.saturating_add(time));
             deadlines.next = self.received.saturating_add(bytes);
@@ -482,7 +468,7 @@ impl Session {
     /// Whether the host has to wait for the BMC before it can send anything: then the time for progress stands, and begins anew
     /// behind it. The session's whole time runs on.
     pub fn host_waits(&mut self, waits: bool, now: Duration) {
-        let Pace { bytes, time, .. } = self.config.limits.pace(self.door);
+        let (bytes, time) = self.config.limits.pace(self.door);
         if let Some(deadlines) =
             self.deadlines.as_mut().filter(|deadlines| deadlines.progress.is_none() != waits)
         {

@@ -28,7 +28,7 @@ use crate::{
 mod drive;
 mod stream;
 
-use drive::{Drive, Ejected, Text};
+use drive::{Drive, Ejected, Line, Text};
 use stream::{Next, Stream};
 
 /// The endpoints; other numbers than those of the bulk interface, so that nothing of one set is taken for the other's.
@@ -36,8 +36,8 @@ const OUT: EndpointAddress = EndpointAddress(0x02);
 const IN: EndpointAddress = EndpointAddress(0x82);
 /// bInterfaceNumber, behind the DFU interface.
 const INTERFACE: u8 = 1;
-/// Version of what the first block says.
-const SPEC: u32 = 1;
+/// What the first block says that it is.
+const SPEC: &str = "INBAND-RAW-1";
 /// How long the drive is empty between two media: Windows overlooks a change within a second.
 const GAP: Duration = Duration::from_millis(2500);
 /// How long a host may be gone before it is taken for one that does not come back.
@@ -80,8 +80,13 @@ pub(super) fn owns(endpoint: EndpointAddress) -> bool {
     endpoint == OUT || endpoint == IN
 }
 
-fn result_lines(code: ResultCode) -> [(&'static str, String); 2] {
-    [("RESULT", code.to_string()), ("CODE", code.code().to_string())]
+/// The first lines of the first block, with a result if there is one to tell of.
+fn first_lines(state: &str, code: Option<ResultCode>) -> Vec<Line> {
+    let mut lines = vec![("SPEC", SPEC.to_owned()), ("STATE", state.to_owned())];
+    if let Some(code) = code {
+        lines.extend([("RESULT", code.to_string()), ("CODE", code.code().to_string())]);
+    }
+    lines
 }
 
 /// What is put into the drive next.
@@ -173,8 +178,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         let (product_id, halts) = (options.product_id, options.halts);
         let identity = scsi::Identity {
-            vendor: *b"OPENBMC ",
-            product: *b"FW UPDATE DROP  ",
+            vendor: *b"INBAND  ",
+            product: *b"FIRMWARE RAW    ",
             revision: *b"1   ",
             serial: options.serial,
         };
@@ -289,15 +294,15 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The first block of a medium that waits for a package.
     fn waiting_text(&self, refusal: Option<ResultCode>) -> Text {
-        let max = self.options.volume.as_ref().map_or(0, |options| options.max_package);
         let (state, next) = match refusal {
             None => ("READY", "write the package from the first block on, then eject"),
             Some(_) => ("REFUSED", "wait until there is another medium"),
         };
-        let mut lines = self.first_lines(state);
-        lines.push(("MAX_SIZE", max.to_string()));
-        if let Some(code) = refusal {
-            lines.extend(result_lines(code));
+        let mut lines = first_lines(state, refusal);
+        lines.extend(self.machine_lines());
+        lines.push(self.generation_line());
+        if let Some(options) = self.options.volume.as_ref().filter(|_| refusal.is_none()) {
+            lines.push(("MAX_SIZE", options.max_package.to_string()));
         }
         lines.push(("NEXT", next.to_owned()));
         Text::new(&lines)
@@ -305,27 +310,28 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The first block of the medium that tells of a session's end.
     fn verdict_text(&self, now: Duration, code: ResultCode) -> Text {
-        let mut lines = self.first_lines(if code == ResultCode::Ok { "PASS" } else { "FAIL" });
-        lines.extend(result_lines(code));
-        if let Some(package) = self.volume.package {
-            let digest = self.session.status(now).head;
-            lines.extend([("VERSION", package.version.to_string()), ("DIGEST", Hex(&digest).to_string())]);
-        }
+        let mut lines = first_lines(if code == ResultCode::Ok { "PASS" } else { "FAIL" }, Some(code));
+        lines.push(("SESSION", self.session.id().to_string()));
+        lines.extend(self.machine_lines());
+        // What the host claims is not repeated to it before signatures have verified.
+        let head = self.session.status(now).head;
+        let (version, head) = self
+            .volume
+            .package
+            .map_or_else(Default::default, |package| (package.version.to_string(), Hex(&head).to_string()));
+        lines.extend([("VERSION", version), ("HEAD", head), self.generation_line()]);
         lines.push(("NEXT", "eject".to_owned()));
         Text::new(&lines)
     }
 
-    fn first_lines(&self, state: &str) -> Vec<(&'static str, String)> {
+    fn machine_lines(&self) -> [Line; 2] {
         let view = self.session.store();
         let version = view.record.slot(view.running).version;
-        vec![
-            ("SPEC", SPEC.to_string()),
-            ("STATE", state.to_owned()),
-            ("GENERATION", format!("{:08X}", self.volume.generation)),
-            ("SESSION", self.session.id().to_string()),
-            ("MACHINE", self.session.machine().to_string()),
-            ("CURRENT_VERSION", version.to_string()),
-        ]
+        [("MACHINE", self.session.machine().to_string()), ("RUNNING", version.to_string())]
+    }
+
+    fn generation_line(&self) -> Line {
+        ("GENERATION", format!("{:08X}", self.volume.generation))
     }
 
     // Endpoints.
@@ -431,7 +437,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// Does what is due. Returns whether there was anything.
     pub(super) fn handle_volume(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
-        let busy = self.feed_worker()?;
+        let busy = self.feed_worker(now)?;
         if self.volume.gone.is_some_and(|at| at <= now) {
             self.volume.gone = None;
             self.host_is_gone(now)?;
@@ -457,7 +463,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// Hands over what was ejected, as far as the worker takes it.
-    fn feed_worker(&mut self) -> Result<bool, Fault<B::Error>> {
+    fn feed_worker(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
         let mut busy = false;
         while let (Some(stream), Some(session)) = (&mut self.volume.stream, self.current) {
             if self.queued >= PAGES {
@@ -472,6 +478,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Next::End => {
                     self.volume.stream = None;
                     self.worker.send(Command::EndOfFile { session })?;
+                }
+                Next::Missing => {
+                    _ = self.session.verdict(session, Err(ResultCode::Incomplete), now);
+                    self.end_current(now, ResultCode::Incomplete)?;
                 }
             }
             busy = true;

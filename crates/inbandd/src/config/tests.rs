@@ -3,6 +3,19 @@ use inband_session::DoorPolicy::{Always, Armed, Off};
 use super::Doors;
 
 #[test]
+fn without_a_word_there_is_no_disk() {
+    let policies = |text: &str| {
+        let doors: Doors = toml::from_str(text).unwrap();
+        [doors.volume_policy(true), doors.volume_policy(false)]
+    };
+    assert_eq!(policies(""), [Off, Off]);
+    assert_eq!(policies("volume.policy = \"always\""), [Always, Off]);
+    // Beside a DFU interface that refuses, or goes by the letter: that is about DFU mode.
+    assert_eq!(policies("volume.policy = \"armed\"\ndfu.policy = \"off\""), [Armed, Off]);
+    assert_eq!(policies("volume.policy = \"armed\"\ndfu.conformance = \"strict\""), [Armed, Off]);
+}
+
+#[test]
 fn without_a_word_bulk_opens_wherever_it_can() {
     let policies = |text: &str| {
         let doors: Doors = toml::from_str(text).unwrap();

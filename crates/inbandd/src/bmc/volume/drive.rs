@@ -18,9 +18,12 @@ const CHECK: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Text(Box<[u8; BLOCK]>);
 
+/// A key and its value.
+pub(super) type Line = (&'static str, String);
+
 impl Text {
     /// Lines of KEY=VALUE, filled up with spaces.
-    pub(super) fn new(lines: &[(&str, String)]) -> Self {
+    pub(super) fn new(lines: &[Line]) -> Self {
         let mut text = String::new();
         for (key, value) in lines {
             // A String takes everything.

@@ -16,6 +16,8 @@ pub(super) enum Next {
     NotYet,
     /// There is no more.
     End,
+    /// Nobody wrote what has to come next.
+    Missing,
 }
 
 /// How many bytes are left.
@@ -25,8 +27,10 @@ enum Left {
     Unknown,
     /// It is being looked at.
     Asked,
-    /// So many at most.
+    /// So many.
     Bytes(u64),
+    /// As many as there are.
+    All,
 }
 
 /// The pages, from the first on, up to the end that the head announces, or to the first block that nobody wrote.
@@ -47,28 +51,41 @@ impl Stream {
     /// What the worker knows once it has the head: how long the package is, if it has one.
     pub(super) fn learn(&mut self, announced: Option<u64>) {
         if self.left == Left::Asked {
-            self.left = Left::Bytes(announced.map_or(u64::MAX, |total| total.saturating_sub(HEAD as u64)));
+            self.left = announced.map_or(Left::All, |total| Left::Bytes(total.saturating_sub(HEAD as u64)));
         }
     }
 
     pub(super) fn next(&mut self) -> Next {
         match self.left {
             Left::Unknown => {
-                let Some(mut bytes) = self.run.next() else { return Next::End };
-                self.rest = bytes.split_off(bytes.len().min(HEAD));
+                let head = self.run.next().filter(|bytes| bytes.len() >= HEAD);
+                let Some(mut bytes) = head else { return Next::Missing };
+                self.rest = bytes.split_off(HEAD);
                 self.left = Left::Asked;
                 Next::Page { bytes, awaited: true }
             }
             Left::Asked => Next::NotYet,
             Left::Bytes(0) => Next::End,
             Left::Bytes(left) => {
-                let rest = Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty());
-                let Some(mut bytes) = rest.or_else(|| self.run.next()) else { return Next::End };
+                let Some(mut bytes) = self.next_bytes() else { return Next::Missing };
                 bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                 self.left = Left::Bytes(left - bytes.len() as u64);
-                self.pages += 1;
-                Next::Page { bytes, awaited: self.pages.is_multiple_of(AWAITED) }
+                self.page(bytes)
             }
+            Left::All => match self.next_bytes() {
+                Some(bytes) => self.page(bytes),
+                None => Next::End,
+            },
         }
+    }
+
+    fn next_bytes(&mut self) -> Option<Vec<u8>> {
+        let rest = Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty());
+        rest.or_else(|| self.run.next())
+    }
+
+    const fn page(&mut self, bytes: Vec<u8>) -> Next {
+        self.pages += 1;
+        Next::Page { bytes, awaited: self.pages.is_multiple_of(AWAITED) }
     }
 }

@@ -1,0 +1,98 @@
+# The disk beside the run-time DFU interface, as a FunctionFS gadget on dummy_hcd: a host updates the BMC by dd and eject, and by stock dfu-util all the same.
+# timeout: 420
+# clock: instructions
+# binaries: inband inbandd
+. /guest/lib.sh
+. /guest/bmc.sh
+. /guest/bulk.sh
+. /guest/disk.sh
+
+SLOT_SIZE=8388608
+image image 262144
+image large 8388608
+pack good.tar 2.0.0 image --bcd-device 2.00
+pack dfu.tar 2.1.0 image --bcd-device 2.10
+pack large.tar 3.0.0 large --bcd-device 3.00
+cp good.tar tampered.tar
+spoil tampered.tar 150000
+
+bmc_make bmc gadget $SERIAL
+sed -i 's/^dfu_product_id.*/&\nvolume_product_id = 0x0003/; s/^slot_size.*/&\nmax_package = 16777216/' /tmp/bmc/inbandd.toml
+printf '\n[doors]\nvolume.policy = "always"\n' >>/tmp/bmc/inbandd.toml
+check check inbandd check --config /tmp/bmc/inbandd.toml
+expect_text check-says-what-is-not-known 'volume always if the controller has two bulk endpoints left'
+
+# What the first block says, to $OUT.
+first_block() {
+    dd if="$DISK" bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\r'
+}
+says() {
+    first_block 2>/dev/null | grep -qx "STATE=$1"
+}
+# medium TEST STATE: in the end there is a medium with this word in it.
+medium() {
+    wait_for 60 says "$2"
+    run first_block
+    expect_text "$1" "STATE=$2"
+}
+# copies TEST FILE: as a shell's user does it.
+copies() {
+    check "$1-copy" dd if="$2" of="$DISK" bs=64k conv=fsync
+    check "$1-eject" eject -s "$DISK"
+}
+
+disk_modules
+bmc_start bmc
+RUNTIME_ID=0003
+mode runtime $SERIAL
+wait_for_disk
+medium ready READY
+
+copies good good.tar
+medium good PASS
+expect_text good-version VERSION=2.0.0
+status_is good-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:2.0.0
+check next-eject eject -s "$DISK"
+medium next READY
+copies tampered tampered.tar
+medium tampered FAIL
+expect_text tampered-why RESULT=bad-chunk
+status_is tampered-status result=bad-chunk state=failed running=a boots_next=a
+
+# Beside it, as ever: DETACH takes the disk away, and the end of DFU mode brings it back.
+check dfu-util dfu-util -D dfu.tar
+mode runtime $SERIAL
+status_is dfu-util-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:2.1.0
+wait_for_disk
+medium back READY
+
+# While one copies, nobody else comes in.
+check begun dd if=large.tar of="$DISK" bs=64k count=4 conv=fsync
+# It says that it worked, whatever it was answered.
+run dfu-util -e
+expect_exit begun-update 9 inband update good.tar --allow-same
+status_is begun-status state=receiving mode=run-time
+check begun-abort inbandd abort --config /tmp/bmc/inbandd.toml
+medium aborted FAIL
+check aborted-eject eject -s "$DISK"
+medium again READY
+
+copies large large.tar
+medium large PASS
+status_is large-status result=ok state=staged running=a boots_next=b b=staged:3.0.0
+slot_holds large-slot bmc b large
+daemon_says large-daemon bmc state=staged door_volume=open
+commands=$(field disk_commands)
+slowest=$(field slowest_disk_answer_us)
+echo "---- $commands commands, the slowest answered in $slowest us"
+if [ "$commands" -gt 100 ] && [ "$slowest" -lt 100000 ]; then
+    ok answered-at-once
+else
+    fail answered-at-once "$commands commands, the slowest in $slowest us"
+fi
+bmc_restart bmc
+mode runtime $SERIAL
+status_is started running=b b=good:3.0.0
+stop bmc-inbandd
+expect_status daemon-ends 0
+check_kernel_log kernel-log

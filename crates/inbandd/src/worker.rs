@@ -74,10 +74,12 @@ pub enum Command {
         /// The session's id.
         session: u32,
     },
-    /// The last byte of a file that came by bulk is in.
+    /// The last byte of a file is in.
     EndOfFile {
         /// The session's id.
         session: u32,
+        /// The result if the file is not complete.
+        lacking: ResultCode,
     },
     /// The host has no access to the bytes any more: read back, stage.
     Finish {
@@ -304,7 +306,7 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                     break;
                 }
             }
-            Command::EndOfFile { session } => {
+            Command::EndOfFile { session, lacking } => {
                 if self.is_at(session) {
                     let code = match self.pipeline.progress() {
                         Some(progress) if progress.complete && progress.whole => {
@@ -312,7 +314,7 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                         }
                         // What is behind the end is no more than a part of what may be there.
                         Some(progress) if progress.complete => ResultCode::TrailingBytes,
-                        Some(_) | None => ResultCode::Truncated,
+                        Some(_) | None => lacking,
                     };
                     self.pipeline.abort(code);
                     self.fail(session, code, reply);

@@ -240,7 +240,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Incoming::RoundEnd => {
                     due = self.current.map(|session| {
                         if self.bulk.file {
-                            Command::EndOfFile { session }
+                            Command::EndOfFile { session, lacking: ResultCode::Truncated }
                         } else {
                             Command::Settle { session }
                         }

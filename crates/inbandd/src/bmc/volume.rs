@@ -437,7 +437,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// Does what is due. Returns whether there was anything.
     pub(super) fn handle_volume(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
-        let busy = self.feed_worker(now)?;
+        let busy = self.feed_worker()?;
         if self.volume.gone.is_some_and(|at| at <= now) {
             self.volume.gone = None;
             self.host_is_gone(now)?;
@@ -463,7 +463,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// Hands over what was ejected, as far as the worker takes it.
-    fn feed_worker(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+    fn feed_worker(&mut self) -> Result<bool, Fault<B::Error>> {
         let mut busy = false;
         while let (Some(stream), Some(session)) = (&mut self.volume.stream, self.current) {
             if self.queued >= PAGES {
@@ -477,11 +477,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Next::NotYet => break,
                 Next::End => {
                     self.volume.stream = None;
-                    self.worker.send(Command::EndOfFile { session })?;
-                }
-                Next::Missing => {
-                    _ = self.session.verdict(session, Err(ResultCode::Incomplete), now);
-                    self.end_current(now, ResultCode::Incomplete)?;
+                    // Behind all that can be wrong with what is there.
+                    let lacking = ResultCode::Incomplete;
+                    self.worker.send(Command::EndOfFile { session, lacking })?;
                 }
             }
             busy = true;

@@ -1,6 +1,10 @@
 //! The volume door, raw profile: a package written to the disk and ejected, and what becomes of it beside the other doors.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use inband_dfu::{host::Error, wire::Request};
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
@@ -13,9 +17,9 @@ use inbandd::command::{Answer, Ask};
 use crate::{
     bench::{Bench, Hold, MAX_PACKAGE, SLOT, Setting, VOLUME_PRODUCT},
     bulk,
-    disk_host::{CHANGED, Disk, NO_MEDIUM, NO_SPACE, RESET, WRITE_PROTECTED, padded},
+    disk_host::{self, CHANGED, Disk, NO_MEDIUM, NO_SPACE, RESET, WRITE_PROTECTED, padded},
     host::{self, TIMEOUT},
-    package::Package,
+    package::{Package, Random, noise},
     refused::{Bad, bad_packages},
 };
 
@@ -207,6 +211,94 @@ fn blocks_in_any_order_make_the_same_package() {
     assert!(bench.medium().slot(Slot::B) == package().slot(SLOT));
 }
 
+/// What was written, block by block.
+type Model = BTreeMap<u32, Vec<u8>>;
+
+fn write(disk: &mut Disk<MemoryHost>, model: &mut Model, lba: u32, bytes: &[u8]) {
+    match disk.write(lba, bytes) {
+        Ok(()) => model.extend((lba..).zip(bytes.chunks(512).map(<[u8]>::to_vec))),
+        Err(sense) => assert!([RESET, CHANGED, NO_MEDIUM, WRITE_PROTECTED].contains(&sense), "{sense:?}"),
+    }
+}
+
+/// What a host does next, whatever that is good for.
+fn act(random: &mut Random, bench: &Bench, disk: &mut Disk<MemoryHost>, file: &[u8], model: &mut Model) {
+    let blocks = (file.len() / 512) as u32;
+    let lba = random.next() as u32 % blocks;
+    let end = (lba + 1 + random.next() as u32 % 200).min(blocks);
+    match random.next() % 20 {
+        0 => write(disk, model, lba, &noise(512 * (end - lba) as usize, random.next())),
+        1 => {
+            let piece = file[..512 * (end - lba) as usize].to_vec();
+            write(disk, model, lba, &piece);
+        }
+        2 => _ = disk.read(lba, 8),
+        3 => disk.bot.recover(&mut disk.usb).unwrap(),
+        4 => bench.bus.advance(Duration::from_millis(random.next() % 4000)),
+        5 => {
+            let cbw = disk.bot.cbw(&disk_host::cdb10(0x2a, lba, 8), Data::Out(&[0; 4096]));
+            disk.bot.send(&mut disk.usb, &cbw).unwrap();
+            disk.bot.recover(&mut disk.usb).unwrap();
+        }
+        6 => _ = disk.command(&[0x1b, 0, 0, 0, 0, 0], Data::None),
+        7..13 => write(disk, model, lba, &file[512 * lba as usize..512 * end as usize]),
+        _ => {
+            // Where something is missing.
+            let there = |lba: u32| &file[512 * lba as usize..][..512];
+            let missing = (0..blocks).find(|lba| model.get(lba).is_none_or(|bytes| bytes != there(*lba)));
+            if let Some(lba) = missing {
+                write(disk, model, lba, &file[512 * lba as usize..512 * (lba + 64).min(blocks) as usize]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_staged_is_what_was_there_at_the_eject_whatever_a_host_does() {
+    let package = Package::new(0x0215, 60_000);
+    let file = padded(&package.bytes());
+    let mut ends = HashMap::new();
+    for seed in 0..120 {
+        let mut random = Random(seed);
+        let bench = Bench::with(VOLUME);
+        let mut disk = disk(&bench);
+        let mut model = BTreeMap::new();
+        for _ in 0..random.next() % 30 {
+            act(&mut random, &bench, &mut disk, &file, &mut model);
+        }
+        if random.next().is_multiple_of(3) {
+            bench.hold(Hold::Everything);
+        }
+        if disk.eject() == Err(RESET) {
+            disk.eject().unwrap();
+        }
+        let whole = file
+            .chunks(512)
+            .enumerate()
+            .all(|(lba, block)| model.get(&(lba as u32)).is_some_and(|there| there[..] == *block));
+        // None of this counts.
+        for _ in 0..3 {
+            act(&mut random, &bench, &mut disk, &file, &mut BTreeMap::new());
+        }
+        bench.hold(Hold::Nothing);
+        bench.bus.advance(Duration::from_secs(10));
+        let status = bench.status();
+        *ends.entry(status.result()).or_insert(0) += 1;
+        match whole {
+            _ if model.is_empty() => assert_eq!(status.session, 0, "{seed}"),
+            true => {
+                assert_eq!((status.state, status.session), (SessionState::Staged, 1), "{seed}");
+                assert!(bench.medium().slot(Slot::B) == package.slot(SLOT), "{seed}");
+            }
+            false => assert_eq!((status.state, status.session), (SessionState::Failed, 1), "{seed}"),
+        }
+        bench.assert_factory_runs();
+    }
+    for end in [ResultCode::Ok, ResultCode::Incomplete, ResultCode::BadChunk] {
+        assert!(ends.get(&Some(end)) > Some(&3_u32), "{end}: {ends:?}");
+    }
+}
+
 #[test]
 fn a_package_with_a_hole_is_not_whole() {
     let file = padded(&package().bytes());
@@ -225,6 +317,22 @@ fn a_package_with_a_hole_is_not_whole() {
         disk.copy(&file);
         assert_passed(&verdict(&bench, &mut disk));
     }
+}
+
+#[test]
+fn a_hole_hides_nothing_of_what_was_refused_before() {
+    // Else a host could have one package after the other looked at, and be locked out never.
+    let bench = Bench::with(Setting { refusals: 2, ..VOLUME });
+    let mut disk = disk(&bench);
+    for _ in 0..2 {
+        let mut file = padded(&package().bytes());
+        file[1536 + 5] ^= 1;
+        file.truncate(file.len() - 512);
+        disk.copy(&file);
+        assert_failed(&verdict(&bench, &mut disk), ResultCode::BadSignature);
+        eject(&bench, &mut disk);
+    }
+    assert!(read_verdict(&mut disk).contains("RESULT=locked-out"));
 }
 
 #[test]

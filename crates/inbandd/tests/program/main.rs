@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "the tests on the bus use more of it")]
 #[path = "../support/bulk.rs"]
 mod bulk_host;
+#[allow(dead_code, reason = "the tests on the bus use more of it")]
+#[path = "../support/disk.rs"]
+mod disk_host;
 #[path = "../support/home.rs"]
 mod home;
 #[path = "../support/host.rs"]
@@ -26,3 +29,4 @@ mod trial;
 mod usage;
 #[cfg(target_os = "linux")]
 mod usbredir;
+mod volume;

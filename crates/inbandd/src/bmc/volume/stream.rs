@@ -14,10 +14,8 @@ pub(super) enum Next {
     Page { bytes: Vec<u8>, awaited: bool },
     /// Nothing before it is known how many there are.
     NotYet,
-    /// There is no more.
+    /// There is no more, be it that nobody wrote it.
     End,
-    /// Nobody wrote what has to come next.
-    Missing,
 }
 
 /// How many bytes are left.
@@ -27,10 +25,8 @@ enum Left {
     Unknown,
     /// It is being looked at.
     Asked,
-    /// So many.
+    /// So many at most.
     Bytes(u64),
-    /// As many as there are.
-    All,
 }
 
 /// The pages, from the first on, up to the end that the head announces, or to the first block that nobody wrote.
@@ -51,7 +47,7 @@ impl Stream {
     /// What the worker knows once it has the head: how long the package is, if it has one.
     pub(super) fn learn(&mut self, announced: Option<u64>) {
         if self.left == Left::Asked {
-            self.left = announced.map_or(Left::All, |total| Left::Bytes(total.saturating_sub(HEAD as u64)));
+            self.left = Left::Bytes(announced.map_or(u64::MAX, |total| total.saturating_sub(HEAD as u64)));
         }
     }
 
@@ -59,7 +55,7 @@ impl Stream {
         match self.left {
             Left::Unknown => {
                 let head = self.run.next().filter(|bytes| bytes.len() >= HEAD);
-                let Some(mut bytes) = head else { return Next::Missing };
+                let Some(mut bytes) = head else { return Next::End };
                 self.rest = bytes.split_off(HEAD);
                 self.left = Left::Asked;
                 Next::Page { bytes, awaited: true }
@@ -67,25 +63,13 @@ impl Stream {
             Left::Asked => Next::NotYet,
             Left::Bytes(0) => Next::End,
             Left::Bytes(left) => {
-                let Some(mut bytes) = self.next_bytes() else { return Next::Missing };
+                let rest = Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty());
+                let Some(mut bytes) = rest.or_else(|| self.run.next()) else { return Next::End };
                 bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                 self.left = Left::Bytes(left - bytes.len() as u64);
-                self.page(bytes)
+                self.pages += 1;
+                Next::Page { bytes, awaited: self.pages.is_multiple_of(AWAITED) }
             }
-            Left::All => match self.next_bytes() {
-                Some(bytes) => self.page(bytes),
-                None => Next::End,
-            },
         }
-    }
-
-    fn next_bytes(&mut self) -> Option<Vec<u8>> {
-        let rest = Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty());
-        rest.or_else(|| self.run.next())
-    }
-
-    const fn page(&mut self, bytes: Vec<u8>) -> Next {
-        self.pages += 1;
-        Next::Page { bytes, awaited: self.pages.is_multiple_of(AWAITED) }
     }
 }

@@ -6,6 +6,7 @@
 . /guest/bmc.sh
 . /guest/bulk.sh
 . /guest/disk.sh
+. /guest/volume.sh
 
 SLOT_SIZE=8388608
 image image 262144
@@ -21,25 +22,6 @@ sed -i 's/^dfu_product_id.*/&\nvolume_product_id = 0x0003/; s/^slot_size.*/&\nma
 printf '\n[doors]\nvolume.policy = "always"\n' >>/tmp/bmc/inbandd.toml
 check check inbandd check --config /tmp/bmc/inbandd.toml
 expect_text check-says-what-is-not-known 'volume always if the controller has two bulk endpoints left'
-
-# What the first block says, to $OUT.
-first_block() {
-    dd if="$DISK" bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\r'
-}
-says() {
-    first_block 2>/dev/null | grep -qx "STATE=$1"
-}
-# medium TEST STATE: in the end there is a medium with this word in it.
-medium() {
-    wait_for 60 says "$2"
-    run first_block
-    expect_text "$1" "STATE=$2"
-}
-# copies TEST FILE: as a shell's user does it.
-copies() {
-    check "$1-copy" dd if="$2" of="$DISK" bs=64k conv=fsync
-    check "$1-eject" eject -s "$DISK"
-}
 
 disk_modules
 bmc_start bmc

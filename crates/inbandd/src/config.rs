@@ -153,7 +153,7 @@ pub struct Identity {
     /// idProduct of the run-time set with the disk; another one still, so that no host takes one for the other.
     #[serde(default)]
     pub volume_product_id: Option<u16>,
-    /// iSerialNumber, the same in all sets; where there is a disk, what it is made of ([`open::serial`](crate::open::serial)).
+    /// iSerialNumber, the same in all sets; where there is a disk, what it is made of: [`open::disk_serial`](crate::open::disk_serial).
     pub serial: String,
     /// iManufacturer.
     #[serde(default = "default_manufacturer")]

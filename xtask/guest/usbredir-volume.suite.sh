@@ -7,6 +7,14 @@
 . /guest/disk.sh
 . /guest/volume.sh
 
+devnum() {
+    cat "/sys/bus/usb/devices/$(place_of $SERIAL)/devnum"
+}
+# It may be away for less time than it takes to look.
+is_anew() {
+    in_mode runtime && [ "$(devnum)" != "$1" ]
+}
+
 cd /guest || exit
 for module in xhci_pci usb_storage sd_mod sg; do
     modprobe $module || die "no $module"
@@ -32,8 +40,9 @@ medium back READY
 status_is bulk-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:3.00
 # The BMC ends in the middle, and starts again with what is staged.
 check begun dd if=other.tar of="$DISK" bs=64k count=20 conv=fsync
+before=$(devnum)
 echo "HOST kill" >/dev/ttyS1
-wait_for_no_disk
+wait_for 30 is_anew "$before" || die "the device did not come back"
 mode runtime $SERIAL
 wait_for_disk
 medium anew READY

@@ -1,6 +1,8 @@
-# What the measurement disk-usbredir has: a volume with room for five copies of the 32 MiB.
+# What the measurement disk-usbredir has: a volume with room for five copies of the 32 MiB, and the same for a disk of QEMU's.
 mkdir uefi
-mkfs.vfat -C a.img 200000 >mkfs.log
-echo 'This is a.' >uefi/a.txt
-mcopy -i a.img uefi/a.txt ::
+for name in a b; do
+    mkfs.vfat -C $name.img 200000 >mkfs.log
+    echo "This is $name." >uefi/$name.txt
+    mcopy -i $name.img uefi/$name.txt ::
+done
 head -c 33554432 /dev/urandom >uefi/payload

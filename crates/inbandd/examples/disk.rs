@@ -12,7 +12,7 @@
 //! eject                  the medium goes, whatever the host wants
 //! insert                 it comes back, with what is on it
 //! insert disk.img        another one, with what is in the file
-//! tell NAME              a line of JSON: what was read and written since it told last, and the slowest answer
+//! tell NAME              a line of JSON: the time since it told last, bytes read and written, and the slowest answer
 //! ```
 
 use std::{
@@ -36,8 +36,8 @@ use inband_volume::{
 
 const OUT: EndpointAddress = EndpointAddress(0x01);
 const IN: EndpointAddress = EndpointAddress(0x81);
-/// The longest wait: how late an order may be.
-const LONGEST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait; nothing depends on it.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long a medium is away. Windows wants more than a second.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -51,15 +51,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let memory = Memory::new(mib.parse()?, reinsert)?;
     if let Some(address) = side.strip_prefix("usbip:") {
         let server = Server::bind(address.parse()?)?;
-        serve(server.port("1-1")?, memory, |limit| server.wait(limit))
+        let waker = server.waker();
+        serve(server.port("1-1")?, memory, orders(move || waker.wake()), |limit| server.wait(limit))
     } else if let Some(path) = side.strip_prefix("usbredir:") {
         let slot = Slot::connect(Path::new(path))?;
-        serve(slot.clone(), memory, |limit| slot.wait(limit))
+        let waker = slot.waker();
+        serve(slot.clone(), memory, orders(move || waker.wake()), |limit| slot.wait(limit))
     } else {
         let mut gadget = Gadget::open(Options::default())?;
         gadget.prepare(&set())?;
         let waiter = gadget.waiter();
-        serve(gadget, memory, |limit| _ = waiter.wait(limit))
+        let waker = waiter.waker();
+        serve(gadget, memory, orders(move || waker.wake()), |limit| _ = waiter.wait(limit))
     }
 }
 
@@ -87,28 +90,6 @@ impl Base for Image {
     }
 }
 
-/// What went over the bus one way.
-#[derive(Default)]
-struct Moved {
-    bytes: u64,
-    first: Option<Instant>,
-    last: Option<Instant>,
-}
-
-impl Moved {
-    fn add(&mut self, bytes: u64) {
-        let now = Instant::now();
-        self.bytes += bytes;
-        self.first.get_or_insert(now);
-        self.last = Some(now);
-    }
-
-    fn ms(&self) -> f64 {
-        let time = self.last.zip(self.first).map(|(last, first)| last - first);
-        time.unwrap_or_default().as_secs_f64() * 1e3
-    }
-}
-
 /// A medium in memory, in a drive that is told the time.
 struct Memory {
     store: Sparse<Image>,
@@ -118,9 +99,10 @@ struct Memory {
     now: Duration,
     /// When what was ejected comes back.
     back: Option<Duration>,
-    read: Moved,
-    written: Moved,
-    /// The longest from what the host sent to the answer.
+    /// When it told last, and since then: bytes each way, and the longest from what the host sent to the answer.
+    told: Instant,
+    read: usize,
+    written: usize,
     slowest: Duration,
 }
 
@@ -138,8 +120,9 @@ impl Memory {
             reinsert,
             now: Duration::ZERO,
             back: None,
-            read: Moved::default(),
-            written: Moved::default(),
+            told: Instant::now(),
+            read: 0,
+            written: 0,
             slowest: Duration::ZERO,
         })
     }
@@ -168,13 +151,13 @@ impl Memory {
             }
             ["tell", name] => {
                 println!(
-                    r#"{{"name":"{name}","read":{},"read_ms":{:.1},"written":{},"written_ms":{:.1},"slowest_us":{}}}"#,
-                    self.read.bytes,
-                    self.read.ms(),
-                    self.written.bytes,
-                    self.written.ms(),
+                    r#"{{"name":"{name}","ms":{:.1},"read":{},"written":{},"slowest_us":{}}}"#,
+                    self.told.elapsed().as_secs_f64() * 1e3,
+                    self.read,
+                    self.written,
                     self.slowest.as_micros()
                 );
+                self.told = Instant::now();
                 (self.read, self.written, self.slowest) = Default::default();
             }
             _ => return Err(format!("no order: {order}").into()),
@@ -192,12 +175,12 @@ impl Medium for Memory {
     }
 
     fn read(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), Fault> {
-        self.read.add(buffer.len() as u64);
+        self.read += buffer.len();
         self.store.read(lba, buffer)
     }
 
     fn write(&mut self, lba: u64, data: &[u8]) -> Result<(), Fault> {
-        self.written.add(data.len() as u64);
+        self.written += data.len();
         self.store.write(lba, data)
     }
 
@@ -217,19 +200,25 @@ impl Medium for Memory {
 }
 
 /// The lines of the standard input, as they come.
-fn orders() -> Receiver<String> {
+fn orders(wake: impl Fn() + Send + 'static) -> Receiver<String> {
     let (sender, orders) = mpsc::channel();
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
                 break;
             }
+            wake();
         }
     });
     orders
 }
 
-fn serve<B>(mut backend: B, memory: Memory, mut wait: impl FnMut(Duration)) -> Result<(), Box<dyn Error>>
+fn serve<B>(
+    mut backend: B,
+    memory: Memory,
+    orders: Receiver<String>,
+    mut wait: impl FnMut(Duration),
+) -> Result<(), Box<dyn Error>>
 where
     B: DeviceBackend<Error: Error + 'static>,
 {
@@ -241,7 +230,6 @@ where
     };
     let device = Device::new(0, Halts::Use, Limits::default(), Disk::new(identity, memory));
     let mut function = Function::new(device, OUT, IN);
-    let orders = orders();
     let start = Instant::now();
     backend.attach(&set())?;
     loop {

@@ -92,7 +92,7 @@ impl Beside {
         let side = if suite.connects { "reconnect=1" } else { "server=on,wait=off" };
         guest.args(["-device", &suite.controller]);
         guest.args(["-chardev", &format!("socket,id=bmc,path=usbredir.sock,{side}")]);
-        guest.args(["-device", "usb-redir,chardev=bmc"]);
+        guest.args(["-device", "usb-redir,chardev=bmc"]).args(&suite.machine);
     }
 
     /// What the guest asks for.

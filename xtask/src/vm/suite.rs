@@ -12,6 +12,7 @@
 //! # runs: disk usbredir:usbredir.sock 64
 //! # controller: usb-ehci
 //! # qemu: connects
+//! # machine: -device usb-kbd
 //! # uefi: x.nsh
 //! ```
 //!
@@ -29,6 +30,7 @@
 //!
 //! With `# beside: SCRIPT` an inbandd runs on this machine, or the program of ours that `# runs:` names, and is a device on the USB of a QEMU that
 //! has an xHCI controller for it, or the one that `# controller:` names (see `beside`). QEMU listens at the socket, or connects to it.
+//! What `# machine:` says it gets besides; files are where the program beside has its own.
 //!
 //! With `# uefi: SCRIPT` the machine has UEFI firmware, whose shell runs that script first and then boots the kernel (see `uefi`).
 //!
@@ -121,6 +123,8 @@ pub(super) struct Suite {
     pub(super) controller: String,
     /// QEMU connects to it, and not the other way round.
     pub(super) connects: bool,
+    /// What QEMU is told besides.
+    pub(super) machine: Vec<String>,
     /// What the UEFI shell runs before the kernel is booted.
     pub(super) uefi: Option<String>,
     /// Its clock, and for a measurement its rounds.
@@ -184,6 +188,7 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         runs: DAEMON.map(String::from).to_vec(),
         controller: CONTROLLER.into(),
         connects: false,
+        machine: Vec::new(),
         uefi: None,
         measure: Measure::default(),
     };
@@ -211,6 +216,8 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
             suite.controller = controller.into();
         } else if line == "qemu: connects" {
             suite.connects = true;
+        } else if let Some(arguments) = line.strip_prefix("machine: ") {
+            suite.machine = arguments.split_whitespace().map(String::from).collect();
         } else if let Some(script) = line.strip_prefix("uefi: ") {
             suite.uefi = Some(script.into());
         } else if suite.about.is_empty() {
@@ -227,7 +234,7 @@ mod tests {
     #[test]
     fn the_head_says_what_a_suite_needs() {
         let suite = parse("x.suite.sh", ENDING,
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# uefi: x.nsh\n# clock: instructions\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# machine: -device a\n# uefi: x.nsh\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -241,6 +248,7 @@ mod tests {
         assert_eq!(suite.runs, ["disk", "it", "64"]);
         assert_eq!(suite.controller, "usb-ehci");
         assert!(suite.connects);
+        assert_eq!(suite.machine, ["-device", "a"]);
         assert_eq!(suite.uefi.as_deref(), Some("x.nsh"));
     }
 

@@ -116,8 +116,8 @@ done
 # Images that differ by a program each: the first two are what a BMC has in its slots.
 bmc "$SQUASHFS_SLOT"
 for version in 0 1 2; do
-    pack "squashfs-$version.tar" "1.0.$version" "/guest/squashfs-$version"
-    rm "/guest/squashfs-$version"
+    pack "squashfs-$version.tar" "1.0.$version" "/guest/$SUITE/squashfs-$version"
+    rm "/guest/$SUITE/squashfs-$version"
     if [ "$version" != 2 ]; then
         check "version-$version" inband update --door bulk "squashfs-$version.tar"
         bmc_restart bmc

@@ -8,7 +8,7 @@
 . /guest/dfu-util.sh
 . /guest/usbredir.sh
 
-cd /guest || exit
+cd "/guest/$SUITE" || exit
 modprobe xhci_pci || die "no xhci_pci"
 mode runtime BMC-1
 PLACE=$(place_of BMC-1)
@@ -19,7 +19,7 @@ if [ "$(field running)" = b ]; then
     check_kernel_log second-kernel-log
     exit
 fi
-takes from-run-time -D listen.tar
+takes from-run-time -D good.tar
 status_is from-run-time-status result=ok state=staged mode=dfu running=a boots_next=b b=staged:2.00
 host restart
 status_is started mode=run-time running=b on_trial=false a=good:factory b=good:2.00

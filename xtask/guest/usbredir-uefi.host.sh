@@ -6,4 +6,4 @@ for name in a b; do
     mcopy -i "$name.img" "uefi/$name.txt" ::
 done
 head -c 33554432 /dev/urandom >uefi/payload
-(cd uefi && md5sum payload a.txt) >guest/uefi.md5
+(cd uefi && md5sum payload a.txt) >guest/sums

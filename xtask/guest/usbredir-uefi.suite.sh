@@ -14,7 +14,7 @@ check fsck-of-what-uefi-wrote fsck.vfat -n "$DISK"
 mkdir -p /mnt
 check mount mount -t vfat "$DISK" /mnt
 cd /mnt || exit
-check what-uefi-copied md5sum -c /guest/uefi.md5
+check what-uefi-copied md5sum -c "/guest/$SUITE/sums"
 check what-linux-copies cp payload copied
 cd /
 umount /mnt

@@ -6,21 +6,15 @@
 . /guest/bmc.sh
 . /guest/disk.sh
 . /guest/volume.sh
+. /guest/usbredir.sh
 
-devnum() {
-    cat "/sys/bus/usb/devices/$(place_of $SERIAL)/devnum"
-}
-# It may be away for less time than it takes to look.
-is_anew() {
-    in_mode runtime && [ "$(devnum)" != "$1" ]
-}
-
-cd /guest || exit
+cd "/guest/$SUITE" || exit
 for module in xhci_pci usb_storage sd_mod sg; do
     modprobe $module || die "no $module"
 done
 RUNTIME_ID=0003
 mode runtime $SERIAL
+PLACE=$(place_of $SERIAL)
 wait_for_disk
 medium ready READY
 
@@ -40,10 +34,7 @@ medium back READY
 status_is bulk-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:3.00
 # The BMC ends in the middle, and starts again with what is staged.
 check begun dd if=other.tar of="$DISK" bs=64k count=20 conv=fsync
-before=$(devnum)
-echo "HOST kill" >/dev/ttyS1
-wait_for 30 is_anew "$before" || die "the device did not come back"
-mode runtime $SERIAL
+host kill
 wait_for_disk
 medium anew READY
 copies other other.tar

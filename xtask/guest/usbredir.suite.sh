@@ -15,7 +15,7 @@ timed() {
     echo "---- that took $(($(uptime_hundredths) - begin)) hundredths of a second"
 }
 
-cd /guest || exit
+cd "/guest/$SUITE" || exit
 modprobe xhci_pci || die "no xhci_pci"
 mode runtime BMC-1
 PLACE=$(place_of BMC-1)

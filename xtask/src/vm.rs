@@ -54,7 +54,7 @@ pub(crate) fn soak(name: &str) -> Outcome {
     run(&[&suite::soak(name)?])
 }
 
-/// Runs a measurement of `xtask/guest`, and returns what it measured, line by line. It finds these files in /guest.
+/// Runs a measurement of `xtask/guest`, and returns what it measured, line by line. It finds these files in /guest/NAME.
 pub(crate) fn measure(name: &str, measure: Measure, files: &[PathBuf]) -> Outcome<Vec<String>> {
     let bench = Suite { measure, ..suite::bench(name)? };
     let guests = Guests::prepare(&[&bench], files)?;
@@ -79,14 +79,14 @@ struct Guests {
 }
 
 impl Guests {
-    /// The systems that these suites ask for, our programs, and these files.
+    /// The systems that these suites ask for, our programs, and for each suite these files.
     fn prepare(suites: &[&Suite], files: &[PathBuf]) -> Outcome<Self> {
         let folder = layout::target().join("vm");
         fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         let binaries = build(suites)?;
-        let mut files = files.to_vec();
+        let mut own = Vec::new();
         for suite in suites {
-            files.extend(beside::prepare(&folder, suite)?);
+            own.push((suite.name.as_str(), [files, &beside::prepare(&folder, suite)?].concat()));
         }
         let mut systems = BTreeMap::new();
         for suite in suites {
@@ -95,7 +95,7 @@ impl Guests {
                 let config = fs::read_to_string(&kernel.config)
                     .map_err(|e| format!("cannot read {}: {e}", kernel.config.display()))?;
                 contrib::kernel_has_fragment(&config)?;
-                let initrd = root::build(&folder, suite.kind, &kernel, &binaries, &files)?;
+                let initrd = root::build(&folder, suite.kind, &kernel, &binaries, &own)?;
                 let disk = match suite.kind {
                     Kind::Bare => None,
                     Kind::Debian => Some(debian::disk(&folder)?),

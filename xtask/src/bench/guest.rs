@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::vm::{self, Measure};
 use crate::{Outcome, layout};
 
-/// Runs `xtask/guest/NAME.bench.sh`, which finds these files in /guest; what it measured.
+/// Runs `xtask/guest/NAME.bench.sh`, which finds these files in /guest/NAME; what it measured.
 pub(super) fn measure<T: DeserializeOwned>(name: &str, how: Measure, files: &[PathBuf]) -> Outcome<Vec<T>> {
     vm::measure(name, how, files)?.iter().map(|line| parse(line)).collect()
 }

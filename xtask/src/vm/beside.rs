@@ -2,7 +2,7 @@
 //! another.
 //!
 //! The suite's script of this name in `xtask/guest` makes it ready, before anything boots, in a folder of its own, where it then runs: `inbandd.toml`,
-//! which names the socket `usbredir.sock`, the store; in `guest` what is to be in the guest's /guest, and in `uefi` what its UEFI shell finds. The
+//! which names the socket `usbredir.sock`, the store; in `guest` what is to be in the guest's /guest/SUITE, and in `uefi` what its UEFI shell finds. The
 //! guest gives orders where it says results:
 //!
 //! ```text

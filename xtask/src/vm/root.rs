@@ -112,13 +112,16 @@ const MASKED: [&str; 26] = [
     "tmp.mount",
 ];
 
-/// Builds the RAM disk of a kind of guest in `folder` and returns its file. `files` go to /guest.
+/// A suite, and files that it wants.
+pub(super) type Own<'a> = (&'a str, Vec<PathBuf>);
+
+/// Builds the RAM disk of a kind of guest in `folder` and returns its file. A suite's own files go to a folder of its name in /guest.
 pub(super) fn build(
     folder: &Path,
     kind: Kind,
     kernel: &Kernel,
     binaries: &[PathBuf],
-    files: &[PathBuf],
+    own: &[Own<'_>],
 ) -> Outcome<PathBuf> {
     let top = folder.join("root");
     let root = Root { top: top.clone() };
@@ -135,7 +138,7 @@ pub(super) fn build(
             for binary in binaries {
                 root.add_program(binary, &path_of_ours(binary)?)?;
             }
-            root.add_scripts(files)?;
+            root.add_scripts(own)?;
             root.add(&suite::scripts().join("init"), Path::new("/init"))?;
         }
         Kind::Debian => {
@@ -149,7 +152,7 @@ pub(super) fn build(
             for binary in binaries {
                 upper.add(binary, &path_of_ours(binary)?)?;
             }
-            upper.add_scripts(files)?;
+            upper.add_scripts(own)?;
             upper.configure().map_err(|e| format!("cannot make {}: {e}", upper.top.display()))?;
         }
     }
@@ -247,11 +250,13 @@ impl Root {
     }
 
     /// Copies the scripts, what they share with the rest of the tree, and other files that they want, to /guest.
-    fn add_scripts(&self, files: &[PathBuf]) -> Outcome {
-        let shared = SHARED.map(|file| layout::workspace().join(file));
-        for file in shared.iter().chain(files) {
-            let name = file.file_name().ok_or("a file has no name")?;
-            self.add(file, &Path::new("/guest").join(name))?;
+    fn add_scripts(&self, own: &[Own<'_>]) -> Outcome {
+        let shared = SHARED.map(|file| layout::workspace().join(file)).to_vec();
+        for (folder, files) in own.iter().chain([&("", shared)]) {
+            for file in files {
+                let name = file.file_name().ok_or("a file has no name")?;
+                self.add(file, &Path::new("/guest").join(folder).join(name))?;
+            }
         }
         for folder in ["", "debian"] {
             let scripts = suite::scripts().join(folder);

@@ -5,6 +5,7 @@
 . /guest/lib.sh
 . /guest/bmc.sh
 . /guest/bulk.sh
+. /guest/crowd.sh
 
 SLOT_SIZE=8388608
 image image 1048576
@@ -40,28 +41,8 @@ daemon_says asked-daemon bmc state=staged door_bulk=armed
 answers_are_fast answered-at-once 100
 check_kernel_log kernel-log
 
-# Others have the controller's endpoints: the kernel does not bind the set with the bulk interface, and tells the reason to its log only.
-HARMLESS="$HARMLESS\|unable to autoconfigure all endpoints\|failed to start inband-2\|failed with error -524\|find an available UDC"
-CROWDED=/sys/kernel/config/usb_gadget/inband-2
-crowd() {
-    rm "$CROWDED/configs/c.1/ffs.inband-2"
-    for number in 0 1 2 3 4 5 6 7 8 9 10 11 12; do
-        mkdir "$CROWDED/functions/mass_storage.$number"
-        ln -s "$CROWDED/functions/mass_storage.$number" "$CROWDED/configs/c.1/"
-    done
-    ln -s "$CROWDED/functions/ffs.inband-2" "$CROWDED/configs/c.1/"
-}
-uncrowd() {
-    for function in "$CROWDED"/functions/mass_storage.*; do
-        rm "$CROWDED/configs/c.1/${function##*/}"
-        rmdir "$function"
-    done
-}
-expect_told_once() {
-    run grep -c "event=$2" /tmp/bmc-inbandd.log
-    if [ "$(cat "$OUT")" = 1 ]; then ok "$1"; else fail "$1" "told $(cat "$OUT") times"; fi
-}
-crowd
+# Others have the controller's endpoints: the kernel does not bind the set with the bulk interface.
+crowd 2
 for version in 2.0.0 3.0.0; do
     case $version in 2.0.0) package=good.tar ;; *) package=large.tar ;; esac
     check "crowded-$version" inband --json update "$package" --allow-same
@@ -78,7 +59,7 @@ run dmesg
 expect_text crowded-by-the-kernel 'unable to autoconfigure all endpoints'
 
 # They are free again: the next entry finds that out.
-uncrowd
+uncrowd 2
 check uncrowded inband --json update good.tar --allow-same
 expect_text uncrowded-by-bulk '"event":"door","door":"bulk"'
 expect_told_once uncrowded-is-told-once bulk-available

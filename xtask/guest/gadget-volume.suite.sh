@@ -5,6 +5,7 @@
 . /guest/lib.sh
 . /guest/bmc.sh
 . /guest/bulk.sh
+. /guest/crowd.sh
 . /guest/disk.sh
 . /guest/volume.sh
 
@@ -72,9 +73,33 @@ if [ "$commands" -gt 100 ] && [ "$slowest" -lt 100000 ]; then
 else
     fail answered-at-once "$commands commands, the slowest in $slowest us"
 fi
+
+# Others have the controller's endpoints when the device is to come back: DFU alone, under the other product id.
+check crowded-enter dfu-util -e
+mode dfu
+crowd 1
+run dfu-util -e
+RUNTIME_ID=0001
+mode runtime $SERIAL
+daemon_says crowded-daemon bmc door_dfu=armed door_volume=shut
+check crowded-dfu-util dfu-util -D good.tar
+mode runtime $SERIAL
+status_is crowded-status result=ok state=staged b=staged:2.0.0
+expect_told_once crowded-is-told-once volume-unavailable
+run grep event=volume-unavailable /tmp/bmc-inbandd.log
+expect_text crowded-is-told-why 'its endpoints do not suffice'
+# They are free again: whoever wants it has it tried.
+uncrowd 1
+check uncrowded inbandd arm volume --config /tmp/bmc/inbandd.toml
+RUNTIME_ID=0003
+mode runtime $SERIAL
+wait_for_disk
+medium uncrowded-ready READY
+expect_told_once uncrowded-is-told-once volume-available
+
 bmc_restart bmc
 mode runtime $SERIAL
-status_is started running=b b=good:3.0.0
+status_is started running=b b=good:2.0.0
 stop bmc-inbandd
 expect_status daemon-ends 0
 check_kernel_log kernel-log

@@ -81,11 +81,17 @@ fn a_daemon_that_dies_in_a_copy_has_lost_it_and_says_so() {
     let home = home();
     let running = home.start();
     let package = Package::new(0x0200, 200_000);
-    disk(&running).copy(&package.bytes());
+    let mut disk = disk(&running);
+    disk.copy(&package.bytes());
+    // Of a session that is not on record yet there is nothing to say.
+    while status(&mut disk.usb).unwrap().session == 0 {
+        thread::yield_now();
+    }
+    drop(disk);
     running.signal("KILL");
     running.wait();
     let running = home.start();
-    let mut disk = disk(&running);
+    let mut disk = self::disk(&running);
     let page = status(&mut disk.usb).unwrap();
     assert_eq!((page.state, page.result()), (SessionState::Interrupted, Some(ResultCode::Interrupted)));
     // What a host goes on to write is no package.

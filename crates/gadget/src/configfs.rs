@@ -1,7 +1,7 @@
 //! Gadgets in configfs: what to write where, in which order to take it away again, whose they are.
 //!
-//! A gadget of ours is a folder named by our prefix and a number whose only function is FunctionFS under the same name:
-//! `inband-0` with `functions/ffs.inband-0`. No other folder is ever written to.
+//! A gadget of ours is a folder named by our prefix and a number with one function under the same name: FunctionFS, as in `inband-0` with
+//! `functions/ffs.inband-0`, or the kernel's disk, `functions/mass_storage.inband-0`. No other folder is ever written to.
 
 #[cfg(test)]
 mod tests;
@@ -9,20 +9,80 @@ mod tests;
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::symlink,
+    os::{fd::OwnedFd, unix::fs::symlink},
     path::{Path, PathBuf},
 };
 
 use inband_usb::{DescriptorSet, descriptor::LANGUAGE, microsoft};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock, open},
+    io::Errno,
+};
 
 use crate::GadgetError;
 
+/// Longest prefix: FunctionFS keeps names of 40 bytes.
+const MAX_PREFIX: usize = 32;
 /// The gadget's only configuration.
 const CONFIGURATION: &str = "configs/c.1";
 /// What the gadget says to Windows.
 const MICROSOFT: &str = "os_desc";
+/// The kinds of functions.
+const FUNCTION_FS: &str = "ffs";
+const MASS_STORAGE: &str = "mass_storage";
 /// The signature of Microsoft's string descriptor of index EEh.
 const MICROSOFT_SIGNATURE: &str = "MSFT100";
+
+/// The kernel's disk has one logical unit, which is there without being made.
+const UNIT: &str = "lun.0";
+
+/// A gadget's only function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// Ours, by way of FunctionFS.
+    FunctionFs,
+    /// The kernel's disk.
+    MassStorage {
+        /// Whether it may halt its bulk endpoints.
+        halts: bool,
+        /// Vendor, product and revision as INQUIRY tells them: 28 characters.
+        inquiry: String,
+    },
+}
+
+impl Function {
+    /// By the beginnings of their names in configfs.
+    const KINDS: [&str; 2] = [FUNCTION_FS, MASS_STORAGE];
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::FunctionFs => FUNCTION_FS,
+            Self::MassStorage { .. } => MASS_STORAGE,
+        }
+    }
+
+    /// What is written between making its folder and putting it into a configuration, after which the kernel takes some of it no more.
+    fn settings(&self, folder: &Path) -> Vec<Step> {
+        match self {
+            Self::FunctionFs => Vec::new(),
+            Self::MassStorage { halts, inquiry } => {
+                let unit = folder.join(UNIT);
+                vec![
+                    Step::Write(folder.join("stall"), number(*halts)),
+                    Step::Write(unit.join("removable"), number(true)),
+                    // What is in memory is not safer for having been flushed.
+                    Step::Write(unit.join("nofua"), number(true)),
+                    // Without the end of a line: it would be taken for a character.
+                    Step::WriteIfThere(unit.join("inquiry_string"), inquiry.clone()),
+                ]
+            }
+        }
+    }
+}
+
+fn number(yes: bool) -> String {
+    format!("{}\n", u8::from(yes))
+}
 
 /// One step, all paths absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +107,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    fn run(&self) -> Result<(), GadgetError> {
+    pub(crate) fn run(&self) -> Result<(), GadgetError> {
         match self {
             Self::Folder(path) => match fs::create_dir(path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed("make", path, error)),
@@ -90,7 +150,14 @@ pub(crate) struct ConfigFs {
 
 impl ConfigFs {
     /// The one of the running system.
+    ///
+    /// # Errors
+    /// There is none, or the prefix is no name.
     pub(crate) fn of_system(prefix: &str) -> Result<Self, GadgetError> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.bytes().all(good) {
+            return Err(GadgetError::Name(prefix.to_owned()));
+        }
         let mounts = fs::read_to_string("/proc/mounts").map_err(GadgetError::system("read /proc/mounts"))?;
         Self::find(&mounts, prefix).ok_or(GadgetError::NoConfigfs)
     }
@@ -129,14 +196,14 @@ impl ConfigFs {
         names.into_iter().find(|name| !self.folder(name).exists()).unwrap_or_default()
     }
 
-    /// Whether a gadget of this name is ours: the name says so, and no other function than ours is in it. One without any
+    /// Whether a gadget of this name is ours: the name says so, and no other function than one of ours is in it. One without any
     /// function was being made or removed when we ended.
     pub(crate) fn is_ours(&self, name: &str) -> bool {
         let number = name.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('-'));
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
             && list(&self.folder(name).join("functions"))
                 .iter()
-                .all(|function| *function == function_name(name))
+                .all(|function| Function::KINDS.iter().any(|kind| *function == function_name(kind, name)))
     }
 
     /// The names of our gadgets.
@@ -148,7 +215,7 @@ impl ConfigFs {
 
     /// The gadget that is bound to a controller, ours or not.
     pub(crate) fn bound_to(&self, udc: &str) -> Option<String> {
-        list(&self.root).into_iter().find(|name| self.controller(name).as_deref() == Some(udc))
+        list(&self.root).into_iter().find(|name| self.is_bound(name, udc))
     }
 
     /// The controller a gadget is bound to.
@@ -156,12 +223,35 @@ impl ConfigFs {
         read(&self.udc_file(name)).filter(|udc| !udc.is_empty())
     }
 
-    /// Makes a gadget with its function, not yet bound and without an identity.
-    pub(crate) fn make(&self, name: &str) -> Vec<Step> {
+    /// Makes a gadget with its function, not yet bound and without an identity; or nothing.
+    ///
+    /// # Errors
+    /// `missing` if the kernel has no such function.
+    pub(crate) fn create<E: From<GadgetError>>(
+        &self,
+        name: &str,
+        function: &Function,
+        missing: E,
+    ) -> Result<(), E> {
+        run(&self.make(name, function)).map_err(|error| {
+            let _ = run(&self.remove(name));
+            match error {
+                // What making the function's folder says then.
+                GadgetError::System { what, source } if source.raw_os_error() == Some(libc::ENOENT) => {
+                    log::debug!("cannot {what}: {source}");
+                    missing
+                }
+                other => other.into(),
+            }
+        })
+    }
+
+    fn make(&self, name: &str, function: &Function) -> Vec<Step> {
         let gadget = self.folder(name);
         let configuration = gadget.join(CONFIGURATION);
-        let function = gadget.join("functions").join(function_name(name));
-        vec![
+        let function_name = function_name(function.kind(), name);
+        let folder = gadget.join("functions").join(&function_name);
+        let mut steps = vec![
             Step::Folder(gadget.clone()),
             // A set is one of high speed: wMaxPacketSize 512, no companion descriptors. Since 5.10.
             Step::WriteIfThere(gadget.join("max_speed"), "high-speed\n".into()),
@@ -172,9 +262,11 @@ impl ConfigFs {
             Step::Write(configuration.join("MaxPower"), "2\n".into()),
             Step::Write(gadget.join("bcdUSB"), "0x0200\n".into()),
             // The kernel loads the function's module at this.
-            Step::Folder(function.clone()),
-            Step::Link { to: function, at: configuration.join(function_name(name)) },
-        ]
+            Step::Folder(folder.clone()),
+        ];
+        steps.extend(function.settings(&folder));
+        steps.push(Step::Link { to: folder, at: configuration.join(function_name) });
+        steps
     }
 
     /// Has the kernel answer Windows from what the function said of itself. After the function is there: a gadget that announces
@@ -210,6 +302,11 @@ impl ConfigFs {
         attributes(set).into_iter().all(|(file, text)| read(&gadget.join(file)).as_ref() == Some(&text))
     }
 
+    /// Whether a gadget is bound to a controller.
+    pub(crate) fn is_bound(&self, name: &str, udc: &str) -> bool {
+        self.controller(name).as_deref() == Some(udc)
+    }
+
     /// Binds a gadget to a controller: it appears on the bus.
     pub(crate) fn bind(&self, name: &str, udc: &str) -> io::Result<()> {
         fs::write(self.udc_file(name), format!("{udc}\n"))
@@ -223,8 +320,70 @@ impl ConfigFs {
         }
     }
 
+    /// Whether a gadget of ours is the kernel's disk.
+    pub(crate) fn is_disk(&self, name: &str) -> bool {
+        self.disk(name).is_dir()
+    }
+
+    /// Whether the kernel has FunctionFS or can load it: found out by making an instance in a gadget of ours, and removing it.
+    pub(crate) fn tries_functionfs(&self, name: &str) -> bool {
+        let folder = self.folder(name).join("functions").join(function_name(FUNCTION_FS, name));
+        let made = run(&[Step::Folder(folder.clone()), Step::Remove(folder)]);
+        made.inspect_err(|error| log::debug!("{error}")).is_ok()
+    }
+
+    /// The file with the path of the medium in the kernel's disk; empty when there is none.
+    fn medium_file(&self, name: &str) -> PathBuf {
+        self.unit(name).join("file")
+    }
+
+    fn unit(&self, name: &str) -> PathBuf {
+        self.disk(name).join(UNIT)
+    }
+
+    fn disk(&self, name: &str) -> PathBuf {
+        self.folder(name).join("functions").join(function_name(MASS_STORAGE, name))
+    }
+
+    /// Puts a medium into the kernel's disk, which has none: the kernel opens the path, as this process would. In this order: with a medium in, it
+    /// takes no other word about writing.
+    pub(crate) fn insert(&self, name: &str, path: &str, read_only: bool) -> Vec<Step> {
+        vec![
+            Step::Write(self.unit(name).join("ro"), number(read_only)),
+            Step::Write(self.medium_file(name), format!("{path}\n")),
+        ]
+    }
+
+    /// Takes the medium out of the kernel's disk. Only while the gadget is unbound: the kernel refuses (EBUSY) while the host prevents removal, and waits,
+    /// in a state that no signal ends, for a host that is in the middle of a READ or WRITE.
+    pub(crate) fn eject(&self, name: &str) -> Step {
+        Step::Write(self.medium_file(name), "\n".into())
+    }
+
+    /// Whether there is a medium in the kernel's disk; `None` if the disk is gone.
+    pub(crate) fn has_medium(&self, name: &str) -> Option<bool> {
+        read(&self.medium_file(name)).map(|path| !path.is_empty())
+    }
+
+    /// Unbinds a gadget and takes it away.
+    pub(crate) fn take_away(&self, name: &str) -> Result<(), GadgetError> {
+        self.unbind(name).map_err(GadgetError::system(format!("unbind the gadget {name}")))?;
+        run(&self.remove(name))
+    }
+
+    /// Locks a gadget's folder until the file is closed, as it is when the process ends; `None` if somebody has it locked.
+    pub(crate) fn lock(&self, name: &str) -> Result<Option<OwnedFd>, Errno> {
+        let folder =
+            open(self.folder(name), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(folder)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes an unbound gadget away: a function cannot go before its links, nor a folder before what was made in it.
-    pub(crate) fn remove(&self, name: &str) -> Vec<Step> {
+    fn remove(&self, name: &str) -> Vec<Step> {
         let gadget = self.folder(name);
         let mut steps: Vec<_> = unlink_all_in(&gadget.join(MICROSOFT)).collect();
         let configurations = gadget.join("configs");
@@ -240,8 +399,8 @@ impl ConfigFs {
     }
 }
 
-fn function_name(gadget: &str) -> String {
-    format!("ffs.{gadget}")
+fn function_name(kind: &str, gadget: &str) -> String {
+    format!("{kind}.{gadget}")
 }
 
 fn language() -> String {

@@ -12,14 +12,13 @@ use crate::{
     GadgetError, Probe, Waiter, Waker,
     alarm::Alarm,
     answer::{Answer, Answerer, SETTLING, SETTLING_FOR_RESET},
+    binding,
     bulk::Bulk,
     configfs::{self, ConfigFs},
     ep0::{Dead, Ep0, Request},
-    instance::{Instance, blueprint, is_held},
+    instance::{Instance, blueprint},
 };
 
-/// Longest prefix: FunctionFS keeps names of 40 bytes.
-const MAX_PREFIX: usize = 32;
 /// How often an answer is interrupted that nobody waits for any more. A controller's driver that takes requests back does it before it tells of what
 /// made it do so.
 const INTERRUPT: Duration = Duration::from_millis(100);
@@ -27,8 +26,6 @@ const INTERRUPT: Duration = Duration::from_millis(100);
 const HALT_SOON: Duration = Duration::from_millis(1);
 /// Behind that ever later, for a host that does not read.
 const HALT_LATE: Duration = Duration::from_millis(100);
-/// An error of the kernel's own that some of its calls pass on (include/linux/errno.h).
-const ENOTSUPP: i32 = 524;
 
 /// How to open a [`Gadget`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,12 +90,7 @@ impl Gadget {
     }
 
     fn new(options: &Options) -> Result<Self, GadgetError> {
-        let prefix = &options.name;
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.bytes().all(good) {
-            return Err(GadgetError::Name(prefix.clone()));
-        }
-        let configfs = ConfigFs::of_system(prefix)?;
+        let configfs = ConfigFs::of_system(&options.name)?;
         let probe = Probe::new(configfs.root(), options)?;
         let waiter = Waiter::new().map_err(GadgetError::system("make an epoll"))?;
         let answerer = Answerer::new(waiter.waker()).map_err(GadgetError::system("start a thread"))?;
@@ -125,26 +117,6 @@ impl Gadget {
             cancelled: false,
             leave: false,
         })
-    }
-
-    /// Removes our gadgets but those in use here.
-    fn remove_leftovers(&self) -> Result<(), GadgetError> {
-        for name in self.configfs.ours() {
-            if self.instances.iter().any(|instance| instance.name == name) {
-                continue;
-            }
-            if is_held(&name) {
-                return Err(GadgetError::Held(name));
-            }
-            self.remove(&name)?;
-            log::info!("removed the gadget {name}, which a process that died has left");
-        }
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> Result<(), GadgetError> {
-        self.configfs.unbind(name).map_err(GadgetError::system(format!("unbind the gadget {name}")))?;
-        configfs::run(&self.configfs.remove(name))
     }
 
     /// What was found.
@@ -227,7 +199,7 @@ impl Gadget {
                 drop(self.instances.remove(place));
                 // What somebody left of it, unless they made it theirs.
                 if self.configfs.is_ours(&name) {
-                    self.remove(&name)?;
+                    self.configfs.take_away(&name)?;
                 }
                 let place = self.prepared(set)?;
                 self.bind(place, set)?;
@@ -274,33 +246,15 @@ impl Gadget {
     /// Gives a prepared gadget the set's identity and binds it.
     fn bind(&self, place: usize, set: &DescriptorSet) -> Result<(), GadgetError> {
         let instance = &self.instances[place];
-        let udc = &self.probe.controller.name;
+        let controller = &self.probe.controller;
         // The administrator may have bound it.
         self.configfs
             .unbind(&instance.name)
             .map_err(GadgetError::system(format!("unbind the gadget {}", instance.name)))?;
-        // Asked first, because the kernel logs a warning when it refuses.
-        if let Some(by) = self.user_of(udc) {
-            return Err(GadgetError::Busy { udc: udc.clone(), by });
-        }
+        binding::ensure_free(&self.configfs, controller)?;
         configfs::run(&self.configfs.identity(&instance.name, set))?;
         instance.drain();
-        self.configfs.bind(&instance.name, udc).map_err(|error| match error.raw_os_error() {
-            // Since 5.19 whatever went wrong in binding; before, the error of FunctionFS, which finds no endpoints.
-            Some(libc::EBUSY | ENOTSUPP) => match self.user_of(udc) {
-                Some(by) => GadgetError::Busy { udc: udc.clone(), by },
-                None => GadgetError::Refused { udc: udc.clone(), gadget: instance.name.clone() },
-            },
-            _ => GadgetError::system(format!("bind the gadget {} to {udc}", instance.name))(error),
-        })
-    }
-
-    /// Who has a controller: a gadget of configfs, or a driver that needs none.
-    fn user_of(&self, udc: &str) -> Option<String> {
-        match self.configfs.bound_to(udc) {
-            Some(name) => Some(format!("the gadget {}", self.configfs.root().join(name).display())),
-            None => self.probe.controller.now().function,
-        }
+        binding::bind(&self.configfs, &instance.name, controller)
     }
 
     fn do_detach(&mut self) -> Result<(), GadgetError> {
@@ -366,8 +320,8 @@ impl Gadget {
     }
 }
 
-/// Whether a set can be shown to a host by this backend.
-fn check(set: &DescriptorSet) -> Result<(), GadgetError> {
+/// Whether a set can be shown to a host by way of configfs.
+pub(crate) fn check(set: &DescriptorSet) -> Result<(), GadgetError> {
     set.validate()?;
     let names = set.interfaces.iter().map(|interface| &interface.name);
     let mut strings = [&set.manufacturer, &set.product, &set.serial].into_iter().chain(names);
@@ -393,7 +347,7 @@ impl Drop for Gadget {
         }
         // Before the files are closed: the kernel then has nothing to unbind.
         for instance in &self.instances {
-            if let Err(error) = self.remove(&instance.name) {
+            if let Err(error) = self.configfs.take_away(&instance.name) {
                 log::warn!("{error}");
             }
         }

@@ -23,7 +23,7 @@ use rustix::{
 use crate::{
     GadgetError,
     codec::{self, ClassDescriptors, Form, MicrosoftDescriptors},
-    configfs::{self, ConfigFs},
+    configfs::{self, ConfigFs, Function},
     ep0::ControlFile,
 };
 
@@ -70,17 +70,9 @@ impl Instance {
         set: &DescriptorSet,
         kernel: &str,
     ) -> Result<(Self, Form), GadgetError> {
-        let made = configfs::run(&configfs.make(&name)).map_err(|error| match error {
-            // What making the function's folder says when there is no such function.
-            GadgetError::System { what, source } if source.raw_os_error() == Some(libc::ENOENT) => {
-                log::debug!("cannot {what}: {source}");
-                GadgetError::NoFunctionFs
-            }
-            other => other,
-        });
-        let opened = made.and_then(|()| Self::open(name.clone(), set, kernel));
-        let (instance, mut form) = opened.inspect_err(|_| {
-            let _ = configfs::run(&configfs.remove(&name));
+        configfs.create(&name, &Function::FunctionFs, GadgetError::NoFunctionFs)?;
+        let (instance, mut form) = Self::open(name.clone(), set, kernel).inspect_err(|_| {
+            let _ = configfs.take_away(&name);
         })?;
         if form.microsoft != MicrosoftDescriptors::LeftOut
             && let Err(error) = configfs::run(&configfs.announce_microsoft(&name))

@@ -13,11 +13,14 @@
 //! * On a controller that cannot stall ([`Probe::stalls`]) a request that is refused gets no answer.
 //! * The device is one of high speed, also on a controller that can do more.
 //!
+//! A kernel without FunctionFS may have a disk of its own to lend: [`mass_storage`].
+//!
 //! What kernels are known to do wrong is in docs/kernels.md.
 #![cfg(target_os = "linux")]
 
 mod alarm;
 mod answer;
+mod binding;
 mod bulk;
 mod codec;
 mod configfs;
@@ -25,6 +28,8 @@ mod ep0;
 mod error;
 mod gadget;
 mod instance;
+mod leftovers;
+pub mod mass_storage;
 mod probe;
 mod sys;
 mod wait;

@@ -49,7 +49,7 @@ impl Fake {
 
     fn make(&self, name: &str) {
         self.kernel_makes(name);
-        run(&self.configfs.make(name)).unwrap();
+        run(&self.configfs.make(name, &Function::FunctionFs)).unwrap();
     }
 
     fn text(&self, file: &str) -> String {
@@ -69,7 +69,7 @@ fn a_gadget_is_made_with_its_function_in_its_configuration() {
     assert_eq!(fake.text("inband-0/configs/c.1/MaxPower"), "2\n");
     assert!(!fake.path("inband-0/max_speed").exists(), "older kernels have no such attribute");
     // Once more, as after a failure half-way, up to the link that is there.
-    let again = fake.configfs.make("inband-0");
+    let again = fake.configfs.make("inband-0", &Function::FunctionFs);
     run(&again[..again.len() - 1]).unwrap();
 }
 
@@ -78,7 +78,7 @@ fn the_highest_speed_is_limited_where_the_kernel_can() {
     let fake = Fake::new();
     fake.kernel_makes("inband-0");
     fs::write(fake.path("inband-0/max_speed"), "super-speed-plus\n").unwrap();
-    run(&fake.configfs.make("inband-0")).unwrap();
+    run(&fake.configfs.make("inband-0", &Function::FunctionFs)).unwrap();
     assert_eq!(fake.text("inband-0/max_speed"), "high-speed\n");
 }
 
@@ -117,6 +117,102 @@ fn an_identity_is_written_and_recognised() {
     assert!(!fake.configfs.has_identity("inband-0", &other));
 }
 
+/// Makes the kernel's disk, of a kernel with or without the attribute that came last.
+fn with_disk(fake: &Fake, halts: bool, has_inquiry: bool) {
+    fake.kernel_makes("inband-0");
+    let unit = fake.path(&format!("{DISK}/lun.0"));
+    fs::create_dir_all(&unit).unwrap();
+    fs::write(unit.join("file"), "").unwrap();
+    if has_inquiry {
+        fs::write(unit.join("inquiry_string"), "\n").unwrap();
+    }
+    let inquiry = "INBAND  DISK            1   ".to_owned();
+    run(&fake.configfs.make("inband-0", &Function::MassStorage { halts, inquiry })).unwrap();
+}
+
+const DISK: &str = "inband-0/functions/mass_storage.inband-0";
+
+#[test]
+fn the_kernels_disk_is_set_before_it_is_in_the_configuration() {
+    let fake = Fake::new();
+    with_disk(&fake, true, true);
+    let unit = |file: &str| fake.text(&format!("{DISK}/lun.0/{file}"));
+    assert_eq!(fake.text(&format!("{DISK}/stall")), "1\n");
+    assert_eq!([unit("removable"), unit("nofua")], ["1\n", "1\n"]);
+    // Of 28 characters: the end of a line would be one.
+    assert_eq!(unit("inquiry_string"), "INBAND  DISK            1   ");
+    let link = fs::read_link(fake.path("inband-0/configs/c.1/mass_storage.inband-0")).unwrap();
+    assert_eq!(link, fake.path(DISK));
+    // In a configuration, the kernel takes no other word about halting.
+    let inquiry = String::new();
+    let steps = fake.configfs.make("inband-0", &Function::MassStorage { halts: true, inquiry });
+    assert!(matches!(steps.last(), Some(Step::Link { .. })));
+}
+
+#[test]
+fn the_kernels_disk_of_an_old_kernel_names_itself_and_need_not_halt() {
+    let fake = Fake::new();
+    with_disk(&fake, false, false);
+    assert_eq!(fake.text(&format!("{DISK}/stall")), "0\n");
+    assert!(!fake.path(&format!("{DISK}/lun.0/inquiry_string")).exists());
+}
+
+#[test]
+fn a_medium_comes_in_behind_its_write_protection_and_goes() {
+    let fake = Fake::new();
+    with_disk(&fake, true, true);
+    let unit = |file: &str| fake.path(&format!("{DISK}/lun.0/{file}"));
+    assert_eq!(fake.configfs.has_medium("inband-0"), Some(false));
+    let steps = fake.configfs.insert("inband-0", "/proc/self/fd/9", true);
+    let wanted =
+        [Step::Write(unit("ro"), "1\n".into()), Step::Write(unit("file"), "/proc/self/fd/9\n".into())];
+    assert_eq!(steps, wanted);
+    run(&steps).unwrap();
+    assert_eq!(fake.configfs.has_medium("inband-0"), Some(true));
+    fake.configfs.eject("inband-0").run().unwrap();
+    assert_eq!(fake.configfs.has_medium("inband-0"), Some(false));
+    let writable = fake.configfs.insert("inband-0", "/proc/self/fd/9", false);
+    assert_eq!(writable[0], Step::Write(unit("ro"), "0\n".into()));
+    fs::remove_dir_all(fake.path("inband-0")).unwrap();
+    assert_eq!(fake.configfs.has_medium("inband-0"), None);
+}
+
+#[test]
+fn a_function_that_the_kernel_has_not_got_leaves_nothing() {
+    let fake = Fake::new();
+    // A folder that is nowhere says the same as a function that is unknown.
+    let nowhere = ConfigFs::at(fake.path("nowhere"), "inband");
+    let disk = Function::MassStorage { halts: true, inquiry: String::new() };
+    for function in [Function::FunctionFs, disk] {
+        let error = nowhere.create("inband-0", &function, GadgetError::NoAio).unwrap_err();
+        assert!(matches!(error, GadgetError::NoAio), "{error}");
+    }
+    assert!(nowhere.ours().is_empty());
+}
+
+#[test]
+fn what_is_tried_is_removed() {
+    let fake = Fake::new();
+    with_disk(&fake, true, true);
+    assert!(fake.configfs.is_disk("inband-0"));
+    assert!(fake.configfs.tries_functionfs("inband-0"));
+    assert_eq!(list(&fake.path("inband-0/functions")), ["mass_storage.inband-0"]);
+    assert!(!fake.configfs.tries_functionfs("inband-1"));
+    assert!(!fake.configfs.is_disk("inband-1"));
+}
+
+#[test]
+fn a_locked_gadget_is_locked_until_the_file_is_closed() {
+    let fake = Fake::new();
+    fake.make("inband-0");
+    let lock = fake.configfs.lock("inband-0").unwrap();
+    assert!(lock.is_some());
+    assert!(fake.configfs.lock("inband-0").unwrap().is_none());
+    drop(lock);
+    assert!(fake.configfs.lock("inband-0").unwrap().is_some());
+    assert_eq!(fake.configfs.lock("inband-1").unwrap_err(), Errno::NOENT);
+}
+
 #[test]
 fn what_is_removed_is_removed_from_the_inside() {
     let fake = Fake::new();
@@ -148,12 +244,14 @@ fn only_what_we_made_is_ours() {
     for name in ["inband", "inband-", "inband-x", "inband-1x", "inband2-0", "vmedia", "g-inband-0"] {
         fake.kernel_makes(name);
     }
+    fake.kernel_makes("inband-13");
+    fs::create_dir(fake.path("inband-13/functions/mass_storage.inband-13")).unwrap();
     // A name like ours with a function of somebody's, alone or beside ours.
     fake.kernel_makes("inband-3");
     fs::create_dir(fake.path("inband-3/functions/mass_storage.0")).unwrap();
     fake.make("inband-4");
     fs::create_dir(fake.path("inband-4/functions/mass_storage.0")).unwrap();
-    assert_eq!(fake.configfs.ours(), ["inband-0", "inband-12"]);
+    assert_eq!(fake.configfs.ours(), ["inband-0", "inband-12", "inband-13"]);
 }
 
 #[test]

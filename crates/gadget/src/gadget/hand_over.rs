@@ -11,7 +11,7 @@ use std::{
 use inband_usb::DescriptorSet;
 
 use super::{Gadget, Options};
-use crate::{GadgetError, instance::Instance};
+use crate::{GadgetError, instance::Instance, leftovers};
 
 impl Gadget {
     /// The open files of all prepared gadgets, each with a name that fits systemd's file-descriptor store (FDNAME: no colon,
@@ -51,16 +51,17 @@ impl Gadget {
                     log::warn!("the files of the gadget {name} are of no use any more: closed");
                     // Somebody may hold them still: configfs lets go of the gadget nevertheless.
                     if ours.contains(&name) {
-                        gadget.remove(&name)?;
+                        gadget.configfs.take_away(&name)?;
                     }
                 }
             }
         }
         let udc = &gadget.probe.controller.name;
         let names = gadget.instances.iter().map(|instance| &instance.name);
-        let bound = |name: &&String| gadget.configfs.controller(name).as_deref() == Some(udc);
+        let bound = |name: &&String| gadget.configfs.is_bound(name, udc);
         gadget.inherited = names.rev().find(bound).cloned();
-        gadget.remove_leftovers()?;
+        let in_use: Vec<_> = gadget.instances.iter().map(|instance| instance.name.as_str()).collect();
+        leftovers::remove(&gadget.configfs, &in_use)?;
         Ok(gadget)
     }
 

@@ -4,9 +4,10 @@
 //! disk usbip:127.0.0.1:3240 64          so many MiB
 //! disk usbredir:/run/disk.sock 64
 //! disk gadget 64 reinsert               what is ejected comes back 3 s later, with what is on it
+//! disk kernel 64 reinsert               of a kernel without FunctionFS: what it has itself; comes back read-only
 //! ```
 //!
-//! Lines on its standard input are orders:
+//! Lines on its standard input are orders, to all but the kernel's:
 //!
 //! ```text
 //! eject                  the medium goes, whatever the host wants
@@ -25,7 +26,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inband_gadget::{Gadget, Options};
+use inband_gadget::{
+    Gadget, Options,
+    mass_storage::{Backing, Inquiry, KernelDisk, Sealed},
+};
 use inband_usb::{DescriptorSet, DeviceBackend, DeviceEvent, EndpointAddress};
 use inband_virtual::{usbip::Server, usbredir::Slot};
 use inband_volume::{
@@ -40,15 +44,20 @@ const IN: EndpointAddress = EndpointAddress(0x81);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long a medium is away. Windows wants more than a second.
 const AWAY: Duration = Duration::from_secs(3);
+const INQUIRY: Inquiry = Inquiry { vendor: *b"INBAND  ", product: *b"MEMORY DISK     ", revision: *b"1   " };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let (side, mib, reinsert) = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [side, mib] => (*side, *mib, false),
         [side, mib, "reinsert"] => (*side, *mib, true),
-        _ => return Err("usage: disk gadget|usbip:ADDRESS|usbredir:SOCKET MIB [reinsert]".into()),
+        _ => return Err("usage: disk gadget|kernel|usbip:ADDRESS|usbredir:SOCKET MIB [reinsert]".into()),
     };
-    let memory = Memory::new(mib.parse()?, reinsert)?;
+    let mib = mib.parse()?;
+    if side == "kernel" {
+        return lend(mib, reinsert);
+    }
+    let memory = Memory::new(mib, reinsert)?;
     if let Some(address) = side.strip_prefix("usbip:") {
         let server = Server::bind(address.parse()?)?;
         let waker = server.waker();
@@ -222,12 +231,8 @@ fn serve<B>(
 where
     B: DeviceBackend<Error: Error + 'static>,
 {
-    let identity = Identity {
-        vendor: *b"INBAND  ",
-        product: *b"MEMORY DISK     ",
-        revision: *b"1   ",
-        serial: 0x0123_4567_89ab_cdef,
-    };
+    let Inquiry { vendor, product, revision } = INQUIRY;
+    let identity = Identity { vendor, product, revision, serial: 0x0123_4567_89ab_cdef };
     let device = Device::new(0, Halts::Use, Limits::default(), Disk::new(identity, memory));
     let mut function = Function::new(device, OUT, IN);
     let start = Instant::now();
@@ -263,5 +268,29 @@ where
         let due =
             [function.poll_timeout(), function.device().target().medium().back].into_iter().flatten().min();
         wait(due.map_or(LONGEST_WAIT, |due| due.saturating_sub(start.elapsed()).min(LONGEST_WAIT)));
+    }
+}
+
+/// The kernel's disk. What was ejected is read-only from then on.
+fn lend(mib: u64, reinsert: bool) -> Result<(), Box<dyn Error>> {
+    let mut disk = KernelDisk::open(&Options::default(), &INQUIRY)?;
+    println!("{}", disk.probe());
+    disk.insert(Backing::new((mib << 20) / BLOCK as u64)?)?;
+    disk.show(&set())?;
+    // Kept, so that whoever wants to see what was written finds it in /proc.
+    let mut ejected: Option<(Sealed, Instant)> = None;
+    loop {
+        while let Some(event) = disk.poll()? {
+            println!("{event:?}");
+        }
+        if let Some(sealed) = disk.take()? {
+            println!("Written {:?}", sealed.written()?);
+            ejected = Some((sealed, Instant::now() + AWAY));
+        }
+        if let Some((sealed, _)) = ejected.take_if(|(_, back)| reinsert && *back <= Instant::now()) {
+            disk.insert(sealed)?;
+            println!("Inserted");
+        }
+        thread::sleep(disk.poll_timeout().unwrap_or(LONGEST_WAIT));
     }
 }

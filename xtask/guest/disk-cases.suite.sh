@@ -9,15 +9,22 @@ modprobe dummy_hcd || die "no dummy_hcd"
 modprobe libcomposite || die "no libcomposite"
 
 # What takes the device off the bus and brings it back, for the tester to call: it is there, or known to come, when one of these ends.
-UDC=/sys/class/udc/dummy_udc.0
 script() {
     printf '. /guest/lib.sh\n. /guest/bmc.sh\n' >"$1.sh"
     cat >>"$1.sh"
 }
-script cable <<END
-echo disconnect >$UDC/soft_connect
+script cable <<'END'
+port=$(readlink -f "/sys/bus/usb/devices/$(place_of 0123456789ABCDEF)/port")
+echo 1 >"$port/disable"
 mode none
-echo connect >$UDC/soft_connect
+echo 0 >"$port/disable"
+mode runtime
+END
+script unbind <<'END'
+file=$(grep -l dummy_udc.0 /sys/kernel/config/usb_gadget/*/UDC)
+echo >"$file"
+mode none
+echo dummy_udc.0 >"$file"
 mode runtime
 END
 script configuration <<'END'
@@ -72,6 +79,7 @@ scenarios gadget-closes disk-cases --dummy faults gadget-close close
 scenarios gadget-resets disk-cases --dummy faults gadget-reset reset
 scenarios gadget-configurations disk-cases --dummy faults gadget-configuration 'sh configuration.sh'
 scenarios gadget-cables disk-cases --dummy faults gadget-cable 'sh cable.sh'
+scenarios gadget-unbinds disk-cases --dummy faults gadget-unbind 'sh unbind.sh'
 scenarios gadget-crashes disk-cases --dummy faults gadget-crash 'sh crash.sh'
 hostile gadget --dummy
 stop disk
@@ -103,7 +111,7 @@ busy() {
 }
 head -c 4194304 /dev/urandom >random
 show_disk gadget 200
-for way in cable crash; do
+for way in cable unbind crash; do
     for direction in write read; do
         wait_for 30 block_device || die "no disk for $way in $direction"
         name=$(block_device)

@@ -1,6 +1,6 @@
 //! A hostile host against the volume: any bytes in its FATs and root directory, files that are right and wrong, trigger files, and time.
 //!
-//! The first byte: bit 0 a volume with larger clusters. Then the script; a byte, modulo 10, says what comes. Numbers are of two bytes, but where something else is said.
+//! The first byte: 255 a volume with larger clusters. Then the script; a byte, modulo 10, says what comes. Numbers are of two bytes, but where something else is said.
 //!
 //! * 0: an entry of the root directory: its number modulo 512, a byte for the name and its case, one for the attributes, its first cluster, four bytes for the size.
 //! * 1: an entry of a FAT: a byte, bit 0 the copy; the cluster; what follows it.
@@ -40,7 +40,7 @@ const FOLDER: u8 = 16;
 
 pub(crate) fn run(input: &[u8]) {
     let mut script = Script(input);
-    let max_size = if script.byte() & 1 == 0 { 1 << 20 } else { 140 << 20 };
+    let max_size = if script.byte() == 255 { 140 << 20 } else { 1 << 20 };
     let host = FatHost::new(max_size).expect("a volume of that size");
     let mut host = Host { watch: Watch::new(host.geometry()), host, now: Duration::ZERO, seen: [None; 2] };
     while let Some((&step, rest)) = script.0.split_first() {
@@ -71,6 +71,8 @@ struct Host {
 impl Host {
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
         let geometry = *self.host.geometry();
+        // Where it was, or somewhere else outside of the root directory.
+        let mut written = 0;
         match step % 10 {
             0 => {
                 let (number, name, attributes) = (script.word(), script.byte(), script.byte());
@@ -80,7 +82,7 @@ impl Host {
                 if name & 0x80 != 0 {
                     bytes.make_ascii_lowercase();
                 }
-                self.host.entry(u32::from(number % 512), &bytes, attributes, cluster, size);
+                written = self.host.entry(u32::from(number % 512), &bytes, attributes, cluster, size);
             }
             1 => {
                 let (copy, cluster, next) = (script.byte(), script.word(), script.word());
@@ -101,16 +103,20 @@ impl Host {
                 let length = clusters.len() * geometry.cluster_blocks() as usize * BLOCK;
                 let length = length.saturating_sub(usize::from(script.byte()) * 16);
                 let bytes = pattern(clusters.len() + 1, length);
-                self.host.file(u32::from(script.byte()), NAMES[0], &clusters, &bytes);
+                let number = u32::from(script.byte());
+                self.host.file(number, NAMES[0], &clusters, &bytes);
+                written = geometry.root() + number / 16;
             }
             5 => {
                 let (lba, at) =
                     (u32::from(script.word()) % geometry.data(), usize::from(script.word()) % BLOCK);
                 self.host.change(lba, at, &[script.byte()]);
+                written = lba;
             }
             6 => {
                 let lba = u32::from(script.word());
                 self.host.change(lba, 0, &[1]);
+                written = lba;
             }
             7 => {
                 let at = 11 + usize::from(script.byte() % 24);
@@ -121,11 +127,13 @@ impl Host {
                 return;
             }
             _ => {
-                self.host.entry(script.byte().into(), NAMES[3], 0, 0, 0);
+                written = self.host.entry(script.byte().into(), NAMES[3], 0, 0, 0);
             }
         }
-        // What was written is among these: all before the data, or none of it.
-        self.watch.handle_write(&self.host.store, 0, geometry.data().into(), self.now);
+        self.watch.handle_write(&self.host.store, written.into(), 1, self.now);
+        if !(geometry.root()..geometry.data()).contains(&written) {
+            return;
+        }
         let names = names(&self.host.store);
         for (seen, name) in self.seen.iter_mut().zip([NAMES[2], NAMES[1]]) {
             let is_there = names.iter().any(|entry| is(entry, name));

@@ -52,6 +52,8 @@ pub struct Image {
     geometry: Geometry,
     generation: u32,
     files: [File; 3],
+    /// The first cluster behind all files.
+    free: u16,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Image {
             file(b"STATUS  TXT", texts.status),
             file(marker, texts.verdict),
         ];
-        Self { geometry, generation, files }
+        Self { geometry, generation, files, free: next }
     }
 
     /// Where everything is.
@@ -159,7 +161,7 @@ impl Base for Image {
             // Nothing.
         } else if lba < geometry.root() {
             let first = (lba - geometry.reserved()) % geometry.fat_blocks() * (BLOCK as u32 / 2);
-            for (cluster, entry) in (first..).zip(block.chunks_exact_mut(2)) {
+            for (cluster, entry) in (first..u32::from(self.free)).zip(block.chunks_exact_mut(2)) {
                 entry.copy_from_slice(&self.fat_entry(cluster).to_le_bytes());
             }
         } else if lba < geometry.root() + ROOT_BLOCKS {

@@ -24,29 +24,31 @@ move() {
     expect_status "$1-$2-$3-$round" 0
 }
 
-# measure TARGET: with all of its memory in use already.
-measure() {
-    run_on $HOST
-    check "$1-filled-$round" dd if=/dev/zero of="$DISK" bs=120k count=$((MIB * 1024 / 120)) oflag=direct
-    for kib in 64 120; do
-        move "$1" write $kib
-        move "$1" read $kib
-    done
-    run_on $BMC
-}
-
-round=1
+COUNT=2
 run_on $BMC
+kernel_disk_start $MIB
+disk_start $MIB
+run_on $HOST
+# With all of its memory in use.
+for target in kernel ours; do
+    disk_is $target
+    check filled-$target dd if=/dev/zero of="$DISK" bs=64k oflag=direct count=$((MIB * 16))
+done
+round=1
 while [ "$round" -le "$ROUNDS" ]; do
-    kernel_disk_start $MIB
-    measure kernel
-    kernel_disk_stop
-    disk_start $MIB
-    measure ours
-    disk_order tell "round-$round"
-    wait_for_log disk "round-$round"
-    result "{\"target\":\"ours\",\"what\":\"slowest\",$(sed -n 's/.*\("slowest_us":[0-9]*}\).*/\1/p' /tmp/disk.log)"
-    disk_stop
+    for kib in 64 120; do
+        for what in write read; do
+            for target in kernel ours; do
+                disk_is $target
+                move $target $what $kib
+            done
+        done
+    done
     round=$((round + 1))
 done
+disk_order tell slowest
+wait_for_log disk '"name":"slowest"'
+result "{\"target\":\"ours\",\"what\":\"slowest\",$(sed -n 's/.*\("slowest_us":[0-9]*}\).*/\1/p' /tmp/disk.log)"
+disk_stop
+kernel_disk_stop
 check_kernel_log kernel-log

@@ -11,15 +11,21 @@
 #   files_survive NAME               tests: a FAT file system is made, files are copied by a mount, and are the same after another one; its checker finds
 #                                    nothing
 #
-# There is one disk at a time: the block device is $DISK, the generic one $SG.
+#   disk_is ours|kernel              chooses between two that there are at once, on two controllers (COUNT=2)
+#
+# The block device of the one that was started last, or chosen, is $DISK, the generic one $SG.
 
 # A unit attention, which is no fault.
 HARMLESS="$HARMLESS\|Power-on or device reset occurred"
 SERIAL=0123456789ABCDEF
+KERNEL_SERIAL=FEDCBA9876543210
+# Controllers.
+COUNT=1
 KERNEL_DISK=/sys/kernel/config/usb_gadget/kernel-disk
 
 disk_modules() {
-    for module in dummy_hcd libcomposite usb_storage sd_mod sg; do
+    modprobe dummy_hcd num=$COUNT || die "no dummy_hcd"
+    for module in libcomposite usb_storage sd_mod sg; do
         modprobe $module || die "no $module"
     done
 }
@@ -27,8 +33,8 @@ disk_modules() {
 disk_start() {
     disk_modules
     [ -p /tmp/disk.orders ] || mkfifo /tmp/disk.orders
-    start disk sh -c 'exec disk gadget "$@" <>/tmp/disk.orders' disk "$@"
-    wait_for_disk
+    start disk sh -c 'exec disk "$@" <>/tmp/disk.orders' disk gadget:dummy_udc.0 "$@"
+    disk_is ours
 }
 
 disk_order() {
@@ -37,7 +43,7 @@ disk_order() {
 
 disk_stop() {
     stop disk
-    wait_for_no_disk
+    wait_for 30 has_no_disk $SERIAL || die "our disk is still there"
 }
 
 kernel_disk_start() {
@@ -47,19 +53,19 @@ kernel_disk_start() {
         mkdir strings/0x409 configs/c.1 functions/mass_storage.0
         echo 0x1209 >idVendor
         echo 0x0001 >idProduct
-        echo $SERIAL >strings/0x409/serialnumber
+        echo $KERNEL_SERIAL >strings/0x409/serialnumber
         ln -s functions/mass_storage.0 configs/c.1/
         truncate -s "$1M" /tmp/kernel-disk.img
         echo 1 >functions/mass_storage.0/lun.0/removable
         echo /tmp/kernel-disk.img >functions/mass_storage.0/lun.0/file
-        echo dummy_udc.0 >UDC
+        echo dummy_udc.$((COUNT - 1)) >UDC
     ) || die "no disk of the kernel's"
-    wait_for_disk
+    disk_is kernel
 }
 
 kernel_disk_stop() {
     echo >"$KERNEL_DISK/UDC"
-    wait_for_no_disk
+    wait_for 30 has_no_disk $KERNEL_SERIAL || die "the kernel's disk is still there"
     (
         cd "$KERNEL_DISK" || exit
         rm configs/c.1/mass_storage.0
@@ -69,34 +75,34 @@ kernel_disk_stop() {
     rm /tmp/kernel-disk.img
 }
 
-wait_for_disk() {
-    wait_for 30 find_disk || die "no disk"
-    DISK=/dev/$(cd "$(disk_folder)/block" && echo *)
-    SG=/dev/$(cd "$(disk_folder)/scsi_generic" && echo *)
+disk_is() {
+    case $1 in
+        ours) set -- $SERIAL ;;
+        kernel) set -- $KERNEL_SERIAL ;;
+    esac
+    wait_for 30 has_disk "$1" || die "no disk $1"
+    DISK=/dev/$(cd "$(disk_folder "$1")/block" && echo *)
+    SG=/dev/$(cd "$(disk_folder "$1")/scsi_generic" && echo *)
     udevadm settle
     wait_for 10 test -e "$DISK" -a -e "$SG" || die "no device files"
 }
 
-wait_for_no_disk() {
-    wait_for 30 has_no_disk || die "the disk is still there"
-}
-
-# Where the host has what it knows of it.
+# Where the host has what it knows of the one with this serial number.
 disk_folder() {
     local device
-    device=$(grep -lx $SERIAL /sys/bus/usb/devices/*/serial) || return
+    device=$(grep -lx "$1" /sys/bus/usb/devices/*/serial) || return
     device=$(echo "${device%/serial}"/*/host*/target*/*:*:*:*)
     [ -d "$device" ] && echo "$device"
 }
 
-find_disk() {
+has_disk() {
     local folder
     # Its size is the last that the host asks for.
-    folder=$(disk_folder) && [ -d "$folder/scsi_generic" ] && [ "$(cat "$folder"/block/*/size)" -gt 0 ]
+    folder=$(disk_folder "$1") && [ -d "$folder/scsi_generic" ] && [ "$(cat "$folder"/block/*/size)" -gt 0 ]
 }
 
 has_no_disk() {
-    ! grep -qx $SERIAL /sys/bus/usb/devices/*/serial
+    ! grep -qx "$1" /sys/bus/usb/devices/*/serial
 }
 
 linux_tests() {

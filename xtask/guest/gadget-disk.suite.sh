@@ -116,7 +116,7 @@ check mtools-same cmp /tmp/source/300000.bin /mnt/beside.bin
 umount /mnt
 
 # usbtest.
-INTERFACE=$(basename "$(dirname "$(dirname "$(dirname "$(disk_folder)")")")")
+INTERFACE=$(basename "$(dirname "$(dirname "$(dirname "$(disk_folder $SERIAL)")")")")
 USB=${INTERFACE%:*}
 NODE=$(printf '/dev/bus/usb/%03d/%03d' "$(cat "/sys/bus/usb/devices/$USB/busnum")" "$(cat "/sys/bus/usb/devices/$USB/devnum")")
 # usbtest CASE COUNT: USBDEVFS_IOCTL with USBTEST_REQUEST_32 in it (tools/usb/testusb.c); by perl, which can.
@@ -139,7 +139,7 @@ expect_exit usbtest-none bad usbtest 99 1
 echo "$INTERFACE" >/sys/bus/usb/drivers/usbtest/unbind
 rmmod usbtest
 echo "$INTERFACE" >/sys/bus/usb/drivers/usb-storage/bind
-wait_for_disk
+disk_is ours
 check usbtest-changes-nothing sg_turs "$SG"
 
 # Ejected, and inserted anew. The host looks twice a second, and tells of a change.

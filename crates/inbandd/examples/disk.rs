@@ -3,6 +3,7 @@
 //! ```text
 //! disk usbip:127.0.0.1:3240 64          so many MiB
 //! disk usbredir:/run/disk.sock 64
+//! disk gadget:dummy_udc.0 64            the controller, if there are several
 //! disk gadget 64 reinsert               what is ejected comes back 3 s later, with what is on it
 //! disk kernel 64 reinsert               of a kernel without FunctionFS: what it has itself; comes back read-only
 //! ```
@@ -51,7 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (side, mib, reinsert) = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [side, mib] => (*side, *mib, false),
         [side, mib, "reinsert"] => (*side, *mib, true),
-        _ => return Err("usage: disk gadget|kernel|usbip:ADDRESS|usbredir:SOCKET MIB [reinsert]".into()),
+        _ => {
+            return Err(
+                "usage: disk gadget[:CONTROLLER]|kernel|usbip:ADDRESS|usbredir:SOCKET MIB [reinsert]".into(),
+            );
+        }
     };
     let mib = mib.parse()?;
     if side == "kernel" {
@@ -67,7 +72,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let waker = slot.waker();
         serve(slot.clone(), memory, orders(move || waker.wake()), |limit| slot.wait(limit))
     } else {
-        let mut gadget = Gadget::open(Options::default())?;
+        let udc = side.strip_prefix("gadget:").map(String::from);
+        let mut gadget = Gadget::open(Options { udc, ..Options::default() })?;
         gadget.prepare(&set())?;
         let waiter = gadget.waiter();
         let waker = waiter.waker();

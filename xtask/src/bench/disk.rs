@@ -35,12 +35,16 @@ struct Run {
 
 /// By the clock of the machine.
 pub(super) fn run() -> Outcome {
-    print(&measure(Measure { rounds: super::RUNS, counted: false })?.figures())
+    let runs = measure(Measure { rounds: super::RUNS, counted: false })?;
+    runs.ratio_figures().iter().for_each(|figure| println!("by this clock, {figure}"));
+    print(&[runs.slowest()])
 }
 
 /// By the instructions of the guest, whose one processor is host and device. Two rounds show that there is no spread.
 pub(super) fn run_counted() -> Outcome {
-    print(&measure(Measure { rounds: 2, counted: true })?.figures())
+    let runs = measure(Measure { rounds: 2, counted: true })?;
+    println!("by this clock, {}", runs.slowest());
+    print(&runs.ratio_figures())
 }
 
 fn measure(how: Measure) -> Outcome<Runs> {
@@ -83,22 +87,27 @@ impl Runs {
         text
     }
 
-    fn figures(&self) -> [Figure; 3] {
+    /// What is expected of the clock that counts.
+    fn ratio_figures(&self) -> [Figure; 2] {
         let ratio = |what, kib| Figure {
             what,
             value: self.ratios("write", kib).median(),
             bar: Wanted::AtLeast(OF_THE_KERNEL),
         };
-        let slowest = self.0.iter().filter(|run| run.what == "slowest").map(|run| run.slowest_us / 1e3);
         [
             ratio("written by 64 KiB, of the rate of f_mass_storage", 64),
             ratio("written by 120 KiB, of the rate of f_mass_storage", 120),
-            Figure {
-                what: "slowest answer to a command, from the host's last byte until the CSW is queued, ms",
-                value: slowest.fold(f64::NAN, f64::max),
-                bar: Wanted::AtMost(ANSWER_MS),
-            },
         ]
+    }
+
+    /// What is expected of the machine's.
+    fn slowest(&self) -> Figure {
+        let slowest = self.0.iter().filter(|run| run.what == "slowest").map(|run| run.slowest_us / 1e3);
+        Figure {
+            what: "slowest answer, from what the host sent until all that follows is queued, ms",
+            value: slowest.fold(f64::NAN, f64::max),
+            bar: Wanted::AtMost(ANSWER_MS),
+        }
     }
 }
 
@@ -127,10 +136,10 @@ mod tests {
             run("ours", 10.0),
             slowest,
         ]);
-        let figures = runs.figures().map(|figure| figure.to_string());
+        let figures = runs.ratio_figures().map(|figure| figure.to_string());
         assert!(figures[0].ends_with("0.800, wanted at least 0.8: holds"), "{figures:?}");
         assert!(figures[1].contains("NaN"), "what was not measured holds nothing: {figures:?}");
-        assert!(figures[2].ends_with("5.000, wanted at most 100: holds"), "{figures:?}");
+        assert!(runs.slowest().to_string().ends_with("5.000, wanted at most 100: holds"));
         assert!(
             runs.table().contains("| write 64 KiB | 100.00 (10.00 to 100.00) | 80.00 (5.00 to 100.00) |")
         );

@@ -38,7 +38,7 @@ find_disk() {
 }
 # A host looks when somebody opens the disk.
 has_medium() {
-    [ -b "$DISK" ] && : <"$DISK" && [ "$(cat "/sys/block/${DISK##*/}/size")" = $((MIB * 2048)) ]
+    [ -b "$DISK" ] && true <"$DISK" && [ "$(cat "/sys/block/${DISK##*/}/size")" = $((MIB * 2048)) ]
 }
 # So many lines like this in the disk's log.
 says() {

@@ -1,5 +1,5 @@
 # Our disk before a tester, on dummy_hcd by FunctionFS and on vhci_hcd; and before a host without manners.
-# timeout: 900
+# timeout: 1200
 # clock: instructions
 # binaries: example:inband/disk-cases example:inbandd/disk
 . /guest/lib.sh

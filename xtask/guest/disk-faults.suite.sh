@@ -1,5 +1,5 @@
 # Our disk when the host leaves, and when the cable, a reset, an administrator or a crash comes in the middle of a command, or of a dd.
-# timeout: 900
+# timeout: 1200
 # clock: instructions
 # binaries: example:inband/disk-cases example:inbandd/disk
 . /guest/lib.sh
@@ -39,20 +39,20 @@ show_disk gadget 200
 for way in cable unbind crash; do
     for direction in write read; do
         wait_for 30 block_device || die "no disk for $way in $direction"
-        name=$(block_device)
-        from=$(sectors "$name")
+        drive=$(block_device)
+        from=$(sectors "$drive")
         case $direction in
-            write) start dd dd if=/dev/zero of="/dev/$name" bs=128k oflag=direct ;;
-            read) start dd dd if="/dev/$name" bs=128k iflag=direct of=/dev/null ;;
+            write) start dd dd if=/dev/zero of="/dev/$drive" bs=128k oflag=direct ;;
+            read) start dd dd if="/dev/$drive" bs=128k iflag=direct of=/dev/null ;;
         esac
-        wait_for 30 busy "$name" $((from + 4096)) || die "dd does not move"
+        wait_for 30 busy "$drive" $((from + 4096)) || die "dd does not move"
         sh "$way.sh"
         finish dd
         expect_status "dd-$direction-$way" bad
         wait_for 30 block_device || die "no disk behind $way in $direction"
-        name=$(block_device)
-        check "dd-$direction-$way-writes-again" dd if=random of="/dev/$name" bs=64k oflag=direct
-        dd if="/dev/$name" of=back bs=64k count=64 iflag=direct
+        drive=$(block_device)
+        check "dd-$direction-$way-writes-again" dd if=random of="/dev/$drive" bs=64k oflag=direct
+        dd if="/dev/$drive" of=back bs=64k count=64 iflag=direct
         check "dd-$direction-$way-reads-again" cmp random back
     done
 done

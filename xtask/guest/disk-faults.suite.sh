@@ -59,6 +59,6 @@ done
 check inquiry sg_inq --descriptors "/dev/$(block_device)"
 expect_text version-descriptor 'USB Mass Storage Class Bulk-Only Transport, Revision 1.0'
 remove_disk
-# What a host says of a disk that was pulled out under it.
-HARMLESS="$HARMLESS\|I/O error, dev sd[a-z]\|\[sd[a-z]\] Synchronize Cache(10) failed"
+# A unit attention, and what a host says of a disk that was pulled out under it.
+HARMLESS="$HARMLESS\|Power-on or device reset occurred\|I/O error, dev sd[a-z]\|\[sd[a-z]\] Synchronize Cache(10) failed"
 check_kernel_log kernel-log

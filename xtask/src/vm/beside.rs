@@ -81,6 +81,8 @@ impl Beside {
             return Ok(None);
         }
         let folder = folder(vm, suite);
+        let log = log(vm, suite);
+        fs::write(&log, "").map_err(|e| format!("cannot write {}: {e}", log.display()))?;
         let child = spawn(&folder, &suite.runs)?;
         Ok(Some(Self { folder, runs: suite.runs.clone(), child }))
     }

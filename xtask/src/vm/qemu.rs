@@ -42,13 +42,8 @@ pub(super) fn run(
     boot(folder, system, suite, say)
 }
 
-/// How a guest ended.
-enum End {
-    /// By itself, or because its time was up.
-    Over(ExitStatus),
-    /// By its own order, in the middle of whatever it did.
-    Cut,
-}
+/// How often a suite may order its guest to be cut off. One that does not find what it left behind would begin and do so for ever.
+const CUTS: u32 = 1;
 
 fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)) -> Outcome<Report> {
     let start = Instant::now();
@@ -56,11 +51,14 @@ fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)
     fs::write(&console, "").map_err(|e| format!("cannot write {}: {e}", console.display()))?;
     let mut beside = Beside::start(folder, suite)?;
     let mut report = Report::default();
+    let mut cuts = 0;
     let status = loop {
-        match boot_once(folder, system, suite, beside.as_mut(), (&mut report, start), say)? {
-            End::Over(status) => break status,
-            End::Cut => say("  cut off, and again"),
+        let (status, cut) = boot_once(folder, system, suite, beside.as_mut(), (&mut report, start), say)?;
+        if !cut || cuts == CUTS {
+            break status;
         }
+        cuts += 1;
+        say("  cut off, and again");
     };
     for line in beside::measured(folder, suite) {
         say(&format!("  {line}"));
@@ -75,6 +73,7 @@ fn boot(folder: &Path, system: &System, suite: &Suite, say: &mut dyn FnMut(&str)
     Ok(report)
 }
 
+/// The guest's exit status, and whether it was cut off by its own order.
 fn boot_once(
     folder: &Path,
     system: &System,
@@ -82,7 +81,7 @@ fn boot_once(
     mut beside: Option<&mut Beside>,
     (report, start): (&mut Report, Instant),
     say: &mut dyn FnMut(&str),
-) -> Outcome<End> {
+) -> Outcome<(ExitStatus, bool)> {
     let mut guest = machine(folder, system, suite)?;
     if let Some(beside) = &beside {
         beside.plug(suite, &mut guest);
@@ -121,7 +120,7 @@ fn boot_once(
         }
     }
     let status = guest.wait().map_err(|e| format!("cannot wait for the guest: {e}"))?;
-    Ok(if cut { End::Cut } else { End::Over(status) })
+    Ok((status, cut))
 }
 
 /// The machine, but for what is beside it.

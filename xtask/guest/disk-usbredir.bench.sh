@@ -25,7 +25,7 @@ measured() {
 }
 
 modprobe xhci_pci && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
-wait_for_disk
+disk_is ours
 for THEIRS in /dev/sda /dev/sdb; do [ $THEIRS = "$DISK" ] || break; done
 wait_for 20 [ -e $THEIRS ] || die "no disk of QEMU's"
 head -c 33554432 /dev/urandom >random

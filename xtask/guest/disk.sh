@@ -5,13 +5,12 @@
 #   disk_stop                        ends it; waits until the host has lost it
 #   kernel_disk_start MIB            the kernel's (f_mass_storage), on a file in memory; waits likewise
 #   kernel_disk_stop                 likewise
-#   wait_for_disk                    until the host has it
 #   linux_tests NAME [TESTS]         runs libiscsi's tests for what Linux sends on /dev/sgN, and prints what came of them, as JSON with NAME
 #   count FIELD NAME                 prints one figure of that: ran, executed, failed, asserts, asserts_failed
 #   files_survive NAME               tests: a FAT file system is made, files are copied by a mount, and are the same after another one; its checker finds
 #                                    nothing
 #
-#   disk_is ours|kernel              chooses between two that there are at once, on two controllers (COUNT=2)
+#   disk_is ours|kernel              waits until the host has it; chooses between two that there are at once, on two controllers (COUNT=2)
 #
 # The block device of the one that was started last, or chosen, is $DISK, the generic one $SG.
 

@@ -28,7 +28,7 @@ disk_modules
 bmc_start bmc
 RUNTIME_ID=0003
 mode runtime $SERIAL
-wait_for_disk
+disk_is ours
 medium ready READY
 
 copies good good.tar
@@ -46,7 +46,7 @@ status_is tampered-status result=bad-chunk state=failed running=a boots_next=a
 check dfu-util dfu-util -D dfu.tar
 mode runtime $SERIAL
 status_is dfu-util-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:2.1.0
-wait_for_disk
+disk_is ours
 medium back READY
 
 # While one copies, nobody else comes in.
@@ -93,7 +93,7 @@ uncrowd 1
 check uncrowded inbandd arm volume --config /tmp/bmc/inbandd.toml
 RUNTIME_ID=0003
 mode runtime $SERIAL
-wait_for_disk
+disk_is ours
 medium uncrowded-ready READY
 expect_told_once uncrowded-is-told-once volume-available
 

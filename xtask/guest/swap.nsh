@@ -1,14 +1,14 @@
 # swap.nsh OLD NEW: the volume OLD goes, and is seen to be gone; then NEW comes, and is seen. Its name is added to %swaps%.
 @echo -off
 echo HOST say eject
-set -v looks ""
+set -v looks 0
 :look
 map -r > nul
 if not exist %found%:\%1.txt then
   goto gone
 endif
 set -v looks x%looks%
-if "%looks%" == "xxxxxxxxxxxxxxxxxxxx" then
+if "%looks%" == "xxxxxxxxxxxxxxxxxxxx0" then
   goto end
 endif
 stall 100000

@@ -40,7 +40,7 @@ mark() {
 modprobe "$CONTROLLER" && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
 # As udev has it, but more often.
 echo 200 >/sys/module/block/parameters/events_dfl_poll_msecs
-wait_for_disk
+disk_is ours
 head -c 1048576 /dev/urandom >random
 head -c 1048576 /dev/zero >zeros
 
@@ -103,7 +103,7 @@ write_on() {
     while write_at 8 random "$1"; do :; done
 }
 is_another() {
-    find_disk && [ "$(usb devnum)" != "$1" ]
+    has_disk $SERIAL && [ "$(usb devnum)" != "$1" ]
 }
 for size in 64k 120k; do
     start "write-$size" write_on $size
@@ -112,7 +112,7 @@ for size in 64k 120k; do
     order kill
     finish "write-$size"
     check "another-disk-$size" wait_for 20 is_another "$before"
-    wait_for_disk
+    disk_is ours
     check "blank-$size" same_at 8 zeros
     check "write-$size" write_at 8 random $size
     check "read-$size" same_at 8 random

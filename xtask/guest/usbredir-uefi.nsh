@@ -2,19 +2,19 @@
 @echo -off
 echo HOST say insert a.img
 wait.nsh a
-if "%found%" == "" then
+if "%found%" == "none" then
   echo TEST usbredir-uefi.disk FAILED not found
   exit /b
 endif
 echo TEST usbredir-uefi.disk ok
 
 # Each is twice out and in, and another volume each time.
-set -v swaps ""
+set -v swaps 0
 for %i run (1 10)
   swap.nsh a b
   swap.nsh b a
 endfor
-if "%swaps%" == "babababababababababa" then
+if "%swaps%" == "0babababababababababa" then
   echo TEST usbredir-uefi.re-insertions ok
 else
   echo TEST usbredir-uefi.re-insertions FAILED %swaps%

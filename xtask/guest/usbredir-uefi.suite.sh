@@ -8,7 +8,7 @@
 . /guest/disk.sh
 
 modprobe xhci_pci && modprobe usb_storage && modprobe sd_mod && modprobe sg || die "no modules"
-wait_for_disk
+disk_is ours
 
 check fsck-of-what-uefi-wrote fsck.vfat -n "$DISK"
 mkdir -p /mnt

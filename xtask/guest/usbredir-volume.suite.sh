@@ -15,7 +15,7 @@ done
 RUNTIME_ID=0003
 mode runtime $SERIAL
 PLACE=$(place_of $SERIAL)
-wait_for_disk
+disk_is ours
 medium ready READY
 
 copies tampered tampered.tar
@@ -29,13 +29,13 @@ status_is good-status result=ok state=staged mode=run-time running=a boots_next=
 
 expect_exit bulk 0 inband update --door bulk next.tar
 mode runtime $SERIAL
-wait_for_disk
+disk_is ours
 medium back READY
 status_is bulk-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:3.00
 # The BMC ends in the middle, and starts again with what is staged.
 check begun dd if=other.tar of="$DISK" bs=64k count=20 conv=fsync
 host kill
-wait_for_disk
+disk_is ours
 medium anew READY
 copies other other.tar
 medium other PASS

@@ -20,7 +20,7 @@ use inband_volume::{
     fat::{Image, LONGEST, QUIET, Trigger, Watch},
     scsi::BLOCK,
     sparse::Sparse,
-    testing::{FatHost, pattern},
+    testing::FatHost,
 };
 
 const NAMES: [&[u8; 11]; 8] = [
@@ -53,7 +53,8 @@ pub(crate) fn run(input: &[u8]) {
         Ok(contents) => {
             let bytes = contents.slices().collect::<Vec<_>>().concat();
             assert_eq!(bytes.len(), contents.size() as usize, "not as long as it says");
-            assert!(contents.into_iter().flatten().eq(bytes.iter().copied()), "other bytes when taken away");
+            let taken = contents.into_iter().collect::<Vec<_>>().concat();
+            assert!(taken == bytes, "other bytes when taken away");
             assert!(wanted == Some(bytes), "other bytes, or of what should be refused");
         }
         Err(refused) => assert!(wanted.is_none(), "{refused}"),
@@ -96,13 +97,13 @@ impl Host {
             3 => {
                 let clusters = self.clusters(script, 16);
                 let length = clusters.len() * geometry.cluster_blocks() as usize * BLOCK;
-                self.host.fill(&clusters, &pattern(clusters.len(), length));
+                self.host.fill(&clusters, &contents(clusters.len(), length));
             }
             4 => {
                 let clusters = self.clusters(script, 16);
                 let length = clusters.len() * geometry.cluster_blocks() as usize * BLOCK;
                 let length = length.saturating_sub(usize::from(script.byte()) * 16);
-                let bytes = pattern(clusters.len() + 1, length);
+                let bytes = contents(clusters.len() + 1, length);
                 let number = u32::from(script.byte());
                 self.host.file(number, NAMES[0], &clusters, &bytes);
                 written = geometry.root() + number / 16;
@@ -163,6 +164,13 @@ impl Host {
     }
 }
 
+/// Blocks that are all different.
+fn contents(seed: usize, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    bytes.chunks_mut(BLOCK).enumerate().for_each(|(n, block)| block.fill((n * 7 + seed) as u8));
+    bytes
+}
+
 fn is(entry: &[u8; 32], name: &[u8; 11]) -> bool {
     entry[..11].eq_ignore_ascii_case(name)
 }
@@ -177,7 +185,7 @@ fn blocks(store: &Sparse<Image>, lba: u32, count: u32) -> Vec<u8> {
 fn names(store: &Sparse<Image>) -> Vec<[u8; 32]> {
     let root = blocks(store, store.base().geometry().root(), 32);
     let entries = root.chunks_exact(32).map(|entry| entry.try_into().expect("32 bytes"));
-    entries.filter(|entry: &[u8; 32]| entry[11] & LABEL == 0).collect()
+    entries.filter(|entry: &[u8; 32]| entry[0] != 0 && entry[11] & LABEL == 0).collect()
 }
 
 /// The package, by a reader that is simple and slow.
@@ -194,11 +202,10 @@ fn wanted(store: &Sparse<Image>, max_size: u32) -> Option<Vec<u8>> {
     if file[11] & FOLDER != 0 || size == 0 || size > max_size {
         return None;
     }
-    let fat = |copy: u32| {
-        let bytes = blocks(store, geometry.reserved() + copy * geometry.fat_blocks(), geometry.fat_blocks());
-        bytes.chunks_exact(2).map(|entry| u16::from_le_bytes([entry[0], entry[1]])).collect::<Vec<_>>()
-    };
-    let (fat, second) = (fat(0), fat(1));
+    let fat =
+        |copy: u32| blocks(store, geometry.reserved() + copy * geometry.fat_blocks(), geometry.fat_blocks());
+    let fats = [fat(0), fat(1)];
+    let entry = |fat: &[u8], cluster: usize| u16::from_le_bytes([fat[cluster * 2], fat[cluster * 2 + 1]]);
     let mut bytes = Vec::new();
     let mut been = HashSet::new();
     let mut cluster = u16::from_le_bytes([file[26], file[27]]);
@@ -215,10 +222,11 @@ fn wanted(store: &Sparse<Image>, max_size: u32) -> Option<Vec<u8>> {
             }
             bytes.extend(blocks(store, lba, 1));
         }
-        if fat[usize::from(cluster)] != second[usize::from(cluster)] {
+        let [next, second] = fats.each_ref().map(|fat| entry(fat, cluster.into()));
+        if next != second {
             return None;
         }
-        cluster = fat[usize::from(cluster)];
+        cluster = next;
     }
     bytes.get(..size as usize).map(<[u8]>::to_vec)
 }

@@ -73,11 +73,13 @@ pub(crate) struct Bulk {
     /// The attachment there is, or that will be next.
     attachment: u64,
     pipes: Vec<Pipe>,
+    /// A transfer of the attachment has failed, and that was told: a host could have it told again and again.
+    told: bool,
 }
 
 impl Bulk {
     pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self { queue: Queue::new(DEPTH)?, attachment: 0, pipes: Vec::new() })
+        Ok(Self { queue: Queue::new(DEPTH)?, attachment: 0, pipes: Vec::new(), told: false })
     }
 
     pub(crate) fn event(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -89,6 +91,7 @@ impl Bulk {
         let attachment = self.attachment;
         let pipe = |endpoint| Pipe { attachment, endpoint, next: 0, order: VecDeque::new(), halt_due: false };
         self.pipes.extend(endpoints.map(pipe));
+        self.told = false;
     }
 
     /// It is no longer. Its transfers end.
@@ -137,9 +140,9 @@ impl Bulk {
         self.queue.cancel(fits);
     }
 
-    /// Whether transfers of what is attached are still in the kernel's hands.
+    /// Whether transfers are still in the kernel's hands, be they of what was attached before: its endpoints may have the same names.
     pub(crate) fn is_busy(&self) -> bool {
-        self.queue.tags().any(|tag| tag.attachment == self.attachment)
+        self.queue.tags().next().is_some()
     }
 
     /// Whether a halt waits for the controller, which will not tell when it may be tried again.
@@ -203,7 +206,7 @@ impl Bulk {
 
     /// Halts what may be halted now, and hands the kernel what waited behind.
     fn try_halts(&mut self, instance: &Instance) {
-        let Self { queue, attachment, pipes } = self;
+        let Self { queue, attachment, pipes, .. } = self;
         let attached = pipes.iter_mut().filter(|pipe| pipe.attachment == *attachment);
         for (index, pipe) in attached.enumerate() {
             if !pipe.halt_due || !pipe.is_idle() || !instance.halt(index, pipe.endpoint.direction()) {
@@ -226,10 +229,10 @@ impl Bulk {
 
     /// Hands out what has come home, in order for each endpoint. `instance` is what is attached.
     pub(crate) fn reap(&mut self, instance: Option<&Instance>, mut each: impl FnMut(Completion)) {
-        let Self { queue, pipes, .. } = self;
+        let Self { queue, pipes, told, .. } = self;
         queue.reap(|ended| {
             let (its, sequence) = (ended.tag.attachment, ended.tag.sequence);
-            let completion = complete(ended);
+            let completion = complete(ended, told);
             let pipe =
                 pipes.iter_mut().find(|pipe| pipe.attachment == its && pipe.endpoint == completion.endpoint);
             let Some(pipe) = pipe else { return };
@@ -254,8 +257,8 @@ fn hand_out(pipe: &mut Pipe, each: &mut impl FnMut(Completion)) {
     }
 }
 
-/// What the kernel's result means.
-fn complete(ended: Ended<Tag>) -> Completion {
+/// What the kernel's result means. A failure is told in the log unless one was.
+fn complete(ended: Ended<Tag>, told: &mut bool) -> Completion {
     let Ended { tag, buffer, result } = ended;
     let (length, result) = match result {
         Ok(length) => (length, Ok(())),
@@ -263,12 +266,17 @@ fn complete(ended: Ended<Tag>) -> Completion {
         Err(error) => {
             // ESHUTDOWN when the endpoint was disabled; ECONNRESET when we asked for it; EAGAIN when it was not yet enabled.
             let expected = [Errno::SHUTDOWN, Errno::CONNRESET, Errno::AGAIN, Errno::NODEV, Errno::INTR];
-            if !expected.contains(&error) {
-                log::warn!("a transfer on endpoint {:#04x} failed: {error}", tag.endpoint.0);
-            }
+            let why = if expected.contains(&error) {
+                TransferError::Disabled
+            } else {
+                if !std::mem::replace(told, true) {
+                    log::warn!("a transfer on endpoint {:#04x} failed: {error}", tag.endpoint.0);
+                }
+                TransferError::Failed
+            };
             // If the kernel says that the endpoint was disabled, so it was, whatever else was asked for.
-            let why = if error == Errno::SHUTDOWN { None } else { tag.ending };
-            (0, Err(why.unwrap_or(TransferError::Disabled)))
+            let asked = if error == Errno::SHUTDOWN { None } else { tag.ending };
+            (0, Err(asked.unwrap_or(why)))
         }
     };
     Completion { endpoint: tag.endpoint, buffer, length, result }

@@ -82,6 +82,8 @@ struct Done {
     data: Vec<u8>,
     reply: Reply,
     at: Duration,
+    /// The session there was then.
+    session: u32,
 }
 
 /// Answers requests (spec, 2 and 3).
@@ -164,18 +166,32 @@ impl Handler {
             && tag != 0
             && done.data == request.data
             && now.saturating_sub(done.at) < REPEATED
-            && self.still_holds(&command, &done.reply)
+            && self.still_holds(&command, keeper.status(now).session == done.session)
         {
             return done.reply.clone();
         }
-        let reply = self.act(now, command, tag, random, keeper).map_or_else(Reply::from, Reply::ok);
-        self.done = Some(Done { data: request.data.to_vec(), reply: reply.clone(), at: now });
-        reply
+        match self.act(now, command, tag, random, keeper) {
+            Ok(data) => {
+                let (reply, session) = (Reply::ok(data), keeper.status(now).session);
+                self.done =
+                    Some(Done { data: request.data.to_vec(), reply: reply.clone(), at: now, session });
+                reply
+            }
+            // What was refused may be tried again: the reason may have gone.
+            Err(code) => {
+                self.done = None;
+                code.into()
+            }
+        }
     }
 
-    /// Whether the answer to a command is still true: what a start gave may be over.
-    const fn still_holds(&self, command: &Command, reply: &Reply) -> bool {
-        !matches!(command, Command::Start { .. }) || self.start.is_some() || reply.code.0 != Code::OK.0
+    /// Whether a command that was done is done still: what a start gave may be over, and another session may have begun since an abort.
+    const fn still_holds(&self, command: &Command, same_session: bool) -> bool {
+        match command {
+            Command::Start { .. } => self.start.is_some(),
+            Command::Abort { .. } => same_session && self.start.is_none(),
+            _ => true,
+        }
     }
 
     fn ask(&self, now: Duration, command: Command, keeper: &impl Doorkeeper) -> Reply {

@@ -50,6 +50,9 @@ pub enum TransferError {
     /// The host sent more than the buffer holds.
     #[error("the host sent more than was asked for")]
     Overflow,
+    /// The controller or its driver could not do it, for want of memory above all. The endpoint goes on, and no event tells more.
+    #[error("the controller failed")]
+    Failed,
 }
 
 /// Why [`DeviceBackend::submit`] did not take a transfer; the buffer is returned.

@@ -209,7 +209,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.bulk.recycle(buffer);
                 self.break_off(now, &"a packet that is too long")
             }
-            Ok(()) | Err(TransferError::Overflow | TransferError::Disabled | TransferError::Cancelled) => {
+            Err(TransferError::Failed) if read.is_some() => {
+                self.bulk.recycle(buffer);
+                self.break_off(now, &"a controller that has failed")
+            }
+            Ok(()) | Err(_) => {
                 self.bulk.recycle(buffer);
                 Ok(())
             }

@@ -44,13 +44,23 @@ fn a_start_that_comes_twice_opens_once_and_has_one_nonce() {
 }
 
 #[test]
-fn a_refusal_that_comes_twice_is_the_same_and_tried_once() {
+fn what_was_refused_is_tried_again() {
     let mut bmc = Bmc::new();
     bmc.keeper.refuse = Some(Code::ON_TRIAL);
     assert_eq!(bmc.start(7), Err(Code::ON_TRIAL));
     bmc.keeper.refuse = None;
-    assert_eq!(bmc.start(7), Err(Code::ON_TRIAL));
-    assert_eq!(bmc.start(8).map(drop), Ok(()));
+    assert_eq!(bmc.start(7).map(drop), Ok(()));
+}
+
+#[test]
+fn an_abort_that_comes_twice_is_another_one_for_another_session() {
+    let mut bmc = Bmc::new();
+    bmc.keeper.status.session = 1;
+    for (session, calls) in [(1, 1), (1, 1), (2, 2)] {
+        bmc.keeper.status.session = session;
+        assert_eq!(bmc.run(Command::Abort { tag: 9 }).code, Code::OK);
+        assert_eq!(bmc.keeper.calls.len(), calls);
+    }
 }
 
 #[test]

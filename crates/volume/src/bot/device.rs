@@ -491,8 +491,8 @@ impl<T: Target> Device<T> {
     /// A transfer that was not taken back has failed.
     fn failed(&mut self, now: Duration, error: TransferError) {
         match error {
-            // More than a packet can hold, or than was announced: there is no telling what it was.
-            TransferError::Overflow => {
+            // More than a packet can hold, or than was announced: there is no telling what it was. Nor what is lost of one that has failed.
+            TransferError::Overflow | TransferError::Failed => {
                 self.target.abandon();
                 self.wedge(now);
             }

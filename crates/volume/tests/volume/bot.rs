@@ -347,6 +347,16 @@ fn transfers_that_are_refused() {
     assert_eq!((device.phase(), device.poll_action()), (Phase::Wedged, Some(Action::Halt)));
 }
 
+/// A controller that fails leaves the host a device that says so and that Reset Recovery helps, not one that is silent.
+#[test]
+fn a_controller_that_fails() {
+    let mut device = Device::new(0, Halts::Use, Limits::default(), crate::support::disk());
+    device.handle_enable();
+    assert!(matches!(device.poll_action(), Some(Action::Read(_))));
+    device.handle_read(Duration::ZERO, vec![0; 512], 0, Err(TransferError::Failed));
+    assert_eq!((device.phase(), device.poll_action()), (Phase::Wedged, Some(Action::Halt)));
+}
+
 /// A host that sends more than its CBW says: what is in the last packet is discarded, what goes on behind it is no CBW.
 #[test]
 fn more_data_than_announced() {

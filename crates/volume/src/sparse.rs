@@ -1,7 +1,7 @@
 //! What a host has written, in memory.
 
 use alloc::vec::{self, Vec};
-use core::iter::FusedIterator;
+use core::{iter::FusedIterator, ops::Range};
 
 use crate::scsi::{BLOCK, Fault};
 
@@ -103,6 +103,14 @@ impl<B: Base> Sparse<B> {
         Ok(())
     }
 
+    /// Bytes of memory that a write of so many bytes there would take: the pages that there are none of yet.
+    #[must_use]
+    pub fn needs(&self, lba: u64, length: usize) -> u64 {
+        let Some(end) = self.check(lba, length) else { return 0 };
+        let slots = self.pages.get(slots(lba, end)).unwrap_or_default();
+        slots.iter().filter(|slot| slot.is_none()).count() as u64 * PAGE as u64
+    }
+
     /// Writes whole blocks, all or none.
     ///
     /// # Errors
@@ -136,8 +144,7 @@ impl<B: Base> Sparse<B> {
 
     /// Has all pages from the block `lba` to before the block `end`. A write for which there is no room takes none.
     fn make_pages(&mut self, lba: u64, end: u64) -> Result<(), Fault> {
-        let range = (lba / PAGE_BLOCKS) as usize..end.div_ceil(PAGE_BLOCKS) as usize;
-        let slots = self.pages.get_mut(range).ok_or(Fault::Unwritable)?;
+        let slots = self.pages.get_mut(slots(lba, end)).ok_or(Fault::Unwritable)?;
         let missing = slots.iter().filter(|slot| slot.is_none()).count();
         if missing > self.room {
             return Err(Fault::NoSpace);
@@ -228,6 +235,11 @@ impl Iterator for Run {
 }
 
 impl FusedIterator for Run {}
+
+/// The pages of the blocks from `lba` to before `end`, which there are.
+const fn slots(lba: u64, end: u64) -> Range<usize> {
+    (lba / PAGE_BLOCKS) as usize..end.div_ceil(PAGE_BLOCKS) as usize
+}
 
 /// Where a block lies in its page.
 const fn place(lba: u64) -> usize {

@@ -44,6 +44,22 @@ fn a_write_that_finds_no_room_writes_nothing_and_what_was_there_may_be_written_a
 }
 
 #[test]
+fn a_write_takes_whole_pages_and_says_so_before() {
+    let mut store = Sparse::new(Blank, BLOCKS, usize::MAX).unwrap();
+    let page = PAGE as u64;
+    assert_eq!(
+        [store.needs(0, BLOCK), store.needs(31, 2 * BLOCK), store.needs(0, 3 * PAGE)],
+        [page, 2 * page, 3 * page]
+    );
+    store.write(32, &[1; BLOCK]).unwrap();
+    assert_eq!(
+        [store.needs(33, BLOCK), store.needs(31, 2 * BLOCK), store.needs(0, 3 * PAGE)],
+        [0, page, 2 * page]
+    );
+    assert_eq!([store.needs(BLOCKS, BLOCK), store.needs(u64::MAX, BLOCK), store.needs(0, 0)], [0; 3]);
+}
+
+#[test]
 fn what_changes_hands_ends_where_nothing_was_written() {
     let blocks = |written: &[(u64, usize)]| {
         let mut store = Sparse::new(Blank, BLOCKS, usize::MAX).unwrap();

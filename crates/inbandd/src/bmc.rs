@@ -35,8 +35,8 @@ use operator::Asked;
 pub use trial::Health;
 use trial::{Restart, Verdict};
 use volume::Volume;
-pub use volume::VolumeOptions;
-pub(crate) use volume::runtime;
+pub use volume::{DiskKind, Lender, Look, Pages, VolumeOptions};
+pub(crate) use volume::{inquiry, runtime};
 
 /// Blocks handed to the worker that it has not taken, at most: 64 KiB with a wTransferSize of 4096.
 const QUEUE: usize = 16;

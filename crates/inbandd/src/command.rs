@@ -243,6 +243,7 @@ pub struct Report {
     given_back: u8,
     answers: Answers,
     disk: Answers,
+    lent: bool,
 }
 
 enum Value {
@@ -252,9 +253,10 @@ enum Value {
 }
 
 impl Report {
-    /// As the session has it. `answers` are those to control requests, `disk` those to the disk's commands.
+    /// As the session has it. `answers` are those to control requests, `disk` those to the disk's commands; `lent` says that there is
+    /// nothing on the bus but the kernel's disk.
     #[must_use]
-    pub fn new(session: &Session, answers: Answers, disk: Answers, now: Duration) -> Self {
+    pub fn new(session: &Session, answers: Answers, disk: Answers, lent: bool, now: Duration) -> Self {
         let record = &session.store().record;
         let page = session.status(now);
         Self {
@@ -262,6 +264,7 @@ impl Report {
             summary: Summary::new(session),
             answers,
             disk,
+            lent,
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
             given_back: record.slot(page.running).trial.given_back,
             page,
@@ -301,6 +304,7 @@ impl Report {
             ("slowest_answer_us", Value::Number(self.answers.slowest_us())),
             ("disk_commands", Value::Number(self.disk.count)),
             ("slowest_disk_answer_us", Value::Number(self.disk.slowest_us())),
+            ("kernel_disk", Value::Flag(self.lent)),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
         for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
@@ -322,6 +326,9 @@ impl Report {
         }
         for door in [Door::Dfu, Door::Bulk, Door::Volume] {
             let _ = writeln!(text, "door {door}: {}", page.door_state(door).name());
+        }
+        if self.lent {
+            text.push_str("the kernel has no FunctionFS: its own disk is all that a host sees, without DFU and without pages\n");
         }
         if page.wait_minutes > 0 {
             let why = if page.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };

@@ -20,7 +20,7 @@ use crate::side::Usbip;
 #[cfg(all(target_os = "linux", feature = "virtual"))]
 use crate::side::Usbredir;
 use crate::{
-    bmc::{Bmc, Fault, Health, Options, VolumeOptions},
+    bmc::{Bmc, DiskKind, Fault, Health, Options, VolumeOptions},
     config::{Config, Conformance, When},
     error::Error,
     memory::{self, MEMINFO},
@@ -36,7 +36,7 @@ use crate::{
     handed::Named,
     notify::Notify,
     serving::Serving,
-    side::Udc,
+    side::{Lent, Udc},
 };
 
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
@@ -136,6 +136,17 @@ impl Daemon<Udc> {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl Daemon<Lent> {
+    /// Starts the BMC that this machine is, with the kernel's disk on its USB device controller and nothing else: for kernels that have no FunctionFS.
+    ///
+    /// # Errors
+    /// Keys, store, controller or disk cannot be had.
+    pub fn on_kernel_disk(config: &Config) -> Result<Self, Error> {
+        Self::start(config, |_| Lent::open(config))
+    }
+}
+
 impl<S: Side> Daemon<S> {
     /// Starts a BMC: opens keys and store, has the boot loader decide where that is the daemon's to do, and shows the device.
     /// `open` opens the USB side; it gets what the device calls itself before that.
@@ -148,14 +159,20 @@ impl<S: Side> Daemon<S> {
         let record = store.record();
         let identity = open::identity(config, record.slot(store.running()), record.slot(record.choice));
         let (side, backend) = open(&identity)?;
-        let bulk = config.doors.bulk_policy(side.has_bulk_endpoints());
+        let lender = side.lender();
+        let unless_lent = |policy| if lender.is_some() { DoorPolicy::Off } else { policy };
+        let dfu = unless_lent(config.doors.dfu.policy);
+        let bulk = unless_lent(config.doors.bulk_policy(side.has_bulk_endpoints()));
         let volume = config.doors.volume_policy(side.has_bulk_endpoints());
         if volume != config.doors.volume.policy {
             log::warn!(
                 "event=volume-unavailable reason: the kernel has no CONFIG_AIO; the device shows its DFU interface alone"
             );
         }
-        let halts = if side.can_halt() { Halts::Use } else { Halts::Avoid };
+        let disk = lender.map_or_else(
+            || DiskKind::Own(if side.can_halt() { Halts::Use } else { Halts::Avoid }),
+            DiskKind::Lent,
+        );
         let waker = side.waker();
         #[cfg(target_os = "linux")]
         let service = Service { control: control(config, &waker)?, ..Service::default() };
@@ -178,7 +195,7 @@ impl<S: Side> Daemon<S> {
             SessionConfig {
                 machine: Text::cut(&config.machine),
                 doors: Door::ALL.map(|door| match door {
-                    Door::Dfu => config.doors.dfu.policy,
+                    Door::Dfu => dfu,
                     Door::Bulk => bulk,
                     Door::Volume => volume,
                     Door::Ipmi => DoorPolicy::Off,
@@ -210,7 +227,7 @@ impl<S: Side> Daemon<S> {
                     product_id,
                     serial: open::disk_serial(config),
                     max_package: config.store.max_package,
-                    halts,
+                    disk,
                     once: volume == DoorPolicy::Armed,
                     available: Arc::new(|| memory::available(MEMINFO.as_ref())),
                 },

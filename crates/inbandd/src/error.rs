@@ -60,6 +60,14 @@ pub enum Error {
         /// Why, and what to do.
         message: String,
     },
+    /// The kernel has no FunctionFS, without which it shows no device of ours. It may have a disk to lend.
+    #[error("cannot serve {what}: {message}")]
+    NoFunctionFs {
+        /// What the configuration asks for.
+        what: String,
+        /// Why, and what to do.
+        message: String,
+    },
     /// The file for `--pcap` cannot be written.
     #[error("cannot record USB transfers to {}: {error}; choose another file for --pcap", path.display())]
     Record {
@@ -121,7 +129,7 @@ impl Error {
             Self::Config(_) | Self::Layout(_) | Self::BootId { .. } => 3,
             Self::Keys(_) | Self::KeyRing { .. } => 4,
             Self::Medium(_) | Self::Store { .. } => 5,
-            Self::Usb { .. } => 6,
+            Self::Usb { .. } | Self::NoFunctionFs { .. } => 6,
             Self::Ask(_) => 7,
         }
     }

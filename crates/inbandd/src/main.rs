@@ -311,8 +311,12 @@ fn left_out(config: &Config) -> Error {
 fn run_gadget(config: &Config) -> Result<(), Error> {
     let handed = inbandd::handed::files();
     let outside = Outside::new()?;
-    let daemon = Daemon::on_gadget(config, handed, outside.notify.as_ref())?;
-    outside.serve(daemon)
+    match Daemon::on_gadget(config, handed, outside.notify.as_ref()) {
+        Err(Error::NoFunctionFs { .. }) if config.doors.volume.policy != DoorPolicy::Off => {
+            outside.serve(Daemon::on_kernel_disk(config)?)
+        }
+        daemon => outside.serve(daemon?),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

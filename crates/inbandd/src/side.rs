@@ -4,6 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use inband_usb::DeviceBackend;
 
+use crate::bmc::Lender;
+
+#[cfg(target_os = "linux")]
+mod lent;
 #[cfg(target_os = "linux")]
 mod udc;
 #[cfg(feature = "virtual")]
@@ -11,6 +15,8 @@ mod usbip;
 #[cfg(all(target_os = "linux", feature = "virtual"))]
 mod usbredir;
 
+#[cfg(target_os = "linux")]
+pub use lent::{Lent, LentBackend};
 #[cfg(target_os = "linux")]
 pub use udc::{Udc, prepare, probe};
 #[cfg(feature = "virtual")]
@@ -31,6 +37,11 @@ pub trait Side: fmt::Display {
 
     /// Whether endpoints can be halted.
     fn can_halt(&self) -> bool;
+
+    /// Who takes media for a disk that is not ours. Then there is nothing else on the bus.
+    fn lender(&self) -> Option<Arc<dyn Lender>> {
+        None
+    }
 
     /// Waits until the backend may have an event, a waker woke, or the time is over.
     fn wait(&mut self, limit: Duration);

@@ -30,6 +30,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 &self.session,
                 self.answers,
                 self.volume.answers(),
+                self.volume_is_lent(),
                 now,
             )))));
         }

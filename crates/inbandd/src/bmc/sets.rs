@@ -22,6 +22,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.volume_is_there();
                     return Ok(());
                 }
+                Err(error) if self.volume_is_lent() => return Err(Fault::Backend(error)),
                 Err(error) => self.do_without_volume(&error),
             }
         }

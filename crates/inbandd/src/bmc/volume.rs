@@ -3,7 +3,7 @@
 //! A WRITE is a copy into memory and nothing else. What the host ejects changes hands by ownership: from then on nothing that it sends
 //! can reach those bytes, and they go to the worker a page at a time, as fast as it takes them.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use inband_dfu::{
     descriptors::{self, Identity},
@@ -14,8 +14,8 @@ use inband_session::{Door, HostEnd, Progress, ResultCode, SessionState};
 use inband_store::Identity as Package;
 use inband_usb::{Completion, DescriptorSet, DeviceBackend, Direction, EndpointAddress, Setup};
 use inband_volume::{
-    bot::{Device, Function, Halts, Limits, Phase, wire},
-    scsi::{self, Disk, Sense},
+    bot::{Device, Function, Limits, Phase, wire},
+    scsi::{Disk, Sense},
 };
 
 use super::{BACKLOG, Bmc, Fault};
@@ -26,9 +26,19 @@ use crate::{
 };
 
 mod drive;
+mod lent;
+mod media;
+mod shown;
 mod stream;
 
-use drive::{Drive, Ejected, Line, Text};
+use drive::Drive;
+use lent::Lent;
+pub use lent::{Lender, Look};
+pub use media::Pages;
+use media::{Ejected, Line, Media, Text, room};
+pub use shown::DiskKind;
+use shown::Shown;
+pub(crate) use shown::inquiry;
 use stream::{Next, Stream};
 
 /// The endpoints; other numbers than those of the bulk interface, so that nothing of one set is taken for the other's.
@@ -57,8 +67,8 @@ pub struct VolumeOptions {
     pub serial: u64,
     /// Bytes of the largest package.
     pub max_package: u64,
-    /// What the USB side can do.
-    pub halts: Halts,
+    /// Who serves it.
+    pub disk: DiskKind,
     /// The disk is shown for one update at a time: the door's policy is `armed`.
     pub once: bool,
     /// How much memory there is.
@@ -103,7 +113,7 @@ enum Due {
 /// The disk, while it is shown, and what is about to happen to it.
 #[derive(Default)]
 pub(super) struct Volume {
-    disk: Option<Function<Disk<Drive>>>,
+    disk: Option<Shown>,
     /// The disk could not be shown when that was tried last.
     refused: bool,
     /// When what is to be answered came, while it is not.
@@ -132,7 +142,7 @@ impl Volume {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        let disk = self.disk.as_ref().and_then(Function::poll_timeout);
+        let disk = self.disk.as_ref().and_then(Shown::poll_timeout);
         let due = self.due.as_ref().map(|(at, _)| *at);
         [disk, due, self.gone, self.activate].into_iter().flatten().min()
     }
@@ -140,26 +150,36 @@ impl Volume {
     pub(super) fn handle_enable(&mut self) {
         self.gone = None;
         self.arrived = None;
-        if let Some(disk) = &mut self.disk {
+        if let Some(disk) = self.own() {
             disk.handle_enable();
         }
     }
 
     pub(super) fn handle_disable(&mut self, now: Duration) {
         self.arrived = None;
-        if let Some(disk) = &mut self.disk {
+        if let Some(disk) = self.own() {
             disk.handle_disable();
+        }
+        if self.disk.is_some() {
             self.gone = Some(now.saturating_add(GRACE));
         }
     }
 
     /// Answers a class request to the disk; returns false for any other.
     pub(super) fn handle_setup(&mut self, backend: &mut impl DeviceBackend, setup: &Setup) -> bool {
-        self.disk.as_mut().is_some_and(|disk| disk.handle_setup(backend, setup))
+        self.own().is_some_and(|disk| disk.handle_setup(backend, setup))
     }
 
-    fn drive(&mut self) -> Option<&mut Drive> {
-        self.disk.as_mut().map(|disk| disk.target_mut().medium_mut())
+    /// The disk on our endpoints.
+    const fn own(&mut self) -> Option<&mut Function<Disk<Drive>>> {
+        match &mut self.disk {
+            Some(disk) => disk.own(),
+            None => None,
+        }
+    }
+
+    fn media(&mut self) -> Option<&mut dyn Media> {
+        self.disk.as_mut().map(Shown::media)
     }
 }
 
@@ -176,19 +196,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         if !self.session.open(Door::Volume) {
             return None;
         }
-        let (product_id, halts) = (options.product_id, options.halts);
-        let identity = scsi::Identity {
-            vendor: *b"INBAND  ",
-            product: *b"FIRMWARE RAW    ",
-            revision: *b"1   ",
-            serial: options.serial,
-        };
-        match Drive::new(options.max_package, Available::clone(&options.available)) {
-            Ok(mut drive) => {
-                // Before the host's power on, so that it is no change of media.
-                self.fill(&mut drive, now);
-                let device = Device::new(INTERFACE, halts, Limits::default(), Disk::new(identity, drive));
-                self.volume.disk = Some(Function::new(device, OUT, IN));
+        let product_id = options.product_id;
+        match room(options.max_package, &options.available) {
+            Ok(room) => {
+                self.volume.disk = self.make_disk(now, room);
                 Some(product_id)
             }
             Err((there, needed)) => {
@@ -198,6 +209,30 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 None
             }
         }
+    }
+
+    /// The disk, with its first medium: that is in before the host's power on, so that it is no change of media.
+    fn make_disk(&mut self, now: Duration, room: u64) -> Option<Shown> {
+        let options = self.options.volume.as_ref()?;
+        match &options.disk {
+            DiskKind::Own(halts) => {
+                let (identity, halts) = (inquiry(options.serial), *halts);
+                let mut drive = Drive::new(room, Available::clone(&options.available));
+                self.fill(&mut drive, now);
+                let device = Device::new(INTERFACE, halts, Limits::default(), Disk::new(identity, drive));
+                Some(Shown::Own(Box::new(Function::new(device, OUT, IN))))
+            }
+            DiskKind::Lent(lender) => {
+                let mut lent = Lent::new(Arc::clone(lender), room);
+                self.fill(&mut lent, now);
+                Some(Shown::Lent(lent))
+            }
+        }
+    }
+
+    /// Whether the disk is not ours: then there is no other set than the one with it.
+    pub(super) fn volume_is_lent(&self) -> bool {
+        self.options.volume.as_ref().is_some_and(|options| matches!(options.disk, DiskKind::Lent(_)))
     }
 
     /// The set with the disk is on the bus.
@@ -215,11 +250,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         // Once: a host could have it told again and again.
         if !self.volume.refused {
             self.volume.refused = true;
-            log::warn!(
-                "event=volume-unavailable reason: {reason}; the device shows its DFU interface alone, and tries again whenever it comes back to run \
-                 time. The disk takes two bulk endpoints and memory for the largest package: free them, lower store.max_package, or set \
-                 doors.volume.policy = \"off\""
-            );
+            let rest = if self.volume_is_lent() {
+                "there is nothing on the bus until `inbandd arm volume` has it tried again. The disk takes memory for the largest package: free it, or \
+                 lower store.max_package"
+            } else {
+                "the device shows its DFU interface alone, and tries again whenever it comes back to run time. The disk takes two bulk endpoints and \
+                 memory for the largest package: free them, lower store.max_package, or set doors.volume.policy = \"off\""
+            };
+            log::warn!("event=volume-unavailable reason: {reason}; {rest}");
         }
     }
 
@@ -256,9 +294,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// Lets the host write, or not. A medium that is as it came is another one then, so that the host looks at it anew.
     fn guard_medium(&mut self, now: Duration) {
         let refusal = self.volume_refusal(now);
-        if let Some(drive) = self.volume.drive()
-            && drive.set_shut(refusal.is_some())
-            && drive.is_untouched()
+        if let Some(media) = self.volume.media()
+            && media.set_shut(refusal.is_some())
+            && media.is_untouched()
         {
             self.insert_fresh(now);
         }
@@ -266,17 +304,17 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn insert_fresh(&mut self, now: Duration) {
         if let Some(mut disk) = self.volume.disk.take() {
-            self.fill(disk.target_mut().medium_mut(), now);
+            self.fill(disk.media(), now);
             self.volume.disk = Some(disk);
         }
     }
 
     /// Puts a medium in that waits for a package.
-    fn fill(&mut self, drive: &mut Drive, now: Duration) {
+    fn fill(&mut self, media: &mut dyn Media, now: Duration) {
         self.volume.generation = self.volume.generation.wrapping_add(1);
         let refusal = self.volume_refusal(now);
-        drive.set_shut(refusal.is_some());
-        if drive.insert_fresh(self.volume.generation, self.waiting_text(refusal)).is_err() {
+        media.set_shut(refusal.is_some());
+        if media.insert_fresh(self.volume.generation, self.waiting_text(refusal)).is_err() {
             log::error!("event=volume-empty: there is no memory for a medium");
         }
     }
@@ -286,8 +324,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.volume.generation = self.volume.generation.wrapping_add(1);
         let text = self.verdict_text(now, code);
         let generation = self.volume.generation;
-        if let Some(drive) = self.volume.drive() {
-            drive.insert_verdict(generation, text);
+        if let Some(media) = self.volume.media() {
+            media.insert_verdict(generation, text);
             self.volume.due = Some((now.saturating_add(VERDICT_TIME), Due::AfterVerdict));
         }
     }
@@ -344,19 +382,19 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         completion: Completion,
     ) -> Result<(), Fault<B::Error>> {
         self.guard_medium(now);
-        let Some(disk) = &mut self.volume.disk else { return Ok(()) };
+        let Some(disk) = self.volume.own() else { return Ok(()) };
         let from_host = completion.endpoint.direction() == Direction::Out;
         let is_command = from_host && disk.device().phase() == Phase::Command;
         disk.handle_complete(now, completion);
+        let told = is_command && disk.device().target().sense() == Sense::WRITE_PROTECTED;
         if from_host {
             self.volume.arrived = Some(since);
         }
-        let told = is_command && disk.device().target().sense() == Sense::WRITE_PROTECTED;
         if told && self.volume_refusal(now).is_some() {
             // Only to be told in the audit log, which folds repeats.
             _ = self.session.first_byte(Door::Volume, now);
         }
-        self.look_at_drive(now)
+        self.look_at_media(now)
     }
 
     /// Does with the endpoints what the disk wants. To be called when no event of the USB side waits.
@@ -366,26 +404,27 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         let now = clock();
         self.guard_medium(now);
-        let Some(disk) = &mut self.volume.disk else { return Ok(()) };
-        disk.drive(now, &mut self.backend);
-        match disk.device().phase() {
-            Phase::Status => {
-                if let Some(arrived) = self.volume.arrived.take() {
-                    self.volume.answers.add(clock().saturating_sub(arrived));
+        if let Some(disk) = self.volume.own() {
+            disk.drive(now, &mut self.backend);
+            match disk.device().phase() {
+                Phase::Status => {
+                    if let Some(arrived) = self.volume.arrived.take() {
+                        self.volume.answers.add(clock().saturating_sub(arrived));
+                    }
+                }
+                // The next of what the host sends, or what it takes, is the host's time.
+                Phase::Off | Phase::Command | Phase::DataIn | Phase::DataOut | Phase::Wedged => {
+                    self.volume.arrived = None;
                 }
             }
-            // The next of what the host sends, or what it takes, is the host's time.
-            Phase::Off | Phase::Command | Phase::DataIn | Phase::DataOut | Phase::Wedged => {
-                self.volume.arrived = None;
-            }
         }
-        self.look_at_drive(now)
+        self.look_at_media(now)
     }
 
     /// What the host has done to the medium.
-    fn look_at_drive(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let Some(drive) = self.volume.drive() else { return Ok(()) };
-        let (written, ejected) = (drive.take_written(), drive.take_ejected());
+    fn look_at_media(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        let Some(media) = self.volume.media() else { return Ok(()) };
+        let (written, ejected) = media.look(now);
         if written > 0 {
             self.take_written(now, written)?;
         }
@@ -400,12 +439,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.volume.activate = Some(now.saturating_add(GAP));
                 }
             }
-            Some(Ejected::Written(store)) => {
+            Some(Ejected::Written(pages)) => {
                 let id = self.session.id();
                 if self.is_by(Door::Volume) && self.session.handover(id).is_ok() {
                     log::info!("event=volume-ejected session={id}");
                     self.volume.emptied = Some(now);
-                    self.volume.stream = Some(Stream::new(store.into_run()));
+                    self.volume.stream = Some(Stream::new(pages));
                 }
             }
         }
@@ -509,8 +548,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let Volume { disk, due, emptied, stream, activate, .. } = &mut self.volume;
         *stream = None;
         let Some(disk) = disk else { return };
-        disk.target_mut().allow();
-        disk.target_mut().medium_mut().remove();
+        if let Some(disk) = disk.own() {
+            disk.target_mut().allow();
+        }
+        disk.media().remove();
         let at = emptied.take().unwrap_or(now).saturating_add(GAP).max(now);
         *due = Some(match code {
             // Who is gone reads nothing, and misses nothing; whoever comes next finds a medium to write to.
@@ -526,7 +567,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         if self.is_by(Door::Volume) && self.session.host_ended(HostEnd::Disconnected) {
             return self.end_current(now, ResultCode::Disconnected);
         }
-        if self.volume.drive().is_some_and(|drive| drive.has_verdict()) {
+        if self.volume.media().is_some_and(|media| media.has_verdict()) {
             self.volume.due = Some((now, Due::AfterVerdict));
         }
         Ok(())

@@ -102,7 +102,7 @@ pub fn probe(config: &Config) -> Result<Probe, Error> {
     Probe::look(&options(config)).map_err(|error| unavailable(config, error))
 }
 
-fn options(config: &Config) -> Options {
+pub(super) fn options(config: &Config) -> Options {
     let gadget = &config.gadget;
     Options { name: gadget.name.clone(), udc: gadget.udc.clone(), stalls: gadget.stalls }
 }
@@ -143,11 +143,13 @@ impl fmt::Display for Udc {
 }
 
 /// The USB side that the configuration asks for is not to be had.
-fn unavailable(config: &Config, error: GadgetError) -> Error {
+pub(super) fn unavailable(config: &Config, error: GadgetError) -> Error {
     let advice = match &error {
-        GadgetError::NoConfigfs | GadgetError::NoFunctionFs | GadgetError::NoAio => {
-            "load it, or build a kernel that has it"
+        GadgetError::NoFunctionFs => {
+            "load it, or build a kernel that has it; where it has f_mass_storage there can be a door volume (doors.volume.policy), for an inbandd that \
+             is root, without inbandd prepare"
         }
+        GadgetError::NoConfigfs | GadgetError::NoAio => "load it, or build a kernel that has it",
         GadgetError::NoController => "load its driver, and look whether the device tree enables it",
         GadgetError::WhichController(_) | GadgetError::NoSuchController { .. } => {
             "set gadget.udc in the configuration"
@@ -162,5 +164,9 @@ fn unavailable(config: &Config, error: GadgetError) -> Error {
         }
         GadgetError::System { .. } => "the kernel's log may say more",
     };
-    Error::Usb { what: config.usb.to_string(), message: format!("{error}; {advice}") }
+    let (what, message) = (config.usb.to_string(), format!("{error}; {advice}"));
+    match error {
+        GadgetError::NoFunctionFs => Error::NoFunctionFs { what, message },
+        _ => Error::Usb { what, message },
+    }
 }

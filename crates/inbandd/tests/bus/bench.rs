@@ -31,7 +31,7 @@ use inband_usb::{HostDevice, HostError, Setup};
 use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
 use inband_volume::bot::Halts;
 use inbandd::{
-    bmc::{self, Bmc, Health, VolumeOptions},
+    bmc::{self, Bmc, DiskKind, Health, VolumeOptions},
     command::{Answer, Ask},
     programs::{Exit, Runner, Task},
     worker::{Command, Gone, Inline, Reply, Worker},
@@ -39,6 +39,7 @@ use inbandd::{
 
 use crate::{
     host::{self, TIMEOUT, page_setup},
+    lent::LentDisk,
     package::{IMAGE, MACHINE, Package, key, noise},
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct Setting {
     pub(crate) bulk: DoorPolicy,
     /// Of the volume door.
     pub(crate) volume: DoorPolicy,
+    /// Its disk is another's, and there is no other door.
+    pub(crate) lent: bool,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -79,6 +82,7 @@ impl Setting {
         policy: DoorPolicy::Always,
         bulk: DoorPolicy::Off,
         volume: DoorPolicy::Off,
+        lent: false,
         activate: false,
         health: false,
         restart: false,
@@ -242,6 +246,8 @@ pub(crate) struct Bench {
     pub(crate) programs: Programs,
     /// Bytes of memory that the machine has left.
     pub(crate) memory: Arc<AtomicU64>,
+    /// The disk that is another's.
+    pub(crate) lender: Arc<LentDisk>,
 }
 
 pub(crate) fn layout() -> Layout {
@@ -303,6 +309,7 @@ impl Bench {
         let inner = Inline::new(pipeline);
         let worker = Gate { inner, hold: Hold::Nothing, held: VecDeque::new() };
         let doors = Door::ALL.map(|door| match door {
+            Door::Dfu if setting.lent => DoorPolicy::Off,
             Door::Dfu => setting.policy,
             Door::Bulk => setting.bulk,
             Door::Volume => setting.volume,
@@ -314,6 +321,11 @@ impl Bench {
         let programs = Programs::default();
         let memory = Arc::new(AtomicU64::new(u64::MAX));
         let left = Arc::clone(&memory);
+        let lender = Arc::new(LentDisk::default());
+        let disk = match setting.lent {
+            true => DiskKind::Lent(Arc::clone(&lender) as _),
+            false => DiskKind::Own(Halts::Use),
+        };
         let options = bmc::Options {
             mode: setting.mode,
             bulk: setting.bulk != DoorPolicy::Off,
@@ -321,7 +333,7 @@ impl Bench {
                 product_id: VOLUME_PRODUCT,
                 serial: 0x0123_4567_89ab_cdef,
                 max_package: MAX_PACKAGE,
-                halts: Halts::Use,
+                disk,
                 once: setting.volume == DoorPolicy::Armed,
                 available: Arc::new(move || Ok(left.load(Ordering::Relaxed))),
             }),
@@ -346,7 +358,7 @@ impl Bench {
             let clock = || now.saturating_sub(late.take());
             pumped.lock().unwrap().step(clock).unwrap()
         });
-        let bench = Self { bus, setting, bmc, late, programs, memory };
+        let bench = Self { bus, setting, bmc, late, programs, memory, lender };
         bench.wait_attached();
         bench
     }

@@ -20,6 +20,7 @@ mod doors;
 mod ends;
 mod good;
 mod hostile;
+mod lent;
 mod limits;
 mod openbmc;
 mod refused;

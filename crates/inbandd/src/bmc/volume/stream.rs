@@ -1,6 +1,6 @@
-//! The way of what was ejected: from the store's pages to blocks for the worker.
+//! The way of what was ejected: from the medium's pages to blocks for the worker.
 
-use inband_volume::sparse::Run;
+use super::media::Pages;
 
 /// Bytes up to the end of the head, which says how many there are in all (docs/spec/package.md, 3).
 const HEAD: usize = 1024;
@@ -30,9 +30,8 @@ enum Left {
 }
 
 /// The pages, from the first on, up to the end that the head announces, or to the first block that nobody wrote.
-#[derive(Debug)]
 pub(super) struct Stream {
-    run: Run,
+    from: Pages,
     /// What follows the head in its page.
     rest: Vec<u8>,
     left: Left,
@@ -40,8 +39,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) const fn new(run: Run) -> Self {
-        Self { run, rest: Vec::new(), left: Left::Unknown, pages: 0 }
+    pub(super) const fn new(from: Pages) -> Self {
+        Self { from, rest: Vec::new(), left: Left::Unknown, pages: 0 }
     }
 
     /// What the worker knows once it has the head: how long the package is, if it has one.
@@ -54,7 +53,7 @@ impl Stream {
     pub(super) fn next(&mut self) -> Next {
         match self.left {
             Left::Unknown => {
-                let head = self.run.next().filter(|bytes| bytes.len() >= HEAD);
+                let head = self.from.next().filter(|bytes| bytes.len() >= HEAD);
                 let Some(mut bytes) = head else { return Next::End };
                 self.rest = bytes.split_off(HEAD);
                 self.left = Left::Asked;
@@ -64,7 +63,7 @@ impl Stream {
             Left::Bytes(0) => Next::End,
             Left::Bytes(left) => {
                 let rest = Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty());
-                let Some(mut bytes) = rest.or_else(|| self.run.next()) else { return Next::End };
+                let Some(mut bytes) = rest.or_else(|| self.from.next()) else { return Next::End };
                 bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                 self.left = Left::Bytes(left - bytes.len() as u64);
                 self.pages += 1;

@@ -545,6 +545,26 @@ fn while_the_disk_has_a_session_detach_is_stalled() {
 }
 
 #[test]
+fn with_the_door_of_dfu_off_detach_is_stalled_and_the_disk_updates() {
+    let bench = Bench::with(Setting { policy: DoorPolicy::Off, ..VOLUME });
+    let mut host = bench.claim();
+    for _ in 0..2 {
+        match host::detach(&mut host) {
+            Err(Error::Refused { request: Request::Detach, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        let page = host::status(&mut host).unwrap();
+        assert_eq!((page.state, page.door_state(Door::Dfu)), (SessionState::Idle, DoorState::Shut));
+        assert_eq!(page.door_state(Door::Volume), DoorState::Open);
+    }
+    drop(host);
+    assert_passed(&update(&bench, &package().bytes()));
+    assert!(shown(&bench) && !bench.in_dfu_mode());
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT));
+}
+
+#[test]
 fn nothing_may_be_written_while_no_session_may_begin() {
     // Ten refusals in a row lock the host out.
     let bench = Bench::with(Setting { refusals: 1, ..VOLUME });

@@ -27,7 +27,7 @@ use inband_volume::{
 
 const BLOCKS: usize = 24;
 const IDENTITY: Identity =
-    Identity { vendor: *b"OPENBMC ", product: *b"FW UPDATE DROP  ", revision: *b"1RDY", serial: 1 };
+    Identity { vendor: *b"INBAND  ", product: *b"FIRMWARE RAW    ", revision: *b"1   ", serial: 1 };
 
 pub(crate) fn run(input: &[u8]) {
     let mut script = Script(input);

@@ -42,12 +42,6 @@ impl<T: Target> Function<T> {
         self.device.target_mut()
     }
 
-    /// Whether an endpoint is the function's.
-    #[must_use]
-    pub fn owns(&self, endpoint: EndpointAddress) -> bool {
-        endpoint == self.out || endpoint == self.r#in
-    }
-
     /// When [`drive`](Self::drive) is due even if nothing happens.
     #[must_use]
     pub const fn poll_timeout(&self) -> Option<Duration> {

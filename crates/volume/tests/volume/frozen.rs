@@ -15,7 +15,7 @@ fn inquiry(evpd: u8, page: u8) -> Vec<u8> {
 #[test]
 fn standard_inquiry() {
     let mut expected = vec![0x00, 0x80, 0x05, 0x02, 69, 0, 0, 0];
-    expected.extend(b"OPENBMC FW UPDATE DROP  1RDY");
+    expected.extend(b"INBAND  FIRMWARE RAW    1   ");
     expected.extend([0; 22]);
     expected.extend([0x00, 0x60, 0x17, 0x30, 0x03, 0x00, 0x04, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(inquiry(0, 0), expected);
@@ -32,7 +32,7 @@ fn vital_product_data() {
     assert_eq!(inquiry(1, 0x80), *b"\0\x80\0\x100123456789ABCDEF");
 
     let mut identification = vec![0, 0x83, 0, 56, 0x02, 0x01, 0, 40];
-    identification.extend(b"OPENBMC FW UPDATE DROP  0123456789ABCDEF");
+    identification.extend(b"INBAND  FIRMWARE RAW    0123456789ABCDEF");
     identification.extend([0x01, 0x03, 0, 8, 0x31, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
     assert_eq!(inquiry(1, 0x83), identification);
 

@@ -10,9 +10,9 @@ use inband_volume::{
 pub(crate) const BLOCKS: usize = 300;
 
 pub(crate) const IDENTITY: Identity = Identity {
-    vendor: *b"OPENBMC ",
-    product: *b"FW UPDATE DROP  ",
-    revision: *b"1RDY",
+    vendor: *b"INBAND  ",
+    product: *b"FIRMWARE RAW    ",
+    revision: *b"1   ",
     serial: 0x0123_4567_89ab_cdef,
 };
 

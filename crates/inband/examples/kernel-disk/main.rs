@@ -1,5 +1,5 @@
 //! What can be made of the kernel's own disk (f_mass_storage), with this machine as host of its own controller. Takes Linux, root, and a
-//! machine that has no driver for disks on USB loaded: `cargo xtask vm mass-storage` runs it in a guest.
+//! machine that has no driver for disks on USB loaded: `cargo xtask vm kernel-disk` runs it in a guest.
 //!
 //! Prints `ok NAME` or `failed NAME REASON` for each scenario; exits with 1 if one failed.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test suite reports by panicking")]

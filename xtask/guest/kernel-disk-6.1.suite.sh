@@ -3,4 +3,4 @@
 # clock: instructions
 # kernel: 6.1
 # binaries: example:inband/kernel-disk example:inbandd/disk
-. /guest/mass-storage.suite.sh
+. /guest/kernel-disk.suite.sh

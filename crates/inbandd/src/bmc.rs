@@ -244,7 +244,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             if self.handle_usb(now, &clock)? {
                 busy = true;
             } else {
-                self.drive_volume(&clock)?;
+                busy |= self.drive_volume(&clock)?;
             }
             now = clock();
             while let Some(line) = self.session.poll_audit() {

@@ -27,3 +27,16 @@ pub fn or_none(available: io::Result<u64>) -> u64 {
         0
     })
 }
+
+/// Gives the system what was freed. The allocator keeps memory that lies below anything still in use, and a disk has buffers that were made after what
+/// a host wrote: without this a package that was taken, or refused, would go on counting as memory in use, and the next one would find none.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "malloc_trim(3) has no safe form")]
+pub fn give_back() {
+    // SAFETY: it takes a number, and may be called by any thread at any time (malloc_trim(3), "MT-Safe").
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators give back by themselves, or not at all.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub const fn give_back() {}

@@ -20,6 +20,8 @@ use inband_package::Verifier;
 use inband_session::{Door, Offered, Pipeline, Progress, ResultCode, Settled, StoreView};
 use inband_store::Medium;
 
+use crate::memory;
+
 /// So many blocks that nobody waits for are handed over at once, so that the thread is not woken for each.
 const BATCH: usize = 8;
 
@@ -111,6 +113,8 @@ pub enum Command {
     GiveBootBack,
     /// The machine starts anew: the boot loader decides what runs.
     Boot,
+    /// Much memory was freed: the system is to have it.
+    GiveMemoryBack,
 }
 
 /// Bytes of a portion that belong together.
@@ -387,6 +391,7 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 reply(self.view());
                 reply(Reply::BootGivenBack(result));
             }
+            Command::GiveMemoryBack => memory::give_back(),
             Command::Boot => {
                 self.session = None;
                 let result = self.pipeline.boot().map(|_| ()).map_err(|code| self.refused(code));

@@ -56,6 +56,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const VERDICT_TIME: Duration = Duration::from_secs(10 * 60);
 /// How long a host may leave the verdict on staged firmware in the drive before the BMC restarts, where it does so at once.
 const ACTIVATE_AFTER: Duration = Duration::from_secs(60);
+/// From a medium that there was no memory for to the next try.
+const FILL_AGAIN: Duration = Duration::from_secs(60);
 /// Pages handed to the worker that it has not taken, at most: 256 KiB.
 const PAGES: usize = 16;
 
@@ -263,8 +265,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The device leaves the bus, and the disk with it.
     pub(super) fn close_volume(&mut self) {
-        let Volume { refused, answers, generation, .. } = self.volume;
-        self.volume = Volume { refused, answers, generation, ..Volume::default() };
+        // What waits for the host to read a verdict does not wait longer because the disk has gone.
+        let Volume { refused, answers, generation, activate, .. } = self.volume;
+        self.volume = Volume { refused, answers, generation, activate, ..Volume::default() };
         self.session.leave(Door::Volume);
     }
 
@@ -315,7 +318,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let refusal = self.volume_refusal(now);
         media.set_shut(refusal.is_some());
         if media.insert_fresh(self.volume.generation, self.waiting_text(refusal)).is_err() {
-            log::error!("event=volume-empty: there is no memory for a medium");
+            log::error!("event=volume-empty: there is no memory for a medium; tried again in a minute");
+            self.volume.due = Some((now.saturating_add(FILL_AGAIN), Due::Fresh));
         }
     }
 
@@ -397,12 +401,21 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.look_at_media(now)
     }
 
-    /// Does with the endpoints what the disk wants. To be called when no event of the USB side waits.
-    pub(super) fn drive_volume(&mut self, clock: impl Fn() -> Duration) -> Result<(), Fault<B::Error>> {
-        if self.receiving.is_some() || self.volume.disk.is_none() {
-            return Ok(());
-        }
+    /// Does with the endpoints what the disk wants. To be called when no event of the USB side waits. Returns whether there is something for the
+    /// worker that there was not.
+    pub(super) fn drive_volume(&mut self, clock: impl Fn() -> Duration) -> Result<bool, Fault<B::Error>> {
         let now = clock();
+        if self.volume.disk.is_none() {
+            return Ok(false);
+        }
+        if self.receiving.is_some() {
+            // The control pipe is another one's; a time that is due must not stay so meanwhile.
+            if let Some(disk) = self.volume.own() {
+                disk.handle_timeout(now);
+            }
+            return Ok(false);
+        }
+        let streamed = self.volume.stream.is_some();
         self.guard_medium(now);
         if let Some(disk) = self.volume.own() {
             disk.drive(now, &mut self.backend);
@@ -418,7 +431,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 }
             }
         }
-        self.look_at_media(now)
+        self.look_at_media(now)?;
+        Ok(!streamed && self.volume.stream.is_some())
     }
 
     /// What the host has done to the medium.
@@ -489,6 +503,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
         }
         if let Some((_, due)) = self.volume.due.take_if(|(at, _)| *at <= now) {
+            // By now all that was on the last one is home.
+            self.worker.send(Command::GiveMemoryBack)?;
             match due {
                 Due::AfterVerdict if self.options.volume.as_ref().is_some_and(|options| options.once) => {
                     self.show_runtime(now)?;

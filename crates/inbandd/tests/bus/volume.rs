@@ -677,12 +677,38 @@ fn memory_that_others_have_taken_since_is_not_taken() {
     let mut disk = disk(&bench);
     disk.write(0, &[1; 64 * 1024]).unwrap();
     bench.memory.store(9 << 20, Ordering::Relaxed);
-    let mut write = || (0..17).try_for_each(|number| disk.write(number * 128, &[1; 64 * 1024]));
-    assert_eq!(write(), Ok(()), "there is a mebibyte besides what is left to others");
+    let mut write =
+        |from: u32| (from..from + 17).try_for_each(|number| disk.write(number * 128, &[1; 64 * 1024]));
+    assert_eq!(write(1), Ok(()), "there is a mebibyte besides what is left to others");
     bench.memory.store((9 << 20) - 1, Ordering::Relaxed);
-    assert_eq!(write(), Err(NO_SPACE));
+    assert_eq!(write(1), Ok(()), "what is written again takes none");
+    assert_eq!(write(18), Err(NO_SPACE));
     bench.assert_session(SessionState::Receiving, ResultCode::None);
     assert_failed(&verdict(&bench, &mut disk), ResultCode::BadHead);
+}
+
+/// One block takes a page of memory: as many of them as may come between two looks must not take more than is left to others.
+#[test]
+fn single_blocks_do_not_take_more_memory_than_they_are_asked_for() {
+    let bench = Bench::with(VOLUME);
+    let mut disk = disk(&bench);
+    disk.write(0, &[1; 512]).unwrap();
+    // What a kernel would say: each page is gone from what there is.
+    let mut left = 10_u64 << 20;
+    let mut pages = 0;
+    let refused = (1..).find_map(|page: u32| {
+        bench.memory.store(left, Ordering::Relaxed);
+        let done = disk.write(page * 32, &[1; 512]);
+        if done.is_ok() {
+            left -= 16 * 1024;
+            pages += 1;
+        }
+        done.err()
+    });
+    assert_eq!(refused, Some(NO_SPACE));
+    assert!(left >= 8 << 20, "{pages} pages leave {left} bytes");
+    // What has its page takes none.
+    assert_eq!(disk.write(33, &[2; 512]), Ok(()));
 }
 
 #[test]

@@ -76,6 +76,29 @@ fn an_update_by_copy_and_eject_and_one_by_dfu() {
     assert!(fs::read(home.path("store/slot-b.img")).unwrap() == other.slot(SLOT));
 }
 
+/// What a host has written is gone when it was judged, be there buffers that were made behind it: else the next package, by whatever door, finds no memory.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn memory_is_given_back() {
+    const MIB: usize = 1 << 20;
+    let home = home();
+    let running = home.start();
+    let mut disk = disk(&running);
+    let before = running.resident();
+    for number in 0..24 * 16 {
+        disk.write(number * 128, &[0xa5; MIB / 16]).unwrap();
+    }
+    assert!(running.resident() > before + 24 * MIB);
+    // Several buffers of the disk's at once, which stay.
+    disk.read(0, 512).unwrap();
+    assert!(eject(&mut disk).contains("RESULT=bad-head"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while running.resident() > before + 4 * MIB {
+        assert!(Instant::now() < deadline, "{} bytes of {before}", running.resident());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_daemon_that_dies_in_a_copy_has_lost_it_and_says_so() {
     let home = home();

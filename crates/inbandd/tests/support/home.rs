@@ -153,6 +153,13 @@ impl Running {
         signal(self.child.id(), name);
     }
 
+    /// Bytes of memory that it has (VmRSS).
+    pub(crate) fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+    }
+
     /// Waits for the end; exit code, if it ended by itself, and the lines of the log behind the first ones.
     pub(crate) fn wait(mut self) -> (Option<i32>, Vec<String>) {
         let lines = self.stderr.by_ref().lines().map(|line| line.unwrap()).collect();

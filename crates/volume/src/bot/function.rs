@@ -93,6 +93,12 @@ impl<T: Target> Function<T> {
         self.act(backend);
     }
 
+    /// Time has passed. [`drive`](Self::drive) says so as well; this is for an owner that cannot call it, because it is in the middle of another
+    /// function's control request.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.device.handle_timeout(now);
+    }
+
     fn acknowledge(&mut self, backend: &mut impl DeviceBackend) {
         if self.acknowledging && backend.control_read(&mut []) != Poll::Pending {
             self.acknowledging = false;

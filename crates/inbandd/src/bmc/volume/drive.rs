@@ -10,7 +10,7 @@ use inband_volume::{
 use super::media::{Ejected, Media, SPARE, Text};
 use crate::memory::{self, Available};
 
-/// Bytes written from one look at the machine's memory to the next.
+/// Bytes of memory taken from one look at the machine's to the next.
 const CHECK: u64 = 1 << 20;
 
 /// What is in the drive.
@@ -36,7 +36,7 @@ pub(super) struct Drive {
     generation: u32,
     /// No session may begin: nothing may be written.
     shut: bool,
-    /// Bytes that may still be written before the memory is looked at.
+    /// Bytes of memory that may still be taken before the machine's is looked at.
     checked: u64,
     /// Bytes written since that was asked last.
     written: u64,
@@ -58,16 +58,16 @@ impl Drive {
         }
     }
 
-    /// Whether the machine has the memory for what is written. Others take memory as well, while a host takes its time.
-    fn check(&mut self, length: u64) -> Result<(), Fault> {
-        if length > self.checked {
-            let ahead = CHECK.max(length);
+    /// Whether the machine has so many bytes of memory for what is written. Others take memory as well, while a host takes its time.
+    fn check(&mut self, needed: u64) -> Result<(), Fault> {
+        if needed > self.checked {
+            let ahead = CHECK.max(needed);
             if memory::or_none((self.available)()) < ahead.saturating_add(SPARE) {
                 return Err(Fault::NoSpace);
             }
             self.checked = ahead;
         }
-        self.checked -= length;
+        self.checked -= needed;
         Ok(())
     }
 }
@@ -134,7 +134,12 @@ impl Medium for Drive {
     }
 
     fn write(&mut self, lba: u64, data: &[u8]) -> Result<(), Fault> {
-        self.check(data.len() as u64)?;
+        // Not as many bytes as come: one block takes a page, and one that is written again takes nothing.
+        let needed = match &self.inside {
+            Inside::Fresh { store, .. } => store.needs(lba, data.len()),
+            Inside::Nothing | Inside::Verdict(_) => 0,
+        };
+        self.check(needed)?;
         match &mut self.inside {
             Inside::Nothing => Err(Fault::Absent),
             Inside::Verdict(_) => Err(Fault::WriteProtected),

@@ -208,6 +208,9 @@ impl HostDevice for Qemu {
     }
 }
 
+/// What a guest does before its QEMU goes.
+type Leave<'a> = &'a dyn Fn(&mut Disk<Qemu>);
+
 /// Who goes on where the last host was waits for data that the next one does not send, and takes its command for them.
 #[test]
 fn a_command_that_qemu_left_in_its_data_is_nothing_to_the_next_one() {
@@ -230,7 +233,7 @@ fn a_command_that_qemu_left_in_its_data_is_nothing_to_the_next_one() {
         let cbw = disk.bot.cbw(&cdb10(0x28, 100, BLOCKS), Data::In(data.len() as u32));
         disk.bot.send(&mut disk.usb, &cbw).unwrap();
     };
-    let leave: [&dyn Fn(&mut Disk<Qemu>); 5] = [
+    let leave: [Leave<'_>; 5] = [
         &write,
         &|disk| {
             write(disk);

@@ -1,7 +1,7 @@
 //! What a host has written, in memory.
 
-use alloc::vec::{self, Vec};
-use core::{iter::FusedIterator, ops::Range};
+use alloc::vec::Vec;
+use core::{iter, ops::Range};
 
 use crate::scsi::{BLOCK, Fault};
 
@@ -205,36 +205,16 @@ impl<B: Base> Sealed<B> {
         page.map(|page| page.bytes).unwrap_or_default()
     }
 
-    /// What was written from the first block on, up to the first block that was not, to be taken away a page at a time.
-    #[must_use]
-    pub fn into_run(self) -> Run {
-        Run { pages: self.0.pages.into_iter() }
+    /// What was written from the first block on, up to the first block that was not, [taken](Self::take) a [`PAGE`] at a time at most.
+    pub fn into_run(mut self) -> impl Iterator<Item = Vec<u8>> {
+        let mut lba = 0;
+        iter::from_fn(move || {
+            let bytes = self.take(lba, PAGE_BLOCKS);
+            lba += (bytes.len() / BLOCK) as u64;
+            Some(bytes).filter(|bytes| !bytes.is_empty())
+        })
     }
 }
-
-/// The blocks from the first one on that were written, whole blocks, at most a [`PAGE`] at a time. The memory of each page goes with it, and that of
-/// pages behind a block that was not written when this is dropped.
-#[derive(Debug)]
-pub struct Run {
-    pages: vec::IntoIter<Option<Page>>,
-}
-
-impl Iterator for Run {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let Page { mut bytes, written } =
-            self.pages.next()?.unwrap_or(Page { bytes: Vec::new(), written: 0 });
-        let length = written.trailing_ones() as usize * BLOCK;
-        if length < PAGE {
-            self.pages = Vec::new().into_iter();
-        }
-        bytes.truncate(length);
-        Some(bytes).filter(|bytes| !bytes.is_empty())
-    }
-}
-
-impl FusedIterator for Run {}
 
 /// The pages of the blocks from `lba` to before `end`, which there are.
 const fn slots(lba: u64, end: u64) -> Range<usize> {

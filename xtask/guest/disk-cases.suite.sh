@@ -4,6 +4,7 @@
 # binaries: example:inband/disk-cases example:inbandd/disk
 . /guest/lib.sh
 . /guest/bmc.sh
+. /guest/disk.sh
 . /guest/disk-tester.sh
 
 memory() {

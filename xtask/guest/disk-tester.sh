@@ -1,4 +1,4 @@
-# A disk of the example `disk`, and ways to take it away: `. /guest/disk-tester.sh` after lib.sh and bmc.sh.
+# A disk of the example `disk`, and ways to take it away: `. /guest/disk-tester.sh` after lib.sh, bmc.sh and disk.sh.
 #
 #   show_disk gadget|usbip:ADDRESS MIB   starts it; over USB/IP it is attached as well. It is there
 #   remove_disk                          ends it
@@ -10,11 +10,11 @@ modprobe dummy_hcd || die "no dummy_hcd"
 modprobe libcomposite || die "no libcomposite"
 
 script() {
-    printf '. /guest/lib.sh\n. /guest/bmc.sh\n' >"$1.sh"
+    printf '. /guest/lib.sh\n. /guest/bmc.sh\n. /guest/disk.sh\n' >"$1.sh"
     cat >>"$1.sh"
 }
 script cable <<'END'
-port=$(readlink -f "/sys/bus/usb/devices/$(place_of 0123456789ABCDEF)/port")
+port=$(readlink -f "/sys/bus/usb/devices/$(place_of $SERIAL)/port")
 echo 1 >"$port/disable"
 mode none
 echo 0 >"$port/disable"
@@ -28,7 +28,7 @@ echo dummy_udc.0 >"$file"
 mode runtime
 END
 script configuration <<'END'
-cd "/sys/bus/usb/devices/$(place_of 0123456789ABCDEF)" || exit
+cd "/sys/bus/usb/devices/$(place_of $SERIAL)" || exit
 echo 0 >authorized
 echo 1 >authorized
 END

@@ -12,7 +12,7 @@ ROUNDS=$(sed -n 's/.*inband\.rounds=\([0-9]*\).*/\1/p' /proc/cmdline)
 
 # tell NAME: our disk says how long it took since it told last, whichever disk it was.
 tell() {
-    echo "HOST say tell $1" >/dev/ttyS1
+    order say tell "$1"
 }
 
 # measured WHAT COMMAND...

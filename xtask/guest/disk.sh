@@ -7,6 +7,11 @@
 #   kernel_disk_stop                 likewise
 #   linux_tests NAME [TESTS]         runs libiscsi's tests for what Linux sends on /dev/sgN, and prints what came of them, as JSON with NAME
 #   count FIELD NAME                 prints one figure of that: ran, executed, failed, asserts, asserts_failed
+#   linux_tests_pass TEST NAME              one test: some of them ran with this NAME, and none failed
+#   refused TEST TEXT COMMAND...            tests: it ends with an error, and says this
+#   answers TEST TEXT COMMAND...            tests: it ends well, and says this
+#   sg_utils_agree BLOCKS                   tests: sg3-utils find what docs/spec/disk.md says, on a disk of so many blocks
+#   blocks_survive                          tests: every block is written, in order, and read, in no order
 #   files_survive NAME               tests: a FAT file system is made, files are copied by a mount, and are the same after another one; its checker finds
 #                                    nothing
 #
@@ -121,6 +126,65 @@ linux_tests() {
 
 count() {
     sed -n 's/.*"'"$1"'":\([0-9]*\).*/\1/p' "/tmp/tests-$2"
+}
+
+linux_tests_pass() {
+    if [ "$(count ran "$2")" -gt 0 ] && [ "$(count failed "$2")" = 0 ] && [ "$(count asserts_failed "$2")" = 0 ]; then
+        ok "$1"
+    else
+        fail "$1" "$(cat "/tmp/tests-$2")"
+    fi
+}
+
+refused() {
+    local test=$1 text=$2
+    shift 2
+    expect_exit "$test" bad "$@"
+    expect_text "$test-why" "$text"
+}
+
+answers() {
+    local test=$1 text=$2
+    shift 2
+    check "$test" "$@"
+    expect_text "$test-says" "$text"
+}
+
+sg_utils_agree() {
+    answers inquiry 'Vendor identification: INBAND' sg_inq "$SG"
+    expect_text inquiry-product 'Product identification: MEMORY DISK'
+    expect_text inquiry-removable 'RMB=1'
+    expect_text inquiry-version 'version=0x05  [SPC-3]'
+    answers inquiry-descriptors 'SBC-3' sg_inq --descriptors "$SG"
+    expect_text inquiry-descriptors-transport 'USB Mass Storage Class Bulk-Only Transport, Revision 1.0'
+    answers vpd-list 'Block device characteristics (SBC)' sg_vpd --page=0 "$SG"
+    answers vpd-serial "Unit serial number: $SERIAL" sg_vpd --page=0x80 "$SG"
+    answers vpd-id 0x3123456789abcdef sg_vpd --page=0x83 "$SG"
+    answers vpd-limits 'Maximum transfer length: 0 blocks [not reported]' sg_vpd --page=0xb0 "$SG"
+    answers vpd-characteristics 'Non-rotating medium' sg_vpd --page=0xb1 "$SG"
+    refused vpd-none 'sg_vpd failed' sg_vpd --page=0xc0 "$SG"
+    answers capacity "Number of logical blocks=$1" sg_readcap "$SG"
+    answers capacity-16 "Number of logical blocks=$1" sg_readcap --long "$SG"
+    answers modes 'WP=0, DpoFua=1' sg_modes --all "$SG"
+    answers modes-6 '08 12 04 00' sg_modes --six --all "$SG"
+    expect_text modes-6-control '0a 0a 00 00 00 00 00 00  ff ff 00 00'
+    expect_text modes-6-exceptions '1c 0a 08 00'
+    refused modes-none 'sg_modes failed' sg_modes --page=0x19 "$SG"
+    check ready sg_turs --number=100 "$SG"
+    answers sense 'Sense key: No Sense' sg_requests "$SG"
+    answers sense-descriptor 'Descriptor format, current' sg_requests --desc "$SG"
+    answers opcodes 'Synchronize cache(16)' sg_opcodes "$SG"
+    answers opcode-usage 'Read(10)' sg_opcodes --opcode=0x28 "$SG"
+    check synchronize sg_sync "$SG"
+    check verify sg_verify --lba=0 --count=64 "$SG"
+    refused verify-beyond 'LBA out of range' sg_verify --lba=$1 --count=1 "$SG"
+    check stop sg_start --stop "$SG"
+    check stop-stops-nothing sg_turs "$SG"
+}
+
+blocks_survive() {
+    check blocks-written blocks write "$DISK" 1
+    check blocks-read-in-no-order blocks read "$DISK" 1 random
 }
 
 files_survive() {

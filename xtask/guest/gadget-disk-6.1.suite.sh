@@ -9,13 +9,8 @@
 disk_start 64
 linux_tests ours
 expect_status conformance-ends 0
-if [ "$(count ran ours)" -gt 0 ] && [ "$(count failed ours)" = 0 ] && [ "$(count asserts_failed ours)" = 0 ]; then
-    ok conformance
-else
-    fail conformance "$(cat /tmp/tests-ours)"
-fi
-check blocks-written blocks write "$DISK" 1
-check blocks-read-in-no-order blocks read "$DISK" 1 random
+linux_tests_pass conformance ours
+blocks_survive
 files_survive fat
 disk_stop
 check_kernel_log kernel-log

@@ -21,6 +21,7 @@
 #   stop NAME [SIGNAL]                      both; the signal is TERM unless said
 #   check_kernel_log NAME                   passes if the kernel has logged no warning, and nothing worse, since the suite
 #                                           began
+#   order WORDS...                          asks something of the machine's host, where a program of ours runs beside the guest (xtask/src/vm/beside.rs)
 #   die DETAIL...                           ends the suite: what follows would make no sense
 
 OUT=/tmp/out
@@ -45,6 +46,10 @@ fail() {
 die() {
     fail suite "$*"
     exit 1
+}
+
+order() {
+    echo "HOST $*" >/dev/ttyS1
 }
 
 run() {

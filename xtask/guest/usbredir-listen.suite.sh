@@ -27,6 +27,6 @@ status_is started mode=run-time running=b on_trial=false a=good:factory b=good:2
 host kill
 status_is killed mode=run-time running=b b=good:2.00
 check_kernel_log kernel-log
-echo "HOST cut" >/dev/ttyS1
+order cut
 sleep 30
 die "the guest was not cut off"

@@ -4,7 +4,7 @@
 host() {
     local before
     before=$(devnum)
-    echo "HOST $1" >/dev/ttyS1
+    order "$1"
     wait_for 20 is_anew "$before" || die "the device did not come back"
     mode runtime
 }

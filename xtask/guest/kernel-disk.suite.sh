@@ -4,9 +4,9 @@
 # binaries: example:inband/kernel-disk example:inbandd/disk
 . /guest/lib.sh
 
-MIB=16
+MIB=4
 # Of the host: a disk that was reset, as each new one says of itself; and one that goes in the middle of a write.
-HARMLESS="$HARMLESS\|Power-on or device reset occurred\|error, dev sd\|error on dev sd"
+HARMLESS="$HARMLESS\|Power-on or device reset occurred\|error, dev sd\|error on dev sd\|rejecting I/O to dead device"
 
 modprobe dummy_hcd || die "no dummy_hcd"
 modprobe libcomposite || die "no gadgets"
@@ -23,7 +23,7 @@ modprobe usb_storage && modprobe sd_mod && modprobe sg && modprobe vfat && modpr
     die "no drivers for disks"
 
 # A disk of this side. Where the host has it is in $DISK and, as a SCSI device, in $SCSI.
-disk_start() {
+lend() {
     start disk disk "$1" "$MIB" reinsert
     # The one of before, which still has its medium, is gone by then.
     [ "$1" = gadget ] || wait_for_log disk Configured
@@ -56,7 +56,7 @@ digest() {
     sha256sum <"$1" | cut -d ' ' -f 1
 }
 
-disk_start kernel
+lend kernel
 run cat /tmp/disk.log
 expect_text probe-says-so 'FunctionFS missing'
 run sg_inq "$SCSI"
@@ -68,7 +68,7 @@ expect_text serial-as-ours 0123456789ABCDEF
 check mkfs mkfs.vfat -I "$DISK"
 mkdir -p /mnt
 check mount mount -t vfat "$DISK" /mnt
-head -c 5000000 /dev/urandom >/tmp/file
+head -c 2000000 /dev/urandom >/tmp/file
 check copy cp /tmp/file /mnt/file
 # While it is mounted, removal is prevented.
 expect_exit prevented bad sg_start --eject "$SCSI"
@@ -100,7 +100,7 @@ check still-as-written test "$(digest "$(memory)")" = "$WRITTEN"
 wait_for 20 says 4 Inserted || die "not inserted"
 stop disk KILL
 check on-the-bus-without-us dd if="$DISK" of=/tmp/block bs=512 count=1 iflag=direct
-disk_start kernel
+lend kernel
 check not-the-old-one test "$(digest "$DISK")" = "$(head -c $((MIB << 20)) /dev/zero | sha256sum | cut -d ' ' -f 1)"
 run ls /sys/kernel/config/usb_gadget
 expect_text one-is-shown inband-0
@@ -109,7 +109,7 @@ expect_no_text one-was-removed inband-1
 start writing dd if=/dev/zero of="$DISK" bs=512 oflag=direct
 wait_for 20 grep -q '[1-9]' "/sys/block/${DISK##*/}/inflight"
 stop disk KILL
-disk_start kernel
+lend kernel
 finish writing
 expect_status write-was-cut-off bad
 check written-to-again dd if=/tmp/file of="$DISK" bs=65536 count=16 conv=fsync
@@ -121,7 +121,7 @@ stop disk KILL
 
 # With FunctionFS the other disk is the better one, and what this one left, without a medium, is no hindrance.
 mv /tmp/usb_f_fs "$FUNCTIONFS"
-disk_start gadget
+lend gadget
 run ls /sys/kernel/config/usb_gadget
 expect_text ours-instead inband-0
 expect_no_text removed-by-ours inband-1

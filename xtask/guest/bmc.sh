@@ -20,8 +20,9 @@
 #   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that, or does so
 #                                           in a moment; fields of its JSON, and a=STATE:VERSION, b=STATE:VERSION
 #   daemon_says TEST NAME FIELD=VALUE...    one test: `inbandd status` says all of that; fields of its JSON
-#   answers_are_fast TEST COUNT             one test: by what it said, the daemon has answered so many control requests at least, none of them
-#                                           later than within 100 ms
+#   answers_are_fast TEST COUNT [FIELD SLOWEST]
+#                                           one test: by what it said, the daemon has answered so many control requests at least, none of them
+#                                           later than within 100 ms; or what else FIELD counts, the slowest in SLOWEST us
 #   slowest_answer NAME                     prints its slowest answer to a control request as inbandd tells it, in microseconds
 #   image FILE BYTES                        an image that no two runs share
 #   pack FILE VERSION IMAGE [OPTION...]     a signed package; options of `inband pack`
@@ -263,13 +264,13 @@ daemon_says() {
 
 answers_are_fast() {
     local requests slowest
-    requests=$(field control_requests)
-    slowest=$(field slowest_answer_us)
-    echo "---- $requests requests, the slowest in $slowest us"
+    requests=$(field "${3:-control_requests}")
+    slowest=$(field "${4:-slowest_answer_us}")
+    echo "---- $requests answered, the slowest in $slowest us" >&2
     if [ "$requests" -ge "$2" ] && [ "$slowest" -gt 0 ] && [ "$slowest" -lt 100000 ]; then
         ok "$1"
     else
-        fail "$1" "$requests requests, the slowest in $slowest us"
+        fail "$1" "$requests answered, the slowest in $slowest us"
     fi
 }
 

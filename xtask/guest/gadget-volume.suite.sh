@@ -65,14 +65,7 @@ medium large PASS
 status_is large-status result=ok state=staged running=a boots_next=b b=staged:3.0.0
 slot_holds large-slot bmc b large
 daemon_says large-daemon bmc state=staged door_volume=open
-commands=$(field disk_commands)
-slowest=$(field slowest_disk_answer_us)
-echo "---- $commands commands, the slowest answered in $slowest us"
-if [ "$commands" -gt 100 ] && [ "$slowest" -lt 100000 ]; then
-    ok answered-at-once
-else
-    fail answered-at-once "$commands commands, the slowest in $slowest us"
-fi
+answers_are_fast answered-at-once 100 disk_commands slowest_disk_answer_us
 
 # Others have the controller's endpoints when the device is to come back: DFU alone, under the other product id.
 check crowded-enter dfu-util -e

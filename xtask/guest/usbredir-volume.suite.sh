@@ -31,6 +31,7 @@ expect_exit bulk 0 inband update --door bulk next.tar
 mode runtime $SERIAL
 disk_is ours
 medium back READY
+order run usbredir-volume.answers.sh
 status_is bulk-status result=ok state=staged mode=run-time running=a boots_next=b b=staged:3.00
 # The BMC ends in the middle, and starts again with what is staged.
 check begun dd if=other.tar of="$DISK" bs=64k count=20 conv=fsync

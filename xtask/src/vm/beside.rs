@@ -9,6 +9,7 @@
 //! HOST restart        the program ends, as it is to end, and starts again
 //! HOST kill           it is killed, and starts again
 //! HOST say WORDS      it finds these words as a line on its standard input
+//! HOST run SCRIPT     this script of `xtask/guest` runs in its folder; what that prints is as if the guest had said it
 //! HOST cut            it is the guest that ends, at once, and boots again
 //! ```
 //!
@@ -51,6 +52,12 @@ pub(super) fn prepare(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
         fs::remove_dir_all(&folder).map_err(cannot_make)?;
     }
     fs::create_dir_all(&guest).map_err(cannot_make)?;
+    run_script(&folder, script)?;
+    files_in(&guest)
+}
+
+/// Runs a script where the program is; what it prints.
+fn run_script(folder: &Path, script: &str) -> Outcome<String> {
     let mut path = release().into_os_string();
     if let Some(rest) = std::env::var_os("PATH") {
         path.push(":");
@@ -59,8 +66,7 @@ pub(super) fn prepare(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
     // Where those who make file systems are, which is not in everybody's.
     path.push(":/usr/sbin:/sbin");
     let script = suite::scripts().join(script);
-    program::output(Command::new("sh").arg("-eu").arg(script).current_dir(&folder).env("PATH", path))?;
-    files_in(&guest)
+    program::output(Command::new("sh").arg("-eu").arg(script).current_dir(folder).env("PATH", path))
 }
 
 /// What was made for the UEFI shell of a suite.
@@ -97,8 +103,8 @@ impl Beside {
         guest.args(["-device", "usb-redir,chardev=bmc"]).args(&suite.machine);
     }
 
-    /// What the guest asks for.
-    pub(super) fn order(&mut self, order: &str) -> Outcome {
+    /// What the guest asks for; what there is to say to it.
+    pub(super) fn order(&mut self, order: &str) -> Outcome<String> {
         match order.split_once(' ') {
             None if order == "restart" => {
                 let id = self.child.id().to_string();
@@ -108,19 +114,20 @@ impl Beside {
                     return Err(format!("what is beside the guest ended with {status}"));
                 }
                 self.child = spawn(&self.folder, &self.runs)?;
-                Ok(())
+                Ok(String::new())
             }
             None if order == "kill" => {
                 self.end();
                 self.child = spawn(&self.folder, &self.runs)?;
-                Ok(())
+                Ok(String::new())
             }
             Some(("say", words)) => {
                 let said = self.child.stdin.as_mut().map(|input| writeln!(input, "{words}"));
                 said.transpose()
-                    .map(drop)
+                    .map(|_| String::new())
                     .map_err(|e| format!("what is beside the guest does not listen: {e}"))
             }
+            Some(("run", script)) => run_script(&self.folder, script),
             _ => Err(format!("the guest asks its host for {order}, which is nothing")),
         }
     }

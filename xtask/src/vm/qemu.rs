@@ -103,9 +103,10 @@ fn boot_once(
                 continue;
             }
             (Some(beside), Some(order)) => {
-                // The suite waits for what it asked for, and fails without it.
-                if let Err(why) = beside.order(order) {
-                    say(&format!("  {why}"));
+                // An order that cannot be carried out is as strange as one that nobody knows, and the suite fails.
+                for line in beside.order(order).unwrap_or_else(|why| why).lines() {
+                    report.take(line);
+                    say(&format!("  {line}"));
                 }
                 continue;
             }

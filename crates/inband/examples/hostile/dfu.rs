@@ -199,7 +199,10 @@ fn checkm8(target: &mut Target) -> Outcome {
                 Err(TransferError::Cancelled) => cut += 1,
                 Err(error) => return Err(format!("a block that is cut: {error}")),
             }
-            target.put(end(opened)?);
+            let opened = end(opened)?;
+            // What was refused as above may have been counted with the one behind it.
+            opened.state_behind_a_cut()?;
+            target.put(opened);
             target.works()?;
         }
     }

@@ -48,11 +48,12 @@ const DARWIN: &str = "x86_64-apple-darwin";
 const ARMV7: &str = "armv7-unknown-linux-gnueabihf";
 
 /// The cores. They have no std, so they build where there is none.
-const CORES: [&str; 7] = [
+const CORES: [&str; 8] = [
     "inband-usb",
     "inband-dfu",
     "inband-bulk",
     "inband-volume",
+    "inband-ipmi",
     "inband-package",
     "inband-store",
     "inband-session",

@@ -7,6 +7,9 @@
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
+#[path = "../shared/attempt.rs"]
+mod attempt;
+#[cfg(target_os = "linux")]
 mod rig;
 
 #[cfg(target_os = "linux")]

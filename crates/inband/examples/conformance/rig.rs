@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    panic::{self, AssertUnwindSafe},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -16,6 +15,8 @@ use inband_virtual::usbip::{
     Port, Server, ServerError,
     attach::{AttachError, attach},
 };
+
+use crate::attempt::attempt;
 
 /// Between two turns of the server.
 const TURN: Duration = Duration::from_micros(500);
@@ -125,13 +126,11 @@ pub(super) fn run() -> Result<bool, ServerError> {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
         }
-        match panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut rig))) {
+        match attempt(|| scenario(&mut rig)) {
             Ok(()) => println!("ok {name}"),
-            Err(reason) => {
+            Err(why) => {
                 passed = false;
-                let text = reason.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(reason.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-                println!("failed {name} {}", text.replace('\n', " "));
+                println!("failed {name} {why}");
                 // The next scenario finds the port as the first did.
                 rig.port.detach()?;
                 rig.stage = Stage::Unknown;

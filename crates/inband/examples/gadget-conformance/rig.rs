@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    panic::{self, AssertUnwindSafe},
     task::Poll,
     thread,
     time::{Duration, Instant},
@@ -14,6 +13,8 @@ use inband_usb::{
     ControlError, DescriptorSet, DeviceBackend, DeviceEvent, EndpointAddress, HostDevice, SubmitError,
     conformance::{Rig, scenarios},
 };
+
+use crate::attempt::attempt;
 
 /// The gadget, and what the host had opened when it left the bus: the kernel may show that a moment longer.
 struct Device {
@@ -125,13 +126,11 @@ pub(super) fn run() -> Result<bool, GadgetError> {
             continue;
         }
         let start = Instant::now();
-        match panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut rig))) {
+        match attempt(|| scenario(&mut rig)) {
             Ok(()) => println!("ok {name} {} ms", start.elapsed().as_millis()),
-            Err(reason) => {
+            Err(why) => {
                 passed = false;
-                let text = reason.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(reason.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-                println!("failed {name} {}", text.replace('\n', " "));
+                println!("failed {name} {why}");
                 // The next scenario finds the gadget as the first did.
                 rig.device.detach()?;
                 while let Some(event) = rig.device.poll_event()? {

@@ -4,17 +4,15 @@ pub(super) mod child;
 mod figures;
 mod world;
 
-use std::{
-    fs,
-    panic::{self, AssertUnwindSafe},
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use inband_gadget::{Gadget, GadgetError, Options};
 use inband_usb::{DescriptorSet, DeviceBackend as _, HostError};
 
 use child::Child;
 use world::{CONFIGFS, Function, World, controller, gadgets, set, write};
+
+use crate::attempt::attempt;
 
 /// Every scenario, with its name.
 const SCENARIOS: &[(&str, fn())] = &[
@@ -42,13 +40,11 @@ pub(super) fn run(wanted: Vec<String>) -> bool {
         if !wanted.is_empty() && !wanted.iter().any(|it| it == name) {
             continue;
         }
-        match panic::catch_unwind(AssertUnwindSafe(scenario)) {
+        match attempt(scenario) {
             Ok(()) => println!("ok {name}"),
-            Err(reason) => {
+            Err(why) => {
                 passed = false;
-                let text = reason.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(reason.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-                println!("failed {name} {}", text.replace('\n', " "));
+                println!("failed {name} {why}");
             }
         }
     }

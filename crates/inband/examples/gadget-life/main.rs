@@ -9,6 +9,9 @@
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
+#[path = "../shared/attempt.rs"]
+mod attempt;
+#[cfg(target_os = "linux")]
 mod life;
 
 #[cfg(target_os = "linux")]

@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::unix::fs::FileExt as _,
-    panic::{self, AssertUnwindSafe},
     thread,
     time::{Duration, Instant},
 };
@@ -19,6 +18,8 @@ use inband_volume::bot::{
     wire::{self, Status},
 };
 use rustix::fs::{SealFlags, fcntl_add_seals};
+
+use crate::attempt::attempt;
 
 const CONFIGFS: &str = "/sys/kernel/config/usb_gadget";
 /// Much longer than anything here takes.
@@ -58,13 +59,11 @@ pub(super) fn run(wanted: &[String]) -> bool {
         if !wanted.is_empty() && !wanted.iter().any(|it| it == name) {
             continue;
         }
-        match panic::catch_unwind(AssertUnwindSafe(scenario)) {
+        match attempt(scenario) {
             Ok(()) => println!("ok {name}"),
-            Err(reason) => {
+            Err(why) => {
                 passed = false;
-                let text = reason.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(reason.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-                println!("failed {name} {}", text.replace('\n', " "));
+                println!("failed {name} {why}");
             }
         }
     }

@@ -404,10 +404,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// Does with the endpoints what the disk wants. To be called when no event of the USB side waits. Returns whether there is something for the
     /// worker that there was not.
     pub(super) fn drive_volume(&mut self, clock: impl Fn() -> Duration) -> Result<bool, Fault<B::Error>> {
-        let now = clock();
         if self.volume.disk.is_none() {
             return Ok(false);
         }
+        let now = clock();
         if self.receiving.is_some() {
             // The control pipe is another one's; a time that is due must not stay so meanwhile.
             if let Some(disk) = self.volume.own() {

@@ -17,6 +17,7 @@ mod dfu_ahead;
 mod dfu_host;
 mod dfu_sequence;
 mod dfu_suffix;
+mod first_block;
 mod host_enumeration;
 mod ipmi;
 mod openbmc_manifest;
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     ("dfu_host", dfu_host::run),
     ("dfu_sequence", dfu_sequence::run),
     ("dfu_suffix", dfu_suffix::run),
+    ("first_block", first_block::run),
     ("host_enumeration", host_enumeration::run),
     ("ipmi", ipmi::run),
     ("openbmc_manifest", openbmc_manifest::run),

@@ -4,7 +4,7 @@
 //!
 //! * 0: an entry of the root directory: its number modulo 512, a byte for the name and its case, one for the attributes, its first cluster, four bytes for the size.
 //! * 1: an entry of a FAT: a byte, bit 0 the copy; the cluster; what follows it.
-//! * 2: a chain in both FATs: its first cluster, a byte for how many, a byte for how far they lie apart.
+//! * 2: a chain in both FATs: its first cluster, a byte for how many, a byte for how far they lie apart, with a sign.
 //! * 3: bytes in such clusters, of such a chain modulo 16.
 //! * 4: a whole file: as 2 and 3, then a byte for how many bytes are missing in the last cluster, and one for the number of the entry.
 //! * 5: one byte of a block before the data: the block, the place, the byte.
@@ -13,14 +13,13 @@
 //!
 //! What is watched and what is found has to be what a simple reader finds, which reads all of it, and in another way.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use inband_volume::{
     fat::{Image, LONGEST, QUIET, Trigger, Watch},
     scsi::BLOCK,
     sparse::Sparse,
-    testing::FatHost,
+    testing::{FatHost, package_on},
 };
 
 const NAMES: [&[u8; 11]; 8] = [
@@ -34,9 +33,8 @@ const NAMES: [&[u8; 11]; 8] = [
     b"APPLY   CMD",
 ];
 
-/// A label, or a part of a long name; a folder.
+/// A label, or a part of a long name.
 const LABEL: u8 = 8;
-const FOLDER: u8 = 16;
 
 pub(crate) fn run(input: &[u8]) {
     let mut script = Script(input);
@@ -48,7 +46,11 @@ pub(crate) fn run(input: &[u8]) {
         host.step(step, &mut script);
         host.check_watch();
     }
-    let wanted = wanted(&host.host.store, max_size);
+    let store = &host.host.store;
+    let wanted = package_on(store.base(), |lba| {
+        let mut block = [0; BLOCK];
+        (store.is_written(lba) && store.read(lba, &mut block).is_ok()).then_some(block)
+    });
     match host.host.open() {
         Ok(contents) => {
             let bytes = contents.slices().collect::<Vec<_>>().concat();
@@ -156,11 +158,11 @@ impl Host {
     }
 
     /// Clusters that there are, at even distances, and at most so many.
-    fn clusters(&self, script: &mut Script<'_>, most: usize) -> Vec<u16> {
+    fn clusters(&self, script: &mut Script<'_>, most: i32) -> Vec<u16> {
         let (first, count, distance) = (script.word(), script.byte(), script.byte());
-        let all = self.host.geometry().clusters();
-        let place = |n: u32| ((u32::from(first) + n * u32::from(distance)) % all + 2) as u16;
-        (0..u32::from(count) % most as u32).map(place).collect()
+        let all = self.host.geometry().clusters() as i32;
+        let place = |n: i32| ((i32::from(first) + n * i32::from(distance as i8)).rem_euclid(all) + 2) as u16;
+        (0..i32::from(count) % most).map(place).collect()
     }
 }
 
@@ -186,49 +188,6 @@ fn names(store: &Sparse<Image>) -> Vec<[u8; 32]> {
     let root = blocks(store, store.base().geometry().root(), 32);
     let entries = root.chunks_exact(32).map(|entry| entry.try_into().expect("32 bytes"));
     entries.filter(|entry: &[u8; 32]| entry[0] != 0 && entry[11] & LABEL == 0).collect()
-}
-
-/// The package, by a reader that is simple and slow.
-fn wanted(store: &Sparse<Image>, max_size: u32) -> Option<Vec<u8>> {
-    let geometry = *store.base().geometry();
-    let (boot, ours) = (blocks(store, 0, 1), geometry.boot_sector(store.base().generation()));
-    if boot[11..36] != ours[11..36] || boot[510..] != ours[510..] {
-        return None;
-    }
-    let names = names(store);
-    let mut files = names.iter().filter(|entry| is(entry, NAMES[0]));
-    let (file, None) = (files.next()?, files.next()) else { return None };
-    let size = u32::from_le_bytes([file[28], file[29], file[30], file[31]]);
-    if file[11] & FOLDER != 0 || size == 0 || size > max_size {
-        return None;
-    }
-    let fat =
-        |copy: u32| blocks(store, geometry.reserved() + copy * geometry.fat_blocks(), geometry.fat_blocks());
-    let fats = [fat(0), fat(1)];
-    let entry = |fat: &[u8], cluster: usize| u16::from_le_bytes([fat[cluster * 2], fat[cluster * 2 + 1]]);
-    let mut bytes = Vec::new();
-    let mut been = HashSet::new();
-    let mut cluster = u16::from_le_bytes([file[26], file[27]]);
-    while cluster < 0xfff8 {
-        let is_one = cluster >= 2 && u32::from(cluster) < geometry.clusters() + 2;
-        // A circle, or more than there should be.
-        if !is_one || !been.insert(cluster) || bytes.len() >= size as usize {
-            return None;
-        }
-        let first = geometry.data() + (u32::from(cluster) - 2) * geometry.cluster_blocks();
-        for lba in first..first + geometry.cluster_blocks() {
-            if bytes.len() < size as usize && !store.is_written(lba.into()) {
-                return None;
-            }
-            bytes.extend(blocks(store, lba, 1));
-        }
-        let [next, second] = fats.each_ref().map(|fat| entry(fat, cluster.into()));
-        if next != second {
-            return None;
-        }
-        cluster = next;
-    }
-    bytes.get(..size as usize).map(<[u8]>::to_vec)
 }
 
 /// What is left of the input; zeros behind it.

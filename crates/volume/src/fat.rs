@@ -17,5 +17,5 @@ mod watch;
 pub use contents::{Contents, Pieces};
 pub use geometry::{Geometry, MAX_PACKAGE, ROOT_BLOCKS};
 pub use image::{Image, Marker, TEXT, Texts};
-pub use walk::{Corrupt, Missing, Refused, open};
+pub use walk::{Corrupt, Missing, Refused, Unopened, open};
 pub use watch::{LONGEST, QUIET, Trigger, Watch};

@@ -205,6 +205,11 @@ impl<B: Base> Sealed<B> {
         page.map(|page| page.bytes).unwrap_or_default()
     }
 
+    /// All pages, whatever is written on them, to be dropped one by one.
+    pub fn into_pages(self) -> impl Iterator<Item = Vec<u8>> {
+        self.0.pages.into_iter().flatten().map(|page| page.bytes)
+    }
+
     /// What was written from the first block on, up to the first block that was not, [taken](Self::take) a [`PAGE`] at a time at most.
     pub fn into_run(mut self) -> impl Iterator<Item = Vec<u8>> {
         let mut lba = 0;

@@ -1,6 +1,9 @@
-//! What the tests of this crate and of others share: a medium that is an array, a wire without a bus, and a host that writes a filesystem by hand.
+//! What the tests of this crate and of others share: a medium that is an array, a wire without a bus, a host that writes a filesystem by hand, a reader of
+//! what it wrote, and traces of hosts.
 
 mod fat_host;
+mod reader;
+pub mod trace;
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::time::Duration;
@@ -16,6 +19,7 @@ use crate::{
 };
 
 pub use fat_host::FatHost;
+pub use reader::package_on;
 
 /// A medium that is an array.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! The one look at the filesystem (spec, 5).
 
+use alloc::boxed::Box;
+
 use thiserror::Error;
 
 use super::{
@@ -45,6 +47,15 @@ pub enum Refused {
     /// The BMC has no memory for the table of extents.
     #[error("no memory")]
     NoMemory,
+}
+
+/// A volume without a package that can be looked at. What is written on it is the caller's, who may have no time to drop it.
+#[derive(Debug)]
+pub struct Unopened {
+    /// Why.
+    pub refused: Refused,
+    /// What was written.
+    pub store: Sealed<Image>,
 }
 
 /// What the host has not written.
@@ -107,11 +118,13 @@ impl Refused {
 /// Finds the package on a volume that its host can write to no more.
 ///
 /// # Errors
-/// See [`Refused`]; the store is dropped.
-pub fn open(store: Sealed<Image>) -> Result<Contents, Refused> {
+/// See [`Refused`].
+pub fn open(store: Sealed<Image>) -> Result<Contents, Box<Unopened>> {
     let geometry = *store.base().geometry();
-    let (extents, size) = walk(&geometry, &store)?;
-    Ok(Contents::new(store, geometry, extents, size))
+    match walk(&geometry, &store) {
+        Ok((extents, size)) => Ok(Contents::new(store, geometry, extents, size)),
+        Err(refused) => Err(Box::new(Unopened { refused, store })),
+    }
 }
 
 /// What the walk looks at. Each method is one step: tests count them.

@@ -14,6 +14,8 @@ use crate::bot::{Intent, Refused, Target};
 
 /// Bytes that are compared at once.
 const COMPARED: usize = 4096;
+/// How often a host asks for the size of a medium, and reads nothing, until it is told again that the medium has changed.
+const ASKED_IN_VAIN: u8 = 3;
 
 /// A removable disk of blocks of 512 bytes: the only logical unit.
 ///
@@ -31,6 +33,11 @@ pub struct Disk<M> {
     was_reset: bool,
     /// A unit attention for another medium is due.
     was_changed: bool,
+    /// Whether the last medium was write-protected.
+    was_protected: Option<bool>,
+    /// While the medium's protection is another than that of the one before, and the host was not told so twice: how often it has asked for the
+    /// size since it read last.
+    asked: Option<u8>,
     prevented: bool,
     /// SWP of the Control page.
     swp: bool,
@@ -113,6 +120,8 @@ impl<M: Medium> Disk<M> {
             ejected: None,
             was_reset: true,
             was_changed: false,
+            was_protected: None,
+            asked: None,
             prevented: false,
             swp: false,
             sense: Sense::NONE,
@@ -180,7 +189,23 @@ impl<M: Medium> Disk<M> {
             // What the host has set was for the medium before.
             self.swp = false;
         }
+        if let Some(present) = present {
+            let before = self.was_protected.replace(present.write_protected);
+            if before.is_some_and(|before| before != present.write_protected) {
+                self.asked = Some(0);
+            }
+        }
         present
+    }
+
+    /// The host asks for the size of the medium, as EDK2 does before it reads. Where the protection has changed with the medium EDK2 has its filesystem
+    /// look at the new one, and numbers that only then: none of its accesses comes to a READ any more, until there is another change.
+    const fn asked_for_size(&mut self) {
+        match self.asked {
+            None => {}
+            Some(asked) if asked + 1 < ASKED_IN_VAIN => self.asked = Some(asked + 1),
+            Some(_) => (self.asked, self.was_changed) = (None, true),
+        }
     }
 
     /// What is due to be told before anything else.
@@ -239,7 +264,11 @@ impl<M: Medium> Disk<M> {
                 let bytes = answer::format_capacities(present.map(|present| present.it.blocks));
                 Ok(self.answer(bytes, be(&cdb[7..9])))
             }
-            Command::ReadCapacity10 => Ok(self.answer(answer::capacity10(medium?.it.blocks), 8)),
+            Command::ReadCapacity10 => {
+                let blocks = medium?.it.blocks;
+                self.asked_for_size();
+                Ok(self.answer(answer::capacity10(blocks), 8))
+            }
             Command::ReadCapacity16 => {
                 Ok(self.answer(answer::capacity16(medium?.it.blocks), be(&cdb[10..14])))
             }
@@ -257,6 +286,7 @@ impl<M: Medium> Disk<M> {
     /// Commands with a first block and a number of blocks.
     fn on_blocks(&mut self, entry: &Entry, cdb: &[u8; 16], medium: Present) -> Result<Intent, Sense> {
         let on = medium.it;
+        self.asked = self.asked.map(|_| 0);
         let (lba, count) = blocks(entry, cdb);
         // BYTCHK (SBC 5.20): 00b, and 01b, which brings the blocks to compare with.
         let check = (cdb[1] >> 1) & 0x03;

@@ -102,6 +102,6 @@ impl FatHost {
     /// # Errors
     /// What the walk refuses.
     pub fn open(self) -> Result<Contents, Refused> {
-        open(self.store.seal())
+        open(self.store.seal()).map_err(|unopened| unopened.refused)
     }
 }

@@ -304,6 +304,35 @@ fn eject_and_stop() {
     assert_eq!(run(&mut disk, &[0; 6], &[]), Ok(Vec::new()));
 }
 
+/// What EDK2 does behind a medium of another protection than the one before: it asks for the size before each access, which then comes to no READ, until it
+/// is told of a change once more.
+#[test]
+fn a_host_that_does_not_come_to_reading_is_told_once_more_that_the_protection_changed() {
+    let mut disk = ready();
+    let size = cdb10(0x25, 0, 0);
+    let read = cdb10(0x28, 0, 1);
+    let asks = |disk: &mut Disk<ArrayMedium>, times| {
+        for _ in 0..times {
+            assert_eq!(run(disk, &[0; 6], &[]), Ok(Vec::new()));
+            assert!(run(disk, &size, &[]).is_ok());
+        }
+    };
+    // One that is as the one before, however often is asked.
+    disk.medium_mut().insertion = 2;
+    assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+    asks(&mut disk, 9);
+    for (insertion, write_protected) in [(3, true), (4, false)] {
+        (disk.medium_mut().insertion, disk.medium_mut().write_protected) = (insertion, write_protected);
+        assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+        // Its first looks end in a READ.
+        asks(&mut disk, 2);
+        assert!(run(&mut disk, &read, &[]).is_ok());
+        asks(&mut disk, 3);
+        assert_eq!(run(&mut disk, &[0; 6], &[]), Err(Sense::CHANGED));
+        asks(&mut disk, 9);
+    }
+}
+
 /// Between an eject and its end the host may send any data it has announced: another medium that comes meanwhile is not ejected.
 #[test]
 fn an_eject_is_of_the_medium_it_was_meant_for() {

@@ -3,7 +3,7 @@
 use inband_usb::Direction;
 use inband_volume::{
     bot::{Device, Halts, Intent, Limits, Refused, Target},
-    scsi::{Disk, Identity, Sense},
+    scsi::{Disk, Identity, Medium, Sense},
     testing::{self, ArrayMedium, Seen, Wire},
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn ready() -> Disk<ArrayMedium> {
 }
 
 /// Runs a command on a disk alone, as much data as it wants to move: what it answers, or why it does not.
-pub(crate) fn run(disk: &mut Disk<ArrayMedium>, command: &[u8], data: &[u8]) -> Result<Vec<u8>, Sense> {
+pub(crate) fn run<M: Medium>(disk: &mut Disk<M>, command: &[u8], data: &[u8]) -> Result<Vec<u8>, Sense> {
     let mut cdb = [0; 16];
     cdb[..command.len()].copy_from_slice(command);
     let result = (|| {

@@ -3,9 +3,10 @@
 use inband_volume::{
     fat::{MAX_PACKAGE, Marker, open},
     sparse::PAGE,
+    testing::trace::package,
 };
 
-use super::support::{Drive, MIB, README, STATUS, image, package, run, store, to_file, write};
+use super::support::{Drive, MIB, README, STATUS, image, run, store, to_file, write};
 
 /// The largest limits with 4, 8 and 16 KiB clusters, and what comes behind them.
 const EDGES: [u32; 6] = [132_022_272, 132_022_273, 266_141_696, 266_141_697, 534_413_312, 534_413_313];

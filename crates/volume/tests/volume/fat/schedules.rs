@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use inband_volume::{
     fat::{Refused, open},
     scsi::BLOCK,
+    testing::trace::package,
 };
 use proptest::prelude::*;
 
-use super::support::{Drive, MIB, Write1, package, scatter, sorted, store, write};
+use super::support::{Drive, MIB, Write1, scatter, sorted, store, write};
 
 /// The writes of mtools that make a package, in rounds: of a block that is written in several, the last one is what counts.
 struct Story {
@@ -44,7 +45,9 @@ impl Story {
     fn found(&self, order: &[usize]) -> Result<Vec<u8>, Refused> {
         let mut store = store(MIB);
         order.iter().for_each(|index| write(&mut store, &self.writes[*index..=*index]));
-        open(store.seal()).map(|contents| contents.into_iter().collect::<Vec<_>>().concat())
+        open(store.seal())
+            .map(|contents| contents.into_iter().collect::<Vec<_>>().concat())
+            .map_err(|unopened| unopened.refused)
     }
 
     /// All of them, sorted by a key; those of one block stay in their order.

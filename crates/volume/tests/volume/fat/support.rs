@@ -37,18 +37,6 @@ pub(crate) fn store(max_size: u32) -> Sparse<Image> {
     Sparse::new(image, blocks, usize::MAX).unwrap()
 }
 
-/// Bytes that are nowhere twice, and in no block all 0.
-pub(crate) fn package(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let words = (0..length.div_ceil(8)).flat_map(|_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.take(length).collect()
-}
-
 /// The image as a file with holes.
 pub(crate) fn to_file(image: &Image, path: &Path) {
     let geometry = image.geometry();
@@ -160,4 +148,13 @@ pub(crate) fn sorted<K: Ord>(blocks: &[u64], key: impl FnMut(&usize) -> K) -> Ve
 pub(crate) fn scatter(keys: &[u32], index: usize) -> u64 {
     let key = u64::from(keys[index % keys.len()]) ^ (index / keys.len()) as u64;
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// How often something is tried that chance makes: as often as this variable says, else as usual, and an eighth of it on slow processors (`INBAND_TESTS=few`).
+pub(crate) fn times(variable: &str, usual: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(count) => count.parse().unwrap(),
+        Err(_) if std::env::var("INBAND_TESTS").is_ok_and(|word| word == "few") => usual / 8,
+        Err(_) => usual,
+    }
 }

@@ -1,12 +1,12 @@
 //! Volumes that are wrong.
 
 use inband_volume::{
-    fat::{Corrupt, Missing, Refused},
+    fat::{Corrupt, MAX_PACKAGE, Missing, Refused},
     scsi::BLOCK,
-    testing::FatHost,
+    testing::{FatHost, trace::package},
 };
 
-use super::support::{MIB, package};
+use super::support::MIB;
 
 const NAME: &[u8; 11] = b"FIRMWAREBIN";
 const CLUSTER: usize = 4096;
@@ -156,6 +156,26 @@ fn chains_that_are_wrong() {
             host.entry(20, NAME, 0x20, first, 5 * CLUSTER as u32 + 2100);
         };
         assert_eq!(refused(entry), wrong);
+    }
+}
+
+/// Made for 1021 MiB: a file at its end, backwards; and circles of which one or two clusters were written and the size is the largest.
+#[test]
+fn the_largest_volume() {
+    const LARGE: usize = 32 << 10;
+    let mut host = FatHost::new(MAX_PACKAGE).unwrap();
+    let last = host.geometry().clusters() as u16 + 1;
+    let chain: Vec<u16> = (last - 9..=last).rev().collect();
+    let bytes = package(9, 9 * LARGE + 1);
+    host.file(511, NAME, &chain, &bytes);
+    let contents = host.open().unwrap();
+    assert_eq!(contents.into_iter().collect::<Vec<_>>().concat(), bytes);
+    for circle in [&[last][..], &[last, 2]] {
+        let mut host = FatHost::new(MAX_PACKAGE).unwrap();
+        host.file(20, NAME, circle, &bytes[..circle.len() * LARGE]);
+        host.link(circle[circle.len() - 1], circle[0]);
+        host.entry(20, NAME, 0x20, circle[0], MAX_PACKAGE);
+        assert_eq!(host.open().unwrap_err(), Refused::Corrupt(Corrupt::Endless));
     }
 }
 

@@ -19,6 +19,11 @@ pub enum Audit {
         /// The door.
         door: Door,
     },
+    /// The host had a door armed, by a command that it may give.
+    DoorStarted {
+        /// The door.
+        door: Door,
+    },
     /// Somebody on the BMC took that back.
     DoorShut {
         /// The door.
@@ -96,6 +101,7 @@ impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DoorArmed { door } => write!(f, "event=door-armed door={door}"),
+            Self::DoorStarted { door } => write!(f, "event=door-started door={door}"),
             Self::DoorShut { door } => write!(f, "event=door-shut door={door}"),
             Self::DoorOpened { door } => write!(f, "event=door-opened door={door}"),
             Self::DoorLeft { door } => write!(f, "event=door-left door={door}"),

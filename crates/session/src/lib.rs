@@ -16,6 +16,7 @@ extern crate std;
 pub mod audit;
 pub mod budget;
 pub mod door;
+pub mod first_block;
 mod lockout;
 pub mod pipeline;
 pub mod result;

@@ -245,6 +245,12 @@ impl Session {
         self.doors[door.index()]
     }
 
+    /// Who decides whether a door opens.
+    #[must_use]
+    pub const fn policy(&self, door: Door) -> DoorPolicy {
+        self.config.doors[door.index()]
+    }
+
     /// What the store said last.
     #[must_use]
     pub const fn store(&self) -> &StoreView {
@@ -327,7 +333,7 @@ impl Session {
     /// # Errors
     /// [`ResultCode::DoorShut`] if the door's policy is `off`.
     pub fn arm(&mut self, door: Door) -> Result<(), ResultCode> {
-        match self.config.doors[door.index()] {
+        match self.policy(door) {
             DoorPolicy::Off => return Err(ResultCode::DoorShut),
             DoorPolicy::Always | DoorPolicy::Armed => {}
         }
@@ -339,9 +345,24 @@ impl Session {
         Ok(())
     }
 
+    /// The host wants a door to open at its next knock, by a channel that has no payload. Other than [`arm`](Self::arm) this ends no lock-out.
+    ///
+    /// # Errors
+    /// [`ResultCode::DoorShut`] if the door's policy is `off`, and those of [`may_begin`](Self::may_begin); nothing has changed then.
+    pub fn start(&mut self, door: Door, now: Duration) -> Result<(), ResultCode> {
+        let may =
+            if self.policy(door) == DoorPolicy::Off { Err(ResultCode::DoorShut) } else { self.is_free(now) };
+        may.map_err(|result| self.refused(door, result, now))?;
+        if self.door(door) == DoorState::Shut {
+            self.doors[door.index()] = DoorState::Armed;
+            self.tell(Audit::DoorStarted { door });
+        }
+        Ok(())
+    }
+
     /// Takes [`Session::arm`] back. An open door stays open until it is left.
     pub fn disarm(&mut self, door: Door) {
-        let at_rest = self.config.doors[door.index()].at_rest();
+        let at_rest = self.policy(door).at_rest();
         if self.door(door) == DoorState::Armed && at_rest == DoorState::Shut {
             self.doors[door.index()] = DoorState::Shut;
             self.tell(Audit::DoorShut { door });
@@ -389,7 +410,7 @@ impl Session {
     /// The door is not open to the host any more; it stands as its policy has it at rest.
     pub fn leave(&mut self, door: Door) {
         if self.door(door) == DoorState::Open {
-            self.doors[door.index()] = self.config.doors[door.index()].at_rest();
+            self.doors[door.index()] = self.policy(door).at_rest();
             self.tell(Audit::DoorLeft { door });
         }
     }
@@ -403,7 +424,7 @@ impl Session {
     /// Takes [`withdraw`](Self::withdraw) back: a door that is shut stands as its policy has it at rest.
     pub fn reinstate(&mut self, door: Door) {
         if self.door(door) == DoorState::Shut {
-            self.doors[door.index()] = self.config.doors[door.index()].at_rest();
+            self.doors[door.index()] = self.policy(door).at_rest();
         }
     }
 
@@ -442,9 +463,13 @@ impl Session {
     /// Those of `first_byte`.
     pub fn may_begin(&self, door: Door, now: Duration) -> Result<(), ResultCode> {
         match self.door(door) {
-            DoorState::Open => {}
-            DoorState::Shut | DoorState::Armed => return Err(ResultCode::DoorShut),
+            DoorState::Open => self.is_free(now),
+            DoorState::Shut | DoorState::Armed => Err(ResultCode::DoorShut),
         }
+    }
+
+    /// Whether a session may begin, by whatever door.
+    fn is_free(&self, now: Duration) -> Result<(), ResultCode> {
         self.state.on(Event::FirstByte).map_err(Refusal::result)?;
         if self.is_on_trial() {
             return Err(ResultCode::OnTrial);

@@ -223,8 +223,11 @@ mod tests {
         ("the door gave the bytes up", Event::GivenUp),
         ("read-back matches, boot choice written", Event::Verified),
         ("a check fails, the store fails", Event::CheckFailed(ResultCode::BadChunk)),
-        ("ABORT, CLRSTATUS, DETACH; `inbandd abort`", Event::HostEnded),
-        ("bus reset, unplug", Event::Disconnected),
+        ("ABORT, CLRSTATUS, DETACH; CANCEL.CMD; `inbandd abort`, abort or stop by IPMI", Event::HostEnded),
+        (
+            "bus reset, unplug; by `volume` a host that is gone for 60 s, and nothing before",
+            Event::Disconnected,
+        ),
         ("no progress, deadline", Event::TimedOut),
         ("found at a start of the daemon", Event::FoundAtStart),
         ("activation asked for", Event::ActivationAsked),

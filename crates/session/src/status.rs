@@ -86,6 +86,12 @@ pub struct StatusPage {
     pub wait_minutes: u16,
 }
 
+/// Door states, in the order of [`Door::ALL`], as the page has them: two bits each, from bit 0.
+#[must_use]
+pub fn door_bits(doors: &[DoorState; 4]) -> u8 {
+    doors.iter().rev().fold(0, |bits, door| bits << 2 | door.number())
+}
+
 impl StatusPage {
     /// The session's result; `None` for a number that this version does not know.
     #[must_use]
@@ -106,7 +112,7 @@ impl StatusPage {
         page[2] = self.state.number();
         page[3] = self.door.map_or(0, Door::number);
         page[4..6].copy_from_slice(&self.result_code.to_le_bytes());
-        page[6] = self.doors.iter().rev().fold(0, |bits, door| bits << 2 | door.number());
+        page[6] = door_bits(&self.doors);
         page[7] = if self.on_trial { FLAG_ON_TRIAL } else { 0 }
             | if self.other_boots_next { FLAG_OTHER_BOOTS_NEXT } else { 0 }
             | if self.locked_out { FLAG_LOCKED_OUT } else { 0 }

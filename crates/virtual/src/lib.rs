@@ -4,6 +4,7 @@
 //! * [`device`]: what those that are reached over a connection have in common.
 //! * [`usbredir`]: a device of a QEMU guest.
 //! * [`memory`]: host and device in one process.
+//! * `socket`: where those listen that only their owner may connect to; Linux only.
 //! * [`pcap`]: a record of what went over a bus, for tshark and Wireshark.
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,8 @@ pub mod device;
 pub mod errno;
 pub mod memory;
 pub mod pcap;
+#[cfg(target_os = "linux")]
+pub mod socket;
 pub mod usbip;
 pub mod usbredir;
 mod wait;

@@ -3,10 +3,7 @@
 use std::{
     fmt, fs,
     io::{self, ErrorKind, Read, Write},
-    os::unix::{
-        fs::{FileTypeExt as _, PermissionsExt as _},
-        net::{UnixListener, UnixStream},
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -16,13 +13,13 @@ use std::{
 use inband_usb::{ControlError, DescriptorSet, DeviceBackend, DeviceEvent, EndpointAddress, SubmitError};
 use rustix::{
     event::{PollFd, PollFlags},
-    io::Errno,
-    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+    net::SocketAddrUnix,
 };
 
 use super::{Core, SetError, core::Device};
 use crate::{
     pcap::Recorder,
+    socket,
     wait::{Waker, wait_for},
 };
 
@@ -32,8 +29,6 @@ const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 64;
 /// From a connection that ended or could not be made to the next try.
 const AGAIN: Duration = Duration::from_millis(250);
-/// Connections that wait while there is one.
-const BACKLOG: i32 = 1;
 
 /// Why a slot did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +102,7 @@ impl Slot {
     /// # Errors
     /// The path is too long for a socket's.
     pub fn connect(path: &Path) -> Result<Self, SlotError> {
-        let address = address(path)?;
+        let address = socket::address(path).map_err(SlotError::Path)?;
         Self::new(Door::Connect { path: path.to_owned(), address, again: Duration::ZERO, told: false })
     }
 
@@ -117,7 +112,8 @@ impl Slot {
     /// # Errors
     /// The socket cannot be made.
     pub fn listen(path: &Path) -> Result<Self, SlotError> {
-        let listener = listen(path, &address(path)?).map_err(SlotError::Listen)?;
+        let address = socket::address(path).map_err(SlotError::Path)?;
+        let listener = socket::listen_at(path, &address).map_err(SlotError::Listen)?;
         Self::new(Door::Listen { path: path.to_owned(), listener: Arc::new(listener) })
     }
 
@@ -245,7 +241,7 @@ impl Inner {
         let now = self.now();
         let opened = match &mut self.door {
             Door::Connect { again, .. } if now < *again => return,
-            Door::Connect { path, address, again, told } => match connect(address) {
+            Door::Connect { path, address, again, told } => match socket::connect(address) {
                 Ok(stream) => {
                     *told = false;
                     log::info!("usbredir: connected to {}", path.display());
@@ -308,43 +304,6 @@ impl Inner {
             }
         }
     }
-}
-
-fn address(path: &Path) -> Result<SocketAddrUnix, SlotError> {
-    SocketAddrUnix::new(path).map_err(|error| SlotError::Path(error.into()))
-}
-
-/// A socket that neither waits nor is inherited.
-fn socket() -> Result<rustix::fd::OwnedFd, Errno> {
-    net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )
-}
-
-/// Connects, or fails at once: also where too many wait already.
-fn connect(address: &SocketAddrUnix) -> io::Result<UnixStream> {
-    let socket = socket()?;
-    net::connect(&socket, address)?;
-    Ok(socket.into())
-}
-
-fn listen(path: &Path, address: &SocketAddrUnix) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-        match connect(address) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-            Ok(_) | Err(_) => return Err(ErrorKind::AddrInUse.into()),
-        }
-    }
-    let socket = socket()?;
-    net::bind(&socket, address)?;
-    // Nobody can connect before it listens.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
 }
 
 impl DeviceBackend for Slot {

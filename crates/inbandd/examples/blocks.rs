@@ -3,15 +3,20 @@
 //! ```text
 //! blocks write|read DEVICE SEED               from the first block to the last
 //! blocks write|read DEVICE SEED random        in pieces of 1 to 240 blocks, in no order
+//! blocks scribble DEVICE SEED SECONDS FIRST END
+//!                                             nonsense, a block or a few at a time, anywhere from block FIRST to END, for so long, on whatever is in
+//!                                             the drive then
 //! ```
 
 use std::{
     env,
     error::Error,
-    fs::OpenOptions,
-    io::{Seek as _, SeekFrom},
+    fs::{File, OpenOptions},
+    io::{self, Seek as _, SeekFrom},
     ops::Range,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::OFlags;
@@ -30,10 +35,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["write", device, seed, "random"] => (true, device, seed.parse()?, true),
         ["read", device, seed] => (false, device, seed.parse()?, false),
         ["read", device, seed, "random"] => (false, device, seed.parse()?, true),
-        _ => return Err("usage: blocks write|read DEVICE SEED [random]".into()),
+        ["scribble", device, seed, seconds, first, end] => {
+            let time = Duration::from_secs_f64(seconds.parse()?);
+            scribble(device, &mut Random(seed.parse()?), time, first.parse()?..end.parse()?);
+            return Ok(());
+        }
+        _ => {
+            return Err(
+                "usage: blocks write|read DEVICE SEED [random] | scribble DEVICE SEED SECONDS LAST".into()
+            );
+        }
     };
-    let flags = OFlags::DIRECT.bits().cast_signed();
-    let mut disk = OpenOptions::new().read(true).write(write).custom_flags(flags).open(device)?;
+    let mut disk = open(device, write)?;
     let blocks = disk.seek(SeekFrom::End(0))? / BLOCK as u64;
     let mut random = Random(seed);
     let mut memory = vec![0; ALIGNED + LONGEST as usize * BLOCK];
@@ -64,6 +77,38 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{blocks} blocks in {} pieces", pieces.len());
     Ok(())
+}
+
+fn open(device: &str, write: bool) -> io::Result<File> {
+    let flags = OFlags::DIRECT.bits().cast_signed();
+    OpenOptions::new().read(true).write(write).custom_flags(flags).open(device)
+}
+
+/// Prints how many writes were taken, and how many were not.
+fn scribble(device: &str, random: &mut Random, time: Duration, area: Range<u64>) {
+    const MOST: u64 = 4;
+    /// Others want to come to it, too; and what is refused is refused for a while.
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_millis(10);
+    let mut memory = vec![0; ALIGNED + MOST as usize * BLOCK];
+    let start = memory.as_ptr().align_offset(ALIGNED);
+    let (mut taken, mut refused) = (0, 0);
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let lba = area.start + random.below(area.end - area.start);
+        let blocks = (random.below(MOST) + 1).min(area.end - lba);
+        let buffer = &mut memory[start..start + blocks as usize * BLOCK];
+        fill(buffer, random.next(), lba);
+        // Opened each time: by what was opened before the medium changed nothing can be written.
+        if open(device, true).and_then(|disk| disk.write_all_at(buffer, lba * BLOCK as u64)).is_ok() {
+            taken += 1;
+            thread::sleep(SHORT);
+        } else {
+            refused += 1;
+            thread::sleep(LONG);
+        }
+    }
+    println!("{taken} taken, {refused} refused");
 }
 
 /// All blocks, cut into pieces, in order.

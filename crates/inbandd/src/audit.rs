@@ -65,10 +65,7 @@ impl AuditLog {
 /// Whether a line is of a kind that a host cannot cause often.
 const fn is_rare(line: &Audit) -> bool {
     match line {
-        Audit::DoorArmed { .. }
-        | Audit::DoorShut { .. }
-        | Audit::OnTrial { .. }
-        | Audit::LockedOut { .. } => true,
+        Audit::DoorArmed { .. } | Audit::OnTrial { .. } | Audit::LockedOut { .. } => true,
         Audit::Changed { state, .. } => match state {
             SessionState::Staged
             | SessionState::Activating
@@ -83,7 +80,9 @@ const fn is_rare(line: &Audit) -> bool {
             | SessionState::Failed
             | SessionState::Aborted => false,
         },
-        Audit::DoorOpened { .. }
+        Audit::DoorStarted { .. }
+        | Audit::DoorShut { .. }
+        | Audit::DoorOpened { .. }
         | Audit::DoorLeft { .. }
         | Audit::Refused { .. }
         | Audit::Began { .. }

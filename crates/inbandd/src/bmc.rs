@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod bulk;
+mod ipmi;
 mod operator;
 mod replies;
 mod sets;
@@ -31,11 +32,13 @@ mod volume;
 
 use bulk::Endpoints;
 pub(crate) use bulk::dfu_mode;
+use ipmi::Handle;
+pub use ipmi::IpmiOptions;
 use operator::Asked;
 pub use trial::Health;
 use trial::{Restart, Verdict};
 use volume::Volume;
-pub use volume::{DiskKind, Lender, Look, Pages, VolumeOptions};
+pub use volume::{DiskKind, Lender, Look, Pages, Profile, VolumeOptions};
 pub(crate) use volume::{inquiry, runtime};
 
 /// Blocks handed to the worker that it has not taken, at most: 64 KiB with a wTransferSize of 4096.
@@ -64,6 +67,8 @@ pub struct Options {
     pub bulk: bool,
     /// The disk; without it there is no volume door.
     pub volume: Option<VolumeOptions>,
+    /// The door handle; without it the host opens no doors by IPMI, and is told nothing there.
+    pub ipmi: Option<IpmiOptions>,
     /// Restart into staged firmware as soon as the host has left DFU mode, or ejected what the disk says of it.
     pub activate: bool,
     /// Names and numbers for the descriptors, from what the store says.
@@ -116,6 +121,8 @@ pub struct Bmc<B, W> {
     bulk: Endpoints,
     /// The disk.
     volume: Volume,
+    /// The door handle.
+    ipmi: Option<Handle>,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
     /// Bytes of it handed to the worker.
@@ -144,6 +151,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             backend,
             worker,
             dfu: Device::new(options.mode),
+            ipmi: options.ipmi.map(Handle::new),
             options,
             session,
             audit: AuditLog::default(),
@@ -241,6 +249,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             busy |= self.handle_dfu(now)?;
             busy |= self.drive_bulk(now);
             busy |= self.handle_volume(now)?;
+            self.handle_ipmi(now)?;
             if self.handle_usb(now, &clock)? {
                 busy = true;
             } else {
@@ -259,6 +268,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.restart.poll_timeout(),
                     self.keep_budget_at,
                     self.volume.poll_timeout(),
+                    self.ipmi_timeout(),
                 ];
                 return Ok(due.into_iter().flatten().min());
             }
@@ -431,7 +441,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     fn begin(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        self.current = None;
+        self.forget_last();
         match self.session.first_byte(Door::Dfu, now) {
             Ok(session) => {
                 self.current = Some(session);
@@ -514,10 +524,18 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     fn end_current(&mut self, now: Duration, reason: ResultCode) -> Result<(), Fault<B::Error>> {
         let door = self.carrier();
         if let Some(session) = self.current.take() {
-            self.tell_end(now, door, reason);
+            self.tell_end(now, door, reason)?;
             self.worker.send(Command::Abort { session, reason })?;
         }
         Ok(())
+    }
+
+    /// Another session may begin. What came of the last one is told; one that is at work stays, whoever would begin another: its verdict is
+    /// yet to come.
+    fn forget_last(&mut self) {
+        if !self.session.state().is_at_work() {
+            self.current = None;
+        }
     }
 
     /// The door that the current session came in by.
@@ -531,13 +549,19 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// The session of this door is over; the host is told there.
-    fn tell_end(&mut self, now: Duration, door: Option<Door>, code: ResultCode) {
+    fn tell_end(
+        &mut self,
+        now: Duration,
+        door: Option<Door>,
+        code: ResultCode,
+    ) -> Result<(), Fault<B::Error>> {
         match door {
             Some(Door::Dfu) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
             Some(Door::Bulk) => self.end_exchange(now, code),
-            Some(Door::Volume) => self.conclude_volume(now, code),
+            Some(Door::Volume) => return self.conclude_volume(now, code),
             Some(Door::Ipmi) | None => {}
         }
+        Ok(())
     }
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {

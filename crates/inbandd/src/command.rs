@@ -21,6 +21,8 @@ pub enum Ask {
     Activate,
     /// `confirm`: the firmware on trial is healthy.
     Confirm,
+    /// `commit`: take what was copied onto the disk, as if the host had ejected it.
+    Commit,
     /// `abort`: end the session that receives.
     Abort,
     /// `restart host|bmc`: restart the BMC.
@@ -48,6 +50,7 @@ impl Ask {
             "disarm" => Self::Disarm(door(words.next())?),
             "activate" => Self::Activate,
             "confirm" => Self::Confirm,
+            "commit" => Self::Commit,
             "abort" => Self::Abort,
             "restart" => match words.next()? {
                 "host" => Self::Restart(AskedBy::Host),
@@ -68,6 +71,7 @@ impl Ask {
             Self::Disarm(door) => format!("disarm {door}"),
             Self::Activate => "activate".into(),
             Self::Confirm => "confirm".into(),
+            Self::Commit => "commit".into(),
             Self::Abort => "abort".into(),
             Self::Restart(AskedBy::Host) => "restart host".into(),
             Self::Restart(AskedBy::Bmc) => "restart bmc".into(),
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn every_command_is_read_as_it_is_written() {
-        let mut all = vec![Ask::Status, Ask::Activate, Ask::Confirm, Ask::Abort];
+        let mut all = vec![Ask::Status, Ask::Activate, Ask::Confirm, Ask::Commit, Ask::Abort];
         all.extend([AskedBy::Host, AskedBy::Bmc].map(Ask::Restart));
         all.extend(Door::ALL.map(Ask::Arm));
         all.extend(Door::ALL.map(Ask::Disarm));

@@ -9,7 +9,14 @@ use std::{
 use inband_package::{Rule, head::MAX_MACHINE, index::MAX_TARGET_NAME, is_str_byte, openbmc, tar::MAX_NAME};
 use inband_session::{DoorPolicy, Rates};
 use inband_store::RegionPolicy;
+use inband_volume::fat;
 use serde::{Deserialize, Deserializer, de};
+
+mod doors;
+mod ipmi;
+
+pub use doors::{ArmBy, Bulk, Conformance, Dfu, Doors, Volume, VolumeProfile};
+pub use ipmi::{Ipmi, IpmiChannel};
 
 /// The target that is this BMC itself.
 pub(crate) const TARGET: &str = "bmc";
@@ -63,6 +70,9 @@ pub struct Config {
     /// How much a host may ask of the BMC.
     #[serde(default)]
     pub limits: Limits,
+    /// The door handle.
+    #[serde(default)]
+    pub ipmi: Ipmi,
 }
 
 /// The USB side.
@@ -332,104 +342,6 @@ pub struct Openbmc {
     pub accept_unindexed: bool,
 }
 
-/// Door policies.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Doors {
-    /// The door `dfu`.
-    #[serde(default)]
-    pub dfu: Dfu,
-    /// The door `bulk`.
-    #[serde(default)]
-    pub bulk: Bulk,
-    /// The door `volume`.
-    #[serde(default)]
-    pub volume: Volume,
-}
-
-/// The door `volume`: a disk beside the run-time DFU interface.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    /// Whether the disk is shown.
-    #[serde(default, deserialize_with = "policy")]
-    pub policy: DoorPolicy,
-}
-
-/// The door `bulk`, which opens and is left together with `dfu`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bulk {
-    /// Whether it opens; without a word, wherever it can: see [`Doors::bulk_policy`].
-    #[serde(deserialize_with = "some_policy")]
-    pub policy: Option<DoorPolicy>,
-}
-
-fn some_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DoorPolicy>, D::Error> {
-    policy(deserializer).map(Some)
-}
-
-impl Doors {
-    /// Whether `bulk` opens. Without a word it does, but where `dfu` never opens or keeps to the letter of DFU 1.1, or where there are no
-    /// `endpoints` for it.
-    #[must_use]
-    pub fn bulk_policy(&self, endpoints: bool) -> DoorPolicy {
-        let lenient = self.dfu.conformance == Conformance::Lenient;
-        let can = endpoints && lenient && self.dfu.policy != DoorPolicy::Off;
-        self.bulk.policy.unwrap_or(if can { DoorPolicy::Always } else { DoorPolicy::Off })
-    }
-
-    /// Whether the disk is shown: never where there are no `endpoints` for it.
-    #[must_use]
-    pub const fn volume_policy(&self, endpoints: bool) -> DoorPolicy {
-        if endpoints { self.volume.policy } else { DoorPolicy::Off }
-    }
-}
-
-/// The door `dfu`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dfu {
-    /// Whether the host may come in.
-    #[serde(default = "default_policy", deserialize_with = "policy")]
-    pub policy: DoorPolicy,
-    /// Reading of DFU 1.1.
-    #[serde(default)]
-    pub conformance: Conformance,
-}
-
-impl Default for Dfu {
-    fn default() -> Self {
-        Self { policy: default_policy(), conformance: Conformance::default() }
-    }
-}
-
-fn default_policy() -> DoorPolicy {
-    DoorPolicy::Always
-}
-
-fn policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DoorPolicy, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "always" => Ok(DoorPolicy::Always),
-        "armed" => Ok(DoorPolicy::Armed),
-        "off" => Ok(DoorPolicy::Off),
-        other => Err(de::Error::custom(format_args!(
-            "policy \"{other}\" is not known; use \"always\", \"armed\" or \"off\""
-        ))),
-    }
-}
-
-/// How the letter of DFU 1.1 is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Conformance {
-    /// As host tools need it.
-    #[default]
-    Lenient,
-    /// To the letter of DFU 1.1, A.2.
-    Strict,
-}
-
 /// What happens once firmware is staged.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -533,6 +445,9 @@ impl Config {
         config.store.path = base.join(&config.store.path);
         config.signatures.keys = base.join(&config.signatures.keys);
         config.control = config.control.map(|path| base.join(path));
+        if let Some(IpmiChannel::Qemu(path) | IpmiChannel::QemuListen(path)) = &mut config.ipmi.channel {
+            *path = base.join(&path);
+        }
         config.gadget.boot_id = base.join(&config.gadget.boot_id);
         if let Usb::Usbredir(path) | Usb::UsbredirListen(path) = &mut config.usb {
             *path = base.join(&*path);
@@ -573,6 +488,22 @@ impl Config {
                 ));
             }
             Some(_) | None => {}
+        }
+        if self.ipmi.start_holds_s == 0 {
+            return value(
+                "ipmi.start_holds_s = 0: no start would hold; 900 is what it is without a word".into(),
+            );
+        }
+        let volume = &self.doors.volume;
+        if volume.policy != DoorPolicy::Off
+            && volume.profile == VolumeProfile::Fat
+            && self.store.max_package > fat::MAX_PACKAGE.into()
+        {
+            return value(format!(
+                "store.max_package = {}: doors.volume.profile = \"fat\" takes {} at most; lower it, or set the profile to \"raw\"",
+                self.store.max_package,
+                fat::MAX_PACKAGE
+            ));
         }
         for (key, text) in [
             ("serial", &self.identity.serial),

@@ -1,5 +1,7 @@
 //! The loop: waits for the USB side, the worker and the clock, and lets the answering half act.
 
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+use std::hash::{BuildHasher as _, RandomState};
 #[cfg(feature = "virtual")]
 use std::{net::SocketAddr, path::Path};
 use std::{
@@ -11,17 +13,17 @@ use std::{
 };
 
 use inband_dfu::{descriptors::Identity, table::Mode};
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+use inband_ipmi::standalone::Standalone;
 use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, start, trial};
 use inband_store::{StoreError, text::Text};
 use inband_volume::bot::Halts;
 
 #[cfg(feature = "virtual")]
 use crate::side::Usbip;
-#[cfg(all(target_os = "linux", feature = "virtual"))]
-use crate::side::Usbredir;
 use crate::{
-    bmc::{Bmc, DiskKind, Fault, Health, Options, VolumeOptions},
-    config::{Config, Conformance, When},
+    bmc::{Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
+    config::{ArmBy, Config, Conformance, When},
     error::Error,
     memory::{self, MEMINFO},
     open,
@@ -38,6 +40,8 @@ use crate::{
     serving::Serving,
     side::{Lent, Udc},
 };
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+use crate::{config::IpmiChannel, ipmi::Channel, side::Usbredir};
 
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -57,6 +61,11 @@ pub struct Daemon<S: Side> {
 #[derive(Default)]
 struct Service {
     control: Option<Control>,
+    #[cfg(feature = "virtual")]
+    ipmi: Option<Channel>,
+    /// Answers what the handler of the door handle does not.
+    #[cfg(feature = "virtual")]
+    standalone: Standalone,
     /// The command whose answer is not known yet.
     asked: Option<Request>,
     notify: Option<Notify>,
@@ -154,6 +163,11 @@ impl<S: Side> Daemon<S> {
         config: &Config,
         open: impl FnOnce(&Identity) -> Result<(S, S::Backend), Error>,
     ) -> Result<Self, Error> {
+        #[cfg(not(all(target_os = "linux", feature = "virtual")))]
+        if config.ipmi.channel.is_some() {
+            let message = "this inbandd was built without it; leave ipmi.channel out, or build it with --features virtual, for Linux";
+            return Err(Error::Usb { what: "ipmi.channel".into(), message: message.into() });
+        }
         let keys = open::keys(config)?;
         let mut store = open::store(config)?;
         let record = store.record();
@@ -175,7 +189,12 @@ impl<S: Side> Daemon<S> {
         );
         let waker = side.waker();
         #[cfg(target_os = "linux")]
-        let service = Service { control: control(config, &waker)?, ..Service::default() };
+        let service = Service {
+            control: control(config, &waker)?,
+            #[cfg(feature = "virtual")]
+            ipmi: ipmi(config, &waker)?,
+            ..Service::default()
+        };
 
         // Not before all that can fail without it: a start that fails is no boot that a trial has used up.
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
@@ -222,16 +241,28 @@ impl<S: Side> Daemon<S> {
                 Conformance::Strict => Mode::Strict,
             },
             bulk: bulk != DoorPolicy::Off,
-            volume: config.identity.volume_product_id.filter(|_| volume != DoorPolicy::Off).map(
-                |product_id| VolumeOptions {
+            volume: config
+                .identity
+                .volume_product_id
+                .zip(open::disk_profile(config))
+                .filter(|_| volume != DoorPolicy::Off)
+                .map(|(product_id, profile)| VolumeOptions {
                     product_id,
                     serial: open::disk_serial(config),
+                    profile,
+                    fat: open::geometry(config),
                     max_package: config.store.max_package,
                     disk,
-                    once: volume == DoorPolicy::Armed,
                     available: Arc::new(|| memory::available(MEMINFO.as_ref())),
-                },
-            ),
+                }),
+            ipmi: config.ipmi.channel.as_ref().map(|_| IpmiOptions {
+                command: config.ipmi.command,
+                holds: seconds(config.ipmi.start_holds_s.into()),
+                opens: config.doors.arm_by.contains(&ArmBy::Ipmi),
+                activates: config.ipmi.activate,
+                confirms: config.ipmi.confirm,
+                max_package: config.store.max_package,
+            }),
             activate: config.activation.when == When::Immediate,
             identity: Box::new(move |view| {
                 let record = &view.record;
@@ -300,6 +331,8 @@ impl<S: Side> Daemon<S> {
             let clock = || started.elapsed();
             #[cfg(target_os = "linux")]
             self.take_commands(clock())?;
+            #[cfg(all(target_os = "linux", feature = "virtual"))]
+            self.answer_ipmi(clock())?;
             let due = self.bmc.step(clock).map_err(fault)?;
             #[cfg(target_os = "linux")]
             let due = [due, self.tell_service(clock())].into_iter().flatten().min();
@@ -323,6 +356,19 @@ impl<S: Side> Daemon<S> {
                 Some(answer) => request.answer(answer),
                 None => self.service.asked = Some(request),
             }
+        }
+        Ok(())
+    }
+
+    /// Requests by IPMI.
+    #[cfg(all(target_os = "linux", feature = "virtual"))]
+    fn answer_ipmi(&mut self, now: Duration) -> Result<(), Error> {
+        let Service { ipmi: Some(channel), standalone, .. } = &mut self.service else { return Ok(()) };
+        while let Some(asked) = channel.poll() {
+            let random = RandomState::new().hash_one(now) as u32;
+            let reply = self.bmc.ipmi(now, asked.origin(), &asked.request(), random).map_err(fault)?;
+            let reply = reply.unwrap_or_else(|| standalone.handle(&asked.request()));
+            asked.answer(reply);
         }
         Ok(())
     }
@@ -352,6 +398,15 @@ fn control(config: &Config, waker: &Waker) -> Result<Option<Control>, Error> {
     let control =
         Control::start(path, move || wake()).map_err(|error| Error::Listen { path: path.clone(), error })?;
     Ok(Some(control))
+}
+
+/// The channel of IPMI that the configuration asks for.
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+fn ipmi(config: &Config, waker: &Waker) -> Result<Option<Channel>, Error> {
+    let Some(channel) = &config.ipmi.channel else { return Ok(None) };
+    let (IpmiChannel::Qemu(path) | IpmiChannel::QemuListen(path)) = channel;
+    let started = Channel::start(channel, Arc::clone(waker));
+    started.map(Some).map_err(|error| Error::Listen { path: path.clone(), error })
 }
 
 fn fault<E: std::fmt::Display>(fault: Fault<E>) -> Error {

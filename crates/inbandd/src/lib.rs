@@ -14,6 +14,8 @@ pub mod daemon;
 pub mod error;
 #[cfg(target_os = "linux")]
 pub mod handed;
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+pub mod ipmi;
 pub mod logger;
 pub mod memory;
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use inband_store::{Firmware, boot, text::Text};
 use inbandd::{
     Config, Daemon, Error,
     command::{Ask, AskedBy},
-    config::Usb,
+    config::{Usb, VolumeProfile},
     logger, open,
     side::Side,
 };
@@ -35,6 +35,7 @@ To a running inbandd, by the control socket of its configuration:
        inbandd disarm DOOR        take that back
        inbandd activate           restart the BMC into what is staged
        inbandd confirm            the firmware on trial is healthy
+       inbandd commit             take what was copied onto the disk, as if the host had ejected it
        inbandd abort              end the update that is coming in
        inbandd restart            restart the BMC
 
@@ -125,6 +126,7 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                     Some("disarm") => Task::Ask(Ask::Disarm(door(&mut parser)?)),
                     Some("activate") => Task::Ask(Ask::Activate),
                     Some("confirm") => Task::Ask(Ask::Confirm),
+                    Some("commit") => Task::Ask(Ask::Commit),
                     Some("abort") => Task::Ask(Ask::Abort),
                     Some("restart") => Task::Ask(Ask::Restart(AskedBy::Bmc)),
                     _ => return Err(Error::Usage(format!("{} is no command", task.to_string_lossy()))),
@@ -313,6 +315,11 @@ fn run_gadget(config: &Config) -> Result<(), Error> {
     let outside = Outside::new()?;
     match Daemon::on_gadget(config, handed, outside.notify.as_ref()) {
         Err(Error::NoFunctionFs { .. }) if config.doors.volume.policy != DoorPolicy::Off => {
+            if config.doors.volume.profile != VolumeProfile::Raw {
+                let message = "the kernel has no FunctionFS (CONFIG_USB_CONFIGFS_F_FS), and with the kernel's own disk there is no profile but one: set \
+                               doors.volume.profile = \"raw\"";
+                return Err(Error::Usb { what: config.usb.to_string(), message: message.into() });
+            }
             outside.serve(Daemon::on_kernel_disk(config)?)
         }
         daemon => outside.serve(daemon?),
@@ -416,11 +423,16 @@ fn check(config: &Config) -> Result<(), Error> {
         _ => String::new(),
     };
     println!(
-        "doors: dfu {}, bulk {}{}, volume {}{}",
+        "doors: dfu {}, bulk {}{}, volume {}{}{}",
         config.doors.dfu.policy.name(),
         bulk.name(),
         if_it_can(bulk, "DFU mode is entered"),
         volume.name(),
+        match (volume, config.doors.volume.profile) {
+            (DoorPolicy::Off, _) => "",
+            (DoorPolicy::Always | DoorPolicy::Armed, VolumeProfile::Fat) => " (fat)",
+            (DoorPolicy::Always | DoorPolicy::Armed, VolumeProfile::Raw) => " (raw)",
+        },
         if_it_can(volume, "the disk is shown")
     );
     for key in keys.keys() {

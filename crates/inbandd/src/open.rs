@@ -13,9 +13,11 @@ use inband_session::{DoorPolicy, Pipeline, Rates, Unindexed};
 use inband_store::{
     FingerprintKey, Firmware, Layout, Options, Region, SlotRecord, StartId, Store, file::FileMedium,
 };
+use inband_volume::fat::Geometry;
 
 use crate::{
-    config::{Config, ConfigError, KeyFormat, Limits, SignatureKind, Signatures, TARGET, Usb},
+    bmc::Profile,
+    config::{Config, ConfigError, KeyFormat, Limits, SignatureKind, Signatures, TARGET, Usb, VolumeProfile},
     error::Error,
     staging::Memfds,
 };
@@ -151,6 +153,19 @@ pub fn identity(config: &Config, running: &SlotRecord, shown: &SlotRecord) -> Id
         product: name.product.clone(),
         serial: serial(config),
         interface_name: TARGET.into(),
+    }
+}
+
+/// How large the filesystem on the disk is; `None` where packages are too large for one.
+pub(crate) fn geometry(config: &Config) -> Option<Geometry> {
+    u32::try_from(config.store.max_package).ok().and_then(Geometry::new)
+}
+
+/// How packages lie on the disk; `None` where there has to be a filesystem and cannot be one, which no configuration says that was checked.
+pub(crate) fn disk_profile(config: &Config) -> Option<Profile> {
+    match config.doors.volume.profile {
+        VolumeProfile::Raw => Some(Profile::Raw),
+        VolumeProfile::Fat => geometry(config).map(Profile::Fat),
     }
 }
 

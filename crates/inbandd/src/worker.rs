@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     ops::Range,
     sync::{
         Arc,
@@ -24,6 +25,10 @@ use crate::memory;
 
 /// So many blocks that nobody waits for are handed over at once, so that the thread is not woken for each.
 const BATCH: usize = 8;
+
+/// Of a host's pages so many are freed before the system has their memory: 1 MiB. While it is given back nobody else gets any, and the half that
+/// answers is not to wait for it.
+pub(crate) const GIVEN_BACK: usize = 64;
 
 /// Work. What belongs to a session carries its id, so that what is late can be told from what is new.
 #[derive(Debug)]
@@ -115,6 +120,24 @@ pub enum Command {
     Boot,
     /// Much memory was freed: the system is to have it.
     GiveMemoryBack,
+    /// This goes, and the system is to have its memory.
+    Discard(Discarded),
+}
+
+/// Pages that a host wrote, and that nobody wants. To free them takes a while, as there are thousands, and longer than a host may wait for its answer.
+pub struct Discarded(Box<dyn Iterator<Item = Vec<u8>> + Send>);
+
+impl Discarded {
+    /// Takes these.
+    pub fn new(pages: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Self {
+        Self(Box::new(pages))
+    }
+}
+
+impl fmt::Debug for Discarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Discarded")
+    }
 }
 
 /// Bytes of a portion that belong together.
@@ -392,6 +415,14 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                 reply(Reply::BootGivenBack(result));
             }
             Command::GiveMemoryBack => memory::give_back(),
+            Command::Discard(Discarded(mut pages)) => loop {
+                let dropped = pages.by_ref().take(GIVEN_BACK).count();
+                memory::give_back();
+                if dropped == 0 {
+                    break;
+                }
+                std::thread::yield_now();
+            },
             Command::Boot => {
                 self.session = None;
                 let result = self.pipeline.boot().map(|_| ()).map_err(|code| self.refused(code));

@@ -287,7 +287,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.bulk.device.end(code.code());
             return Ok(());
         }
-        self.current = None;
+        self.forget_last();
         let begun = if self.worker.backlog() >= BACKLOG {
             Err(ResultCode::Busy)
         } else {

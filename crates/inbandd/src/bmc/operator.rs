@@ -34,11 +34,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 now,
             )))));
         }
-        let goes_down = match self.restart {
-            Restart::Recording | Restart::UnderWay(_) => true,
-            Restart::No | Restart::Again(_) => false,
-        };
-        if self.asked.is_some() || goes_down {
+        if self.asked.is_some() || self.goes_down() {
             return Ok(Some(Answer::Busy));
         }
         let state = self.session.state();
@@ -48,7 +44,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Ok(()) => {
                     self.worker.send(Command::GrantOne { now })?;
                     if door == Door::Volume {
-                        self.show_volume(now)?;
+                        self.show_volume(now, None)?;
                     }
                     Answer::Done
                 }
@@ -63,6 +59,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 }
                 Some(Answer::Done)
             }
+            Ask::Commit => Some(if self.commit_volume(now)? {
+                Answer::Done
+            } else if state.is_at_work() && self.is_by(Door::Volume) {
+                Answer::Busy
+            } else {
+                Answer::NotNow
+            }),
             Ask::Abort => Some(if self.preempt(now)? {
                 Answer::Done
             } else if state.is_at_work() {
@@ -120,7 +123,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// Ends a session that receives: the BMC's side always comes first. Returns whether there was one.
-    fn preempt(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+    pub(super) fn preempt(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
         if self.session.abort().is_err() {
             return Ok(false);
         }

@@ -53,8 +53,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 let counts = self.session.verdict(session, Ok(()), now).is_ok();
                 if self.is_by(Door::Volume) {
                     self.current = None;
-                    self.conclude_volume(now, ResultCode::Ok);
-                    return Ok(());
+                    return self.conclude_volume(now, ResultCode::Ok);
                 }
                 if counts && self.is_by(Door::Bulk) {
                     self.end_exchange(now, ResultCode::Ok);
@@ -79,7 +78,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 );
                 // A staged package stays staged, whatever came behind it: then there is no verdict to give.
                 _ = self.session.verdict(session, Err(refused.code), now);
-                self.tell_end(now, door, refused.code);
+                self.tell_end(now, door, refused.code)?;
             }
             Reply::Failed { session, refused } => self.session.late_refusal(session, refused.code, now),
             Reply::Taken(_)

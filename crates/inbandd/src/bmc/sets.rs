@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use inband_dfu::wire::State;
+use inband_session::Door;
 use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault, STALE, bulk::dfu_mode, volume::runtime};
@@ -32,6 +34,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub(super) fn show_dfu_mode(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         let identity = (self.options.identity)(self.session.store());
         self.leave_bus()?;
+        self.session.leave(Door::Volume);
         self.dfu.enter_dfu_mode(now);
         if self.open_bulk(now) {
             match self.backend.attach(&dfu_mode(&identity, true)) {
@@ -45,6 +48,22 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.backend.attach(&dfu_mode(&identity, false)).map_err(Fault::Backend)
     }
 
+    /// Nobody is to come in by this door any more, and nobody is at work there.
+    pub(super) fn shut_door(&mut self, now: Duration, door: Door) -> Result<(), Fault<B::Error>> {
+        match door {
+            Door::Volume => {
+                self.session.disarm(door);
+                self.hide_volume(now)
+            }
+            Door::Dfu | Door::Bulk | Door::Ipmi if self.dfu.state() == State::AppIdle => {
+                self.session.disarm(Door::Dfu);
+                self.session.disarm(Door::Bulk);
+                Ok(())
+            }
+            Door::Dfu | Door::Bulk | Door::Ipmi => self.leave(now),
+        }
+    }
+
     /// Leaves the bus and forgets what came from it: an event of the old set, its Disable at the latest, must not be taken for one
     /// of the next set.
     pub(super) fn leave_bus(&mut self) -> Result<(), Fault<B::Error>> {
@@ -53,6 +72,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         self.backend.detach().map_err(Fault::Backend)?;
         self.bulk.close();
+        self.drop_written()?;
         self.close_volume();
         for _ in 0..STALE {
             if self.backend.poll_event().map_err(Fault::Backend)?.is_none() {

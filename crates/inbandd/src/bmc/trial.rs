@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_session::{
-    SessionState,
+    Door, SessionState,
     trial::{Action, Limits, Trial},
 };
 use inband_usb::DeviceBackend;
@@ -163,9 +163,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// Restarts the BMC, into whatever boots next.
     pub(super) fn restart(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.end_trial();
+        // What a host has begun since this was asked for.
+        self.preempt(now)?;
         // Only staged firmware has a state of its own for this.
         _ = self.session.activate();
         self.leave_doors();
+        self.session.leave(Door::Volume);
         self.leave_bus()?;
         // Nothing of DFU runs on, and brings the device back while the BMC goes down.
         self.dfu.enter_runtime(now);
@@ -178,6 +181,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.options.runner.start(Task::Restart, command);
         }
         Ok(())
+    }
+
+    /// Whether the BMC goes down, whatever is asked for.
+    pub(super) const fn goes_down(&self) -> bool {
+        match self.restart {
+            Restart::Recording | Restart::UnderWay(_) => true,
+            Restart::No | Restart::Again(_) => false,
+        }
     }
 
     /// The clock of a restart. Returns whether there was anything.

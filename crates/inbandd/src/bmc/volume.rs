@@ -1,4 +1,4 @@
-//! The volume door (docs/spec/volume-raw.md): a disk beside the run-time DFU interface, and the way of what is written there.
+//! The volume door (docs/spec/volume.md, volume-raw.md): a disk beside the run-time DFU interface, and the way of what is written there.
 //!
 //! A WRITE is a copy into memory and nothing else. What the host ejects changes hands by ownership: from then on nothing that it sends
 //! can reach those bytes, and they go to the worker a page at a time, as fast as it takes them.
@@ -9,12 +9,12 @@ use inband_dfu::{
     descriptors::{self, Identity},
     wire::State,
 };
-use inband_package::Hex;
-use inband_session::{Door, HostEnd, Progress, ResultCode, SessionState};
+use inband_session::{Door, DoorPolicy, HostEnd, Progress, ResultCode, SessionState};
 use inband_store::Identity as Package;
 use inband_usb::{Completion, DescriptorSet, DeviceBackend, Direction, EndpointAddress, Setup};
 use inband_volume::{
     bot::{Device, Function, Limits, Phase, wire},
+    fat::Geometry,
     scsi::{Disk, Sense},
 };
 
@@ -22,20 +22,22 @@ use super::{BACKLOG, Bmc, Fault};
 use crate::{
     command::Answers,
     memory::Available,
-    worker::{Command, Worker},
+    worker::{Command, GIVEN_BACK, Worker},
 };
 
 mod drive;
 mod lent;
 mod media;
+mod notice;
+mod out;
 mod shown;
 mod stream;
 
 use drive::Drive;
 use lent::Lent;
 pub use lent::{Lender, Look};
-pub use media::Pages;
-use media::{Ejected, Line, Media, Text, room};
+use media::{Media, room};
+pub use media::{Pages, Profile};
 pub use shown::DiskKind;
 use shown::Shown;
 pub(crate) use shown::inquiry;
@@ -46,8 +48,6 @@ const OUT: EndpointAddress = EndpointAddress(0x02);
 const IN: EndpointAddress = EndpointAddress(0x82);
 /// bInterfaceNumber, behind the DFU interface.
 const INTERFACE: u8 = 1;
-/// What the first block says that it is.
-const SPEC: &str = "INBAND-RAW-1";
 /// How long the drive is empty between two media: Windows overlooks a change within a second.
 const GAP: Duration = Duration::from_millis(2500);
 /// How long a host may be gone before it is taken for one that does not come back.
@@ -67,12 +67,14 @@ pub struct VolumeOptions {
     pub product_id: u16,
     /// Serial number of the disk; iSerialNumber is the same, as 16 hexadecimal digits in upper case.
     pub serial: u64,
+    /// How packages lie on it, unless somebody asks for another way.
+    pub profile: Profile,
+    /// How large its filesystem is; `None` where there cannot be one.
+    pub fat: Option<Geometry>,
     /// Bytes of the largest package.
     pub max_package: u64,
     /// Who serves it.
     pub disk: DiskKind,
-    /// The disk is shown for one update at a time: the door's policy is `armed`.
-    pub once: bool,
     /// How much memory there is.
     pub available: Available,
 }
@@ -90,15 +92,6 @@ pub(crate) fn runtime(identity: &Identity, disk: Option<u16>) -> DescriptorSet {
 /// Whether an endpoint is the disk's.
 pub(super) fn owns(endpoint: EndpointAddress) -> bool {
     endpoint == OUT || endpoint == IN
-}
-
-/// The first lines of the first block, with a result if there is one to tell of.
-fn first_lines(state: &str, code: Option<ResultCode>) -> Vec<Line> {
-    let mut lines = vec![("SPEC", SPEC.to_owned()), ("STATE", state.to_owned())];
-    if let Some(code) = code {
-        lines.extend([("RESULT", code.to_string()), ("CODE", code.code().to_string())]);
-    }
-    lines
 }
 
 /// What is put into the drive next.
@@ -121,6 +114,8 @@ pub(super) struct Volume {
     /// When what is to be answered came, while it is not.
     arrived: Option<Duration>,
     answers: Answers,
+    /// The profile that was asked for, in the place of the configuration's.
+    chosen: Option<Profile>,
     /// The number of the last medium.
     generation: u32,
     /// What is put into the drive next, and when.
@@ -135,6 +130,8 @@ pub(super) struct Volume {
     stream: Option<Stream>,
     /// The session's package, once it is known to be authentic.
     package: Option<Package>,
+    /// What exactly was wrong with the volume.
+    detail: Option<&'static str>,
 }
 
 impl Volume {
@@ -215,11 +212,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     /// The disk, with its first medium: that is in before the host's power on, so that it is no change of media.
     fn make_disk(&mut self, now: Duration, room: u64) -> Option<Shown> {
-        let options = self.options.volume.as_ref()?;
+        let (profile, options) = (self.profile()?, self.options.volume.as_ref()?);
         match &options.disk {
             DiskKind::Own(halts) => {
-                let (identity, halts) = (inquiry(options.serial), *halts);
-                let mut drive = Drive::new(room, Available::clone(&options.available));
+                let (identity, halts) = (inquiry(profile, options.serial), *halts);
+                let mut drive = Drive::new(profile, room, Available::clone(&options.available));
                 self.fill(&mut drive, now);
                 let device = Device::new(INTERFACE, halts, Limits::default(), Disk::new(identity, drive));
                 Some(Shown::Own(Box::new(Function::new(device, OUT, IN))))
@@ -230,6 +227,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Some(Shown::Lent(lent))
             }
         }
+    }
+
+    /// Whether the disk is shown for one update at a time.
+    fn is_once(&self) -> bool {
+        self.session.policy(Door::Volume) == DoorPolicy::Armed
     }
 
     /// Whether the disk is not ours: then there is no other set than the one with it.
@@ -263,24 +265,55 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
     }
 
-    /// The device leaves the bus, and the disk with it.
+    /// The device leaves the bus, and the disk with it. Whether the door is left as well is another thing: a run-time set that takes the
+    /// place of another does not undo what somebody armed.
     pub(super) fn close_volume(&mut self) {
         // What waits for the host to read a verdict does not wait longer because the disk has gone.
-        let Volume { refused, answers, generation, activate, .. } = self.volume;
-        self.volume = Volume { refused, answers, generation, activate, ..Volume::default() };
-        self.session.leave(Door::Volume);
+        let Volume { refused, answers, generation, activate, chosen, .. } = self.volume;
+        self.volume = Volume { refused, answers, generation, activate, chosen, ..Volume::default() };
     }
 
-    /// Somebody on the BMC has armed the door: at run time the disk is shown at once.
-    pub(super) fn show_volume(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let shown = self.options.volume.is_none() || self.volume.disk.is_some();
-        if shown || self.dfu.state() != State::AppIdle { Ok(()) } else { self.show_runtime(now) }
+    /// Somebody has armed the door, with this profile or the one of the configuration: at run time the disk is shown at once. One that is there
+    /// stays, unless another profile was asked for in so many words; what it tells of an update before makes room.
+    pub(super) fn show_volume(
+        &mut self,
+        now: Duration,
+        profile: Option<Profile>,
+    ) -> Result<(), Fault<B::Error>> {
+        let fits = profile.is_none_or(|profile| self.profile() == Some(profile));
+        let shown = self.options.volume.is_none() || self.volume.disk.is_some() && fits;
+        if let Some(media) = self.volume.media().filter(|media| shown && media.has_verdict()) {
+            media.remove();
+            self.volume.due = Some((now.saturating_add(GAP), Due::Fresh));
+        }
+        if shown || self.dfu.state() != State::AppIdle {
+            return Ok(());
+        }
+        self.volume.chosen = profile;
+        self.show_runtime(now)
+    }
+
+    /// How packages lie on the disk, if there is one.
+    fn profile(&self) -> Option<Profile> {
+        self.volume.chosen.or(self.options.volume.as_ref().map(|options| options.profile))
+    }
+
+    /// Goes back to the profile of the configuration. Returns whether that is another one.
+    pub(super) fn forget_profile(&mut self) -> bool {
+        let chosen = self.volume.chosen.take();
+        chosen.is_some() && chosen != self.profile()
     }
 
     /// Somebody on the BMC has taken that back.
     pub(super) fn hide_volume(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let once = self.options.volume.as_ref().is_some_and(|options| options.once);
-        if once && self.volume.disk.is_some() { self.show_runtime(now) } else { Ok(()) }
+        let goes = self.is_once() | self.forget_profile();
+        if goes && self.volume.disk.is_some() { self.leave_volume(now) } else { Ok(()) }
+    }
+
+    /// The door was open for one update, or in another profile than is configured, and that is over.
+    fn leave_volume(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.session.leave(Door::Volume);
+        self.show_runtime(now)
     }
 
     // Media.
@@ -298,7 +331,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     fn guard_medium(&mut self, now: Duration) {
         let refusal = self.volume_refusal(now);
         if let Some(media) = self.volume.media()
-            && media.set_shut(refusal.is_some())
+            && media.guard(now, refusal.is_some())
             && media.is_untouched()
         {
             self.insert_fresh(now);
@@ -316,8 +349,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     fn fill(&mut self, media: &mut dyn Media, now: Duration) {
         self.volume.generation = self.volume.generation.wrapping_add(1);
         let refusal = self.volume_refusal(now);
-        media.set_shut(refusal.is_some());
-        if media.insert_fresh(self.volume.generation, self.waiting_text(refusal)).is_err() {
+        media.guard(now, refusal.is_some());
+        let notice = self.waiting_notice(refusal);
+        if media.insert(self.volume.generation, &notice).is_err() {
             log::error!("event=volume-empty: there is no memory for a medium; tried again in a minute");
             self.volume.due = Some((now.saturating_add(FILL_AGAIN), Due::Fresh));
         }
@@ -326,54 +360,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// Puts the medium in that tells of the end of a session.
     fn insert_verdict(&mut self, now: Duration, code: ResultCode) {
         self.volume.generation = self.volume.generation.wrapping_add(1);
-        let text = self.verdict_text(now, code);
-        let generation = self.volume.generation;
+        let (notice, generation) = (self.verdict_notice(now, code), self.volume.generation);
         if let Some(media) = self.volume.media() {
-            media.insert_verdict(generation, text);
+            // That one takes no memory.
+            _ = media.insert(generation, &notice);
             self.volume.due = Some((now.saturating_add(VERDICT_TIME), Due::AfterVerdict));
         }
-    }
-
-    /// The first block of a medium that waits for a package.
-    fn waiting_text(&self, refusal: Option<ResultCode>) -> Text {
-        let (state, next) = match refusal {
-            None => ("READY", "write the package from the first block on, then eject"),
-            Some(_) => ("REFUSED", "wait until there is another medium"),
-        };
-        let mut lines = first_lines(state, refusal);
-        lines.extend(self.machine_lines());
-        lines.push(self.generation_line());
-        if let Some(options) = self.options.volume.as_ref().filter(|_| refusal.is_none()) {
-            lines.push(("MAX_SIZE", options.max_package.to_string()));
-        }
-        lines.push(("NEXT", next.to_owned()));
-        Text::new(&lines)
-    }
-
-    /// The first block of the medium that tells of a session's end.
-    fn verdict_text(&self, now: Duration, code: ResultCode) -> Text {
-        let mut lines = first_lines(if code == ResultCode::Ok { "PASS" } else { "FAIL" }, Some(code));
-        lines.push(("SESSION", self.session.id().to_string()));
-        lines.extend(self.machine_lines());
-        // What the host claims is not repeated to it before signatures have verified.
-        let head = self.session.status(now).head;
-        let (version, head) = self
-            .volume
-            .package
-            .map_or_else(Default::default, |package| (package.version.to_string(), Hex(&head).to_string()));
-        lines.extend([("VERSION", version), ("HEAD", head), self.generation_line()]);
-        lines.push(("NEXT", "eject".to_owned()));
-        Text::new(&lines)
-    }
-
-    fn machine_lines(&self) -> [Line; 2] {
-        let view = self.session.store();
-        let version = view.record.slot(view.running).version;
-        [("MACHINE", self.session.machine().to_string()), ("RUNNING", version.to_string())]
-    }
-
-    fn generation_line(&self) -> Line {
-        ("GENERATION", format!("{:08X}", self.volume.generation))
     }
 
     // Endpoints.
@@ -408,16 +400,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             return Ok(false);
         }
         let now = clock();
-        if self.receiving.is_some() {
-            // The control pipe is another one's; a time that is due must not stay so meanwhile.
-            if let Some(disk) = self.volume.own() {
-                disk.handle_timeout(now);
-            }
-            return Ok(false);
-        }
         let streamed = self.volume.stream.is_some();
         self.guard_medium(now);
-        if let Some(disk) = self.volume.own() {
+        // While the control pipe is another one's; a time that is due must not stay so meanwhile.
+        let held = self.receiving.is_some();
+        if let Some(disk) = self.volume.own().filter(|_| held) {
+            disk.handle_timeout(now);
+        } else if let Some(disk) = self.volume.own() {
             disk.drive(now, &mut self.backend);
             match disk.device().phase() {
                 Phase::Status => {
@@ -433,57 +422,6 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         self.look_at_media(now)?;
         Ok(!streamed && self.volume.stream.is_some())
-    }
-
-    /// What the host has done to the medium.
-    fn look_at_media(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
-        let Some(media) = self.volume.media() else { return Ok(()) };
-        let (written, ejected) = media.look(now);
-        if written > 0 {
-            self.take_written(now, written)?;
-        }
-        match ejected {
-            None => {}
-            Some(Ejected::Untouched) => {
-                self.volume.due = Some((now.saturating_add(GAP), Due::AfterVerdict));
-            }
-            Some(Ejected::Verdict) => {
-                self.volume.due = Some((now.saturating_add(GAP), Due::AfterVerdict));
-                if self.volume.activate.is_some() {
-                    self.volume.activate = Some(now.saturating_add(GAP));
-                }
-            }
-            Some(Ejected::Written(pages)) => {
-                let id = self.session.id();
-                if self.is_by(Door::Volume) && self.session.handover(id).is_ok() {
-                    log::info!("event=volume-ejected session={id}");
-                    self.volume.emptied = Some(now);
-                    self.volume.stream = Some(Stream::new(pages));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// So many bytes were written; the first ones begin a session.
-    fn take_written(&mut self, now: Duration, bytes: u64) -> Result<(), Fault<B::Error>> {
-        if !self.is_by(Door::Volume) {
-            self.current = None;
-            self.volume.package = None;
-            match self.session.first_byte(Door::Volume, now) {
-                Ok(session) => {
-                    self.current = Some(session);
-                    self.worker.send(Command::Begin { session, door: Door::Volume, now })?;
-                }
-                // Nothing was written that may not be; whatever has changed since, the medium is not the package's.
-                Err(code) => {
-                    self.conclude_volume(now, code);
-                    return Ok(());
-                }
-            }
-        }
-        self.session.progress(bytes, now);
-        Ok(())
     }
 
     // The worker.
@@ -506,9 +444,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             // By now all that was on the last one is home.
             self.worker.send(Command::GiveMemoryBack)?;
             match due {
-                Due::AfterVerdict if self.options.volume.as_ref().is_some_and(|options| options.once) => {
-                    self.show_runtime(now)?;
-                }
+                Due::AfterVerdict if self.is_once() | self.forget_profile() => self.leave_volume(now)?,
                 Due::Fresh | Due::AfterVerdict => self.insert_fresh(now),
                 Due::Verdict(code) => self.insert_verdict(now, code),
             }
@@ -527,14 +463,19 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             match stream.next() {
                 Next::Page { bytes, awaited } => {
                     self.queued += 1;
+                    let is_many = stream.pages() > 0 && stream.pages().is_multiple_of(GIVEN_BACK);
                     self.worker.send(Command::Data { session, bytes, awaited })?;
+                    if is_many {
+                        self.worker.send(Command::GiveMemoryBack)?;
+                    }
                 }
                 Next::NotYet => break,
                 Next::End => {
-                    self.volume.stream = None;
+                    let lacking = stream.lacking();
+                    let rest = self.volume.stream.take();
                     // Behind all that can be wrong with what is there.
-                    let lacking = ResultCode::Incomplete;
                     self.worker.send(Command::EndOfFile { session, lacking })?;
+                    self.discard(rest.into_iter().flat_map(Stream::into_pages))?;
                 }
             }
             busy = true;
@@ -560,14 +501,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     // Ends.
 
     /// The session is over: what is in the drive goes, and what tells of the end comes.
-    pub(super) fn conclude_volume(&mut self, now: Duration, code: ResultCode) {
-        let Volume { disk, due, emptied, stream, activate, .. } = &mut self.volume;
-        *stream = None;
-        let Some(disk) = disk else { return };
-        if let Some(disk) = disk.own() {
-            disk.target_mut().allow();
-        }
-        disk.media().remove();
+    pub(super) fn conclude_volume(&mut self, now: Duration, code: ResultCode) -> Result<(), Fault<B::Error>> {
+        self.allow_removal();
+        self.drop_written()?;
+        let Volume { disk: Some(_), due, emptied, activate, .. } = &mut self.volume else { return Ok(()) };
         let at = emptied.take().unwrap_or(now).saturating_add(GAP).max(now);
         *due = Some(match code {
             // Who is gone reads nothing, and misses nothing; whoever comes next finds a medium to write to.
@@ -576,6 +513,31 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         });
         *activate =
             (code == ResultCode::Ok && self.options.activate).then(|| at.saturating_add(ACTIVATE_AFTER));
+        Ok(())
+    }
+
+    /// Whatever a host has written goes, whether it was ejected or is in the drive, which is empty then.
+    pub(super) fn drop_written(&mut self) -> Result<(), Fault<B::Error>> {
+        if let Some(stream) = self.volume.stream.take() {
+            self.discard(stream.into_pages())?;
+        }
+        if let Some(written) = self.volume.media().and_then(|media| media.remove()) {
+            self.worker.send(Command::Discard(written))?;
+        }
+        Ok(())
+    }
+
+    /// Whatever the host has said: the medium is out, or about to be.
+    fn allow_removal(&mut self) {
+        if let Some(disk) = self.volume.own() {
+            disk.target_mut().allow();
+        }
+    }
+
+    /// Whether the host is told of the end of a session, or is about to be.
+    pub(super) fn volume_tells(&mut self) -> bool {
+        let due = matches!(self.volume.due, Some((_, Due::Verdict(_) | Due::AfterVerdict)));
+        due || self.volume.media().is_some_and(|media| media.has_verdict())
     }
 
     /// The host has been gone for too long.

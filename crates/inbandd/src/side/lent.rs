@@ -21,7 +21,7 @@ use inband_volume::{bot::wire, scsi::BLOCK, sparse::PAGE};
 
 use super::{Side, Waker, udc};
 use crate::{
-    bmc::{Lender, Look, Pages, inquiry},
+    bmc::{Lender, Look, Pages, Profile, inquiry},
     config::{Config, Usb},
     error::Error,
 };
@@ -37,7 +37,7 @@ pub struct Lent {
 impl Lent {
     /// Makes the disk. Its losses are in the log then.
     pub(crate) fn open(config: &Config) -> Result<(Self, LentBackend), Error> {
-        let identity = inquiry(0);
+        let identity = inquiry(Profile::Raw, 0);
         let inquiry =
             Inquiry { vendor: identity.vendor, product: identity.product, revision: identity.revision };
         let disk = KernelDisk::open(&udc::options(config), &inquiry).map_err(|error| match error {
@@ -192,6 +192,13 @@ impl Lender for LentBackend {
     fn remove(&self) {
         let mut state = self.state();
         if let Err(error) = state.remove() {
+            state.failed.get_or_insert(error);
+        }
+    }
+
+    fn take(&self) {
+        let mut state = self.state();
+        if let Err(error) = state.disk.eject() {
             state.failed.get_or_insert(error);
         }
     }

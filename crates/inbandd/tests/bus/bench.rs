@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +15,11 @@ use inband_dfu::{
     host::{End, Error},
     table::Mode,
     wire::{DETACH_TIMEOUT_MS, Request, State, Status, StatusReply},
+};
+use inband_ipmi::{
+    Origin,
+    command::Command as IpmiCommand,
+    wire::{NETFN, Reply as IpmiReply, Request as IpmiRequest},
 };
 use inband_package::{KeyRing, Kind, Policy};
 use inband_session::{
@@ -29,9 +34,9 @@ use inband_store::{
 };
 use inband_usb::{HostDevice, HostError, Setup};
 use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
-use inband_volume::bot::Halts;
+use inband_volume::{bot::Halts, fat::Geometry};
 use inbandd::{
-    bmc::{self, Bmc, DiskKind, Health, VolumeOptions},
+    bmc::{self, Bmc, DiskKind, Health, IpmiOptions, Profile, VolumeOptions},
     command::{Answer, Ask},
     programs::{Exit, Runner, Task},
     worker::{Command, Gone, Inline, Reply, Worker},
@@ -47,6 +52,8 @@ use crate::{
 pub(crate) const SLOT: usize = 160 * 1024;
 /// The largest package that is taken, bytes.
 pub(crate) const MAX_PACKAGE: u64 = 192 * 1024;
+/// The filesystem of its disk, if that has one.
+pub(crate) const GEOMETRY: Geometry = Geometry::new(MAX_PACKAGE as u32).unwrap();
 /// Security version of the first firmware.
 pub(crate) const FLOOR: u32 = 3;
 /// bcdDevice of the first firmware.
@@ -61,8 +68,14 @@ pub(crate) struct Setting {
     pub(crate) bulk: DoorPolicy,
     /// Of the volume door.
     pub(crate) volume: DoorPolicy,
+    /// Its disk has a filesystem.
+    pub(crate) fat: bool,
     /// Its disk is another's, and there is no other door.
     pub(crate) lent: bool,
+    /// The host has the door handle.
+    pub(crate) ipmi: bool,
+    /// It opens doors that are shut.
+    pub(crate) ipmi_opens: bool,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -82,7 +95,10 @@ impl Setting {
         policy: DoorPolicy::Always,
         bulk: DoorPolicy::Off,
         volume: DoorPolicy::Off,
+        fat: false,
         lent: false,
+        ipmi: false,
+        ipmi_opens: true,
         activate: false,
         health: false,
         restart: false,
@@ -257,7 +273,8 @@ pub(crate) fn layout() -> Layout {
 
 /// The first firmware, as it stands in slot a.
 pub(crate) fn factory() -> Vec<u8> {
-    noise(SLOT, 0xfac)
+    static FACTORY: OnceLock<Vec<u8>> = OnceLock::new();
+    FACTORY.get_or_init(|| noise(SLOT, 0xfac)).clone()
 }
 
 /// A store in which slot a holds the first firmware and runs.
@@ -332,10 +349,19 @@ impl Bench {
             volume: (setting.volume != DoorPolicy::Off).then(|| VolumeOptions {
                 product_id: VOLUME_PRODUCT,
                 serial: 0x0123_4567_89ab_cdef,
+                profile: if setting.fat { Profile::Fat(GEOMETRY) } else { Profile::Raw },
+                fat: Some(GEOMETRY),
                 max_package: MAX_PACKAGE,
                 disk,
-                once: setting.volume == DoorPolicy::Armed,
                 available: Arc::new(move || Ok(left.load(Ordering::Relaxed))),
+            }),
+            ipmi: setting.ipmi.then_some(IpmiOptions {
+                command: 0x49,
+                holds: Duration::from_secs(900),
+                opens: setting.ipmi_opens,
+                activates: true,
+                confirms: true,
+                max_package: MAX_PACKAGE,
             }),
             activate: setting.activate,
             identity: Box::new(identity),
@@ -381,6 +407,12 @@ impl Bench {
         }
     }
 
+    /// How often the worker, which is held up, is to drop what a host wrote.
+    pub(crate) fn to_be_dropped(&self) -> usize {
+        let mut bmc = self.bmc();
+        bmc.worker().held.iter().filter(|command| matches!(command, Command::Discard(_))).count()
+    }
+
     /// A copy of the store as it is.
     pub(crate) fn medium(&self) -> MemoryMedium {
         self.bmc().worker().inner.pipeline().store().medium().clone()
@@ -411,6 +443,21 @@ impl Bench {
     /// The same; `None` while the answer is not known.
     pub(crate) fn ask_later(&self, ask: Ask) -> Option<Answer> {
         self.bmc().ask(self.bus.now(), ask).unwrap()
+    }
+
+    /// A request by IPMI.
+    pub(crate) fn ipmi(&self, origin: Origin, request: &IpmiRequest<'_>) -> Option<IpmiReply> {
+        let now = self.bus.now();
+        let reply = self.bmc().ipmi(now, origin, request, now.subsec_nanos() | 1).unwrap();
+        self.bus.advance(Duration::from_millis(1));
+        reply
+    }
+
+    /// A command of the door handle, by the system interface.
+    pub(crate) fn ipmi_command(&self, command: &IpmiCommand) -> IpmiReply {
+        let data = command.encode();
+        let request = IpmiRequest { netfn: NETFN, lun: 0, command: 0x49, data: &data };
+        self.ipmi(Origin::System, &request).expect("it is for us")
     }
 
     // The host's side.

@@ -68,6 +68,10 @@ impl Lender for LentDisk {
         state.taken += usize::from(state.medium.take().is_some());
     }
 
+    fn take(&self) {
+        self.eject();
+    }
+
     fn look(&self) -> Look {
         let mut state = self.state();
         let Some(medium) = state.ejected.take() else {
@@ -179,6 +183,20 @@ fn what_is_copied_and_ejected_between_two_looks_is_a_package_as_well() {
         bench.lender.eject();
     }
     assert_eq!(bench.status().session, 2);
+}
+
+#[test]
+fn the_bmc_takes_the_copy_without_an_eject() {
+    let bench = Bench::with(LENT);
+    wait_for(&bench, "STATE=READY");
+    assert_eq!(bench.ask(Ask::Commit), Answer::NotNow);
+    bench.lender.write(0, &padded(&package().bytes()));
+    bench.bus.advance(Duration::from_millis(600));
+    assert_eq!(bench.ask(Ask::Commit), Answer::Done);
+    assert_eq!(bench.lender.text(), None);
+    wait_for(&bench, "STATE=PASS");
+    assert!(bench.medium().slot(Slot::B) == package().slot(SLOT));
+    assert_eq!(bench.ask(Ask::Commit), Answer::NotNow);
 }
 
 #[test]

@@ -14,12 +14,15 @@ mod package;
 
 mod bulk;
 mod bulk_faults;
+mod cells;
 mod commands;
 mod dfu_core;
 mod doors;
 mod ends;
+mod fat;
 mod good;
 mod hostile;
+mod ipmi;
 mod lent;
 mod limits;
 mod openbmc;

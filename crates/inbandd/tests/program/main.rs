@@ -18,8 +18,12 @@ mod package;
 mod remote;
 
 mod full;
+#[cfg(target_os = "linux")]
+mod ipmi;
 mod kill;
 mod kill_bulk;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod memory;
 mod openbmc;
 mod peer;
 mod policy;

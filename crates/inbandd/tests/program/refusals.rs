@@ -79,6 +79,14 @@ fn a_configuration_with_a_mistake_in_it() {
             &["doors.volume.policy = \"always\"", "identity.volume_product_id"],
         ),
         (
+            format!(
+                "{}\n[doors.volume]\npolicy = \"armed\"\n",
+                replaced("product_id = 1", "product_id = 1\nvolume_product_id = 3")
+                    .replace("[store]", "[store]\nmax_package = 1073741824")
+            ),
+            &["store.max_package", "doors.volume.profile", "\"raw\""],
+        ),
+        (
             replaced("product_id = 1", "product_id = 1\nvolume_product_id = 2"),
             &["identity.volume_product_id has to differ"],
         ),

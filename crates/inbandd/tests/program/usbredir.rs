@@ -218,7 +218,7 @@ fn a_command_that_qemu_left_in_its_data_is_nothing_to_the_next_one() {
     let home = Home::with_store();
     let config = good_config().replace("usbip:127.0.0.1:0", "usbredir-listen:qemu.sock");
     let config = config.replace("dfu_product_id = 2", "dfu_product_id = 2\nvolume_product_id = 3");
-    home.configure(&format!("{config}\n[doors]\nvolume.policy = \"always\"\n"));
+    home.configure(&format!("{config}\n[doors]\nvolume = {{ policy = \"always\", profile = \"raw\" }}\n"));
     let mut child = home.inbandd(&[]).current_dir(home.path("")).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(log.any(|line| line.contains("event=started")));

@@ -23,7 +23,9 @@ const WITH_DISK: u16 = 3;
 fn home() -> Home {
     let home = Home::with_store();
     let config = good_config().replace("dfu_product_id = 2", "dfu_product_id = 2\nvolume_product_id = 3");
-    home.configure(&format!("control = \"control\"\n{config}\n[doors]\nvolume.policy = \"always\"\n"));
+    home.configure(&format!(
+        "control = \"control\"\n{config}\n[doors]\nvolume = {{ policy = \"always\", profile = \"raw\" }}\n"
+    ));
     home
 }
 
@@ -51,7 +53,9 @@ fn an_update_by_copy_and_eject_and_one_by_dfu() {
     let home = home();
     let check = home.inbandd(&["check"]).output().unwrap();
     assert!(
-        String::from_utf8(check.stdout).unwrap().contains("doors: dfu always, bulk always, volume always\n")
+        String::from_utf8(check.stdout)
+            .unwrap()
+            .contains("doors: dfu always, bulk always, volume always (raw)\n")
     );
     let running = home.start();
     let package = Package::new(0x0200, 200_000);

@@ -173,7 +173,11 @@ pub(crate) fn send(
 
 /// The next message of the device's, which has one unit.
 pub(crate) fn answer(usb: &mut impl HostDevice) -> (Header, Vec<u8>) {
-    let unit = usb.run(HostTransfer::BulkIn { endpoint: IN, length: 512 }, PATIENCE).unwrap().data;
+    parse(&usb.run(HostTransfer::BulkIn { endpoint: IN, length: 512 }, PATIENCE).unwrap().data)
+}
+
+/// A message of one unit.
+pub(crate) fn parse(unit: &[u8]) -> (Header, Vec<u8>) {
     let header = Header::parse(unit[..HEADER_LENGTH].try_into().unwrap()).unwrap();
     let body = unit[HEADER_LENGTH..HEADER_LENGTH + header.length as usize].to_vec();
     (header, body)
@@ -183,7 +187,12 @@ pub(crate) fn answer(usb: &mut impl HostDevice) -> (Header, Vec<u8>) {
 pub(crate) fn result(usb: &mut impl HostDevice) -> ResultCode {
     let (header, body) = answer(usb);
     assert_eq!(Kind::from_number(header.kind), Some(Kind::Result));
-    let outcome = Outcome::parse(<&[u8; RESULT_LENGTH]>::try_from(body.as_slice()).unwrap()).unwrap();
+    result_in(&body)
+}
+
+/// The result in the body of a RESULT.
+pub(crate) fn result_in(body: &[u8]) -> ResultCode {
+    let outcome = Outcome::parse(<&[u8; RESULT_LENGTH]>::try_from(body).unwrap()).unwrap();
     ResultCode::from_code(outcome.result).unwrap()
 }
 

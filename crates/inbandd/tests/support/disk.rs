@@ -1,9 +1,12 @@
 //! A host that uses the disk as its kernel does, over an opened device.
 
 use inband_usb::{EndpointAddress, HostDevice};
-use inband_volume::bot::{
-    host::{Data, Host},
-    wire::Status,
+use inband_volume::{
+    bot::{
+        host::{Data, Host},
+        wire::Status,
+    },
+    testing::FatHost,
 };
 
 /// bInterfaceNumber of the disk.
@@ -69,6 +72,12 @@ impl<H: HostDevice> Disk<H> {
         }
     }
 
+    /// Writes what that host has written, in the order of the blocks.
+    #[track_caller]
+    pub(crate) fn put(&mut self, host: &FatHost) {
+        runs(host).iter().for_each(|(lba, blocks)| self.write(*lba, blocks).unwrap());
+    }
+
     /// START STOP UNIT with LoEj.
     pub(crate) fn eject(&mut self) -> Result<(), Sense> {
         self.command(&[0x1b, 0, 0, 0, 2, 0], Data::None).map(drop)
@@ -84,6 +93,23 @@ impl<H: HostDevice> Disk<H> {
         let block = self.read(0, 1).unwrap();
         String::from_utf8(block).unwrap().trim_end().to_owned()
     }
+}
+
+/// Blocks behind one another, and where the first is.
+pub(crate) type Runs = Vec<(u32, Vec<u8>)>;
+
+/// What that host has written.
+pub(crate) fn runs(host: &FatHost) -> Runs {
+    let blocks = host.store.blocks();
+    let (mut lba, mut runs) = (0, Vec::new());
+    while let Some(first) = (lba..blocks).find(|lba| host.store.is_written(*lba)) {
+        let end = blocks.min(first + 128);
+        lba = (first..end).find(|lba| !host.store.is_written(*lba)).unwrap_or(end);
+        let mut bytes = vec![0; (lba - first) as usize * BLOCK];
+        host.store.read(first, &mut bytes).unwrap();
+        runs.push((first as u32, bytes));
+    }
+    runs
 }
 
 pub(crate) fn cdb10(code: u8, lba: u32, blocks: u16) -> [u8; 10] {

@@ -1,61 +1,164 @@
 //! The drive of our own disk.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use inband_volume::{
+    fat::{Image, Trigger, Watch},
     scsi::{BLOCK, Event, Fault, Medium, State},
-    sparse::{Base as _, Sparse},
+    sparse::{Base, Sparse},
 };
 
-use super::media::{Ejected, Media, SPARE, Text};
-use crate::memory::{self, Available};
+use super::{
+    media::{Media, Out, Profile, SPARE, waits},
+    notice::{FirstBlock, Notice},
+};
+use crate::{
+    memory::{self, Available},
+    worker::Discarded,
+};
 
 /// Bytes of memory taken from one look at the machine's to the next.
 const CHECK: u64 = 1 << 20;
 
 /// What is in the drive.
-#[derive(Debug)]
 enum Inside {
     Nothing,
-    /// A medium for a package.
+    /// A medium that waits for a package.
     Fresh {
-        store: Sparse<Text>,
+        store: Store,
         touched: bool,
     },
     /// What tells of the end of a session.
-    Verdict(Text),
+    Verdict(Box<dyn Base + Send>),
+}
+
+/// What was written, by its profile.
+enum Store {
+    Raw(Sparse<FirstBlock>),
+    Fat(Box<Volume>),
+}
+
+/// A volume, and the look at what is written to it.
+struct Volume {
+    store: Sparse<Image>,
+    watch: Watch,
+}
+
+impl Store {
+    fn read(&self, lba: u64, buffer: &mut [u8]) -> Result<(), Fault> {
+        match self {
+            Self::Raw(store) => store.read(lba, buffer),
+            Self::Fat(volume) => volume.store.read(lba, buffer),
+        }
+    }
+
+    fn needs(&self, lba: u64, length: usize) -> u64 {
+        match self {
+            Self::Raw(store) => store.needs(lba, length),
+            Self::Fat(volume) => volume.store.needs(lba, length),
+        }
+    }
+
+    fn write(&mut self, lba: u64, data: &[u8], now: Duration) -> Result<(), Fault> {
+        match self {
+            Self::Raw(store) => store.write(lba, data),
+            Self::Fat(volume) => {
+                let Volume { store, watch } = &mut **volume;
+                store.write(lba, data)?;
+                watch.handle_write(store, lba, (data.len() / BLOCK) as u64, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether what is written is for a session.
+    const fn begins(&self) -> bool {
+        match self {
+            Self::Raw(_) => true,
+            Self::Fat(volume) => volume.watch.has_firmware(),
+        }
+    }
+
+    const fn watch(&self) -> Option<&Watch> {
+        match self {
+            Self::Raw(_) => None,
+            Self::Fat(volume) => Some(&volume.watch),
+        }
+    }
+
+    /// What nobody wants.
+    fn discarded(self) -> Discarded {
+        match self {
+            Self::Raw(store) => Discarded::new(store.seal().into_pages()),
+            Self::Fat(volume) => Discarded::new(volume.store.seal().into_pages()),
+        }
+    }
+
+    /// What nobody can write to any more.
+    fn out(self, asked: bool) -> Out {
+        match self {
+            Self::Raw(store) => Out::Raw(Box::new(store.seal().into_run())),
+            Self::Fat(volume) => Out::Volume { store: Box::new(volume.store.seal()), asked },
+        }
+    }
 }
 
 /// The drive.
 pub(super) struct Drive {
-    /// Bytes of a medium, and of the memory for it.
+    profile: Profile,
+    /// Bytes of memory for what is written to a medium.
     room: u64,
     available: Available,
     inside: Inside,
     /// Number of the medium; no other one had it since the daemon started.
     generation: u32,
-    /// No session may begin: nothing may be written.
+    now: Duration,
+    /// No session may begin: nothing may be written to a medium that is as it came.
     shut: bool,
     /// Bytes of memory that may still be taken before the machine's is looked at.
     checked: u64,
     /// Bytes written since that was asked last.
     written: u64,
-    ejected: Option<Ejected>,
+    /// What is written is for a session, whatever is written next.
+    begun: bool,
+    out: Option<Out>,
 }
 
 impl Drive {
-    /// An empty drive for media of so many bytes.
-    pub(super) const fn new(room: u64, available: Available) -> Self {
+    /// An empty drive for media that may take so many bytes of memory.
+    pub(super) const fn new(profile: Profile, room: u64, available: Available) -> Self {
         Self {
+            profile,
             room,
             available,
             inside: Inside::Nothing,
             generation: 0,
+            now: Duration::ZERO,
             shut: false,
             checked: 0,
             written: 0,
-            ejected: None,
+            begun: false,
+            out: None,
         }
+    }
+
+    fn blocks(&self) -> u64 {
+        match self.profile {
+            Profile::Raw => self.room / BLOCK as u64,
+            Profile::Fat(geometry) => geometry.blocks().into(),
+        }
+    }
+
+    fn store(&self, generation: u32, notice: &Notice) -> Result<Store, Fault> {
+        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
+        Ok(match self.profile {
+            Profile::Raw => Store::Raw(Sparse::new(notice.first_block(), self.blocks(), room)?),
+            Profile::Fat(geometry) => {
+                let image = notice.volume(geometry, generation);
+                let store = Sparse::new(image, self.blocks(), room)?;
+                Store::Fat(Box::new(Volume { store, watch: Watch::new(&geometry) }))
+            }
+        })
     }
 
     /// Whether the machine has so many bytes of memory for what is written. Others take memory as well, while a host takes its time.
@@ -70,27 +173,52 @@ impl Drive {
         self.checked -= needed;
         Ok(())
     }
+
+    /// When a name in the root directory has been there for long enough.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.watch()?.poll_timeout()
+    }
+
+    const fn watch(&self) -> Option<&Watch> {
+        match &self.inside {
+            Inside::Fresh { store, .. } => store.watch(),
+            Inside::Nothing | Inside::Verdict(_) => None,
+        }
+    }
+
+    fn empty(&mut self) -> Inside {
+        self.checked = 0;
+        mem::replace(&mut self.inside, Inside::Nothing)
+    }
 }
 
 impl Media for Drive {
-    fn insert_fresh(&mut self, generation: u32, text: Text) -> Result<(), Fault> {
+    fn insert(&mut self, generation: u32, notice: &Notice) -> Result<(), Fault> {
         self.remove();
-        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
-        let store = Sparse::new(text, self.room / BLOCK as u64, room)?;
-        self.inside = Inside::Fresh { store, touched: false };
+        self.inside = if waits(notice.marker) {
+            Inside::Fresh { store: self.store(generation, notice)?, touched: false }
+        } else {
+            Inside::Verdict(match self.profile {
+                Profile::Raw => Box::new(notice.first_block()),
+                Profile::Fat(geometry) => Box::new(notice.volume(geometry, generation)),
+            })
+        };
         self.generation = generation;
         Ok(())
     }
 
-    fn insert_verdict(&mut self, generation: u32, text: Text) {
-        self.remove();
-        self.inside = Inside::Verdict(text);
-        self.generation = generation;
+    fn remove(&mut self) -> Option<Discarded> {
+        (self.written, self.begun) = (0, false);
+        match self.empty() {
+            Inside::Nothing | Inside::Verdict(_) | Inside::Fresh { touched: false, .. } => None,
+            Inside::Fresh { store, touched: true } => Some(store.discarded()),
+        }
     }
 
-    fn remove(&mut self) {
-        self.inside = Inside::Nothing;
-        self.checked = 0;
+    fn take(&mut self) {
+        if !self.is_untouched() && !self.has_verdict() {
+            self.notice(Event::Ejected);
+        }
     }
 
     fn is_untouched(&self) -> bool {
@@ -101,14 +229,24 @@ impl Media for Drive {
         matches!(self.inside, Inside::Verdict(_))
     }
 
-    fn set_shut(&mut self, shut: bool) -> bool {
-        let new = self.shut != shut;
-        self.shut = shut;
-        new
+    fn guard(&mut self, now: Duration, shut: bool) -> bool {
+        self.now = now;
+        mem::replace(&mut self.shut, shut) != shut
     }
 
-    fn look(&mut self, _: Duration) -> (u64, Option<Ejected>) {
-        (std::mem::replace(&mut self.written, 0), self.ejected.take())
+    fn look(&mut self, now: Duration) -> (u64, Option<Out>) {
+        let trigger = self.watch().and_then(|watch| watch.poll(now));
+        self.begun |= matches!(&self.inside, Inside::Fresh { store, .. } if store.begins());
+        let written = if self.begun { mem::take(&mut self.written) } else { 0 };
+        if let Some(trigger) = trigger
+            && let Inside::Fresh { store, .. } = self.empty()
+        {
+            self.out = Some(match trigger {
+                Trigger::Apply => store.out(true),
+                Trigger::Cancel => Out::Cancelled(store.discarded()),
+            });
+        }
+        (written, self.out.take())
     }
 }
 
@@ -116,18 +254,18 @@ impl Medium for Drive {
     fn state(&self) -> State {
         let write_protected = match self.inside {
             Inside::Nothing => return State::Absent,
-            Inside::Fresh { .. } => self.shut,
+            Inside::Fresh { touched, .. } => self.shut && !touched,
             Inside::Verdict(_) => true,
         };
-        State::Present { blocks: self.room / BLOCK as u64, write_protected, insertion: self.generation }
+        State::Present { blocks: self.blocks(), write_protected, insertion: self.generation }
     }
 
     fn read(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), Fault> {
         match &self.inside {
             Inside::Nothing => Err(Fault::Absent),
             Inside::Fresh { store, .. } => store.read(lba, buffer),
-            Inside::Verdict(text) => {
-                (lba..).zip(buffer.chunks_exact_mut(BLOCK)).for_each(|(lba, block)| text.block(lba, block));
+            Inside::Verdict(image) => {
+                (lba..).zip(buffer.chunks_exact_mut(BLOCK)).for_each(|(lba, block)| image.block(lba, block));
                 Ok(())
             }
         }
@@ -144,7 +282,7 @@ impl Medium for Drive {
             Inside::Nothing => Err(Fault::Absent),
             Inside::Verdict(_) => Err(Fault::WriteProtected),
             Inside::Fresh { store, touched } => {
-                store.write(lba, data)?;
+                store.write(lba, data, self.now)?;
                 *touched = true;
                 self.written += data.len() as u64;
                 Ok(())
@@ -160,14 +298,11 @@ impl Medium for Drive {
         if event != Event::Ejected {
             return;
         }
-        self.ejected = match std::mem::replace(&mut self.inside, Inside::Nothing) {
+        self.out = match self.empty() {
             Inside::Nothing => None,
-            Inside::Fresh { touched: false, .. } => Some(Ejected::Untouched),
-            Inside::Fresh { store, touched: true } => {
-                Some(Ejected::Written(Box::new(store.seal().into_run())))
-            }
-            Inside::Verdict(_) => Some(Ejected::Verdict),
+            Inside::Fresh { touched: false, .. } => Some(Out::Untouched),
+            Inside::Fresh { store, touched: true } => Some(store.out(false)),
+            Inside::Verdict(_) => Some(Out::Verdict),
         };
-        self.remove();
     }
 }

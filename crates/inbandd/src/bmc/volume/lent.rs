@@ -1,13 +1,17 @@
-//! A disk that is somebody else's, to whom media are lent (docs/spec/volume-raw.md, 9).
+//! A disk that is somebody else's, to whom media are lent (docs/spec/volume-raw.md, 5).
 
 use std::{mem, sync::Arc, time::Duration};
 
 use inband_volume::{
+    fat::Marker,
     scsi::{BLOCK, Fault},
-    sparse::Base as _,
 };
 
-use super::media::{Ejected, Media, Pages, Text};
+use super::{
+    media::{Media, Out, Pages, waits},
+    notice::Notice,
+};
+use crate::worker::Discarded;
 
 /// How often is looked what the host has done: nobody tells.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -29,6 +33,9 @@ pub trait Lender: Send + Sync {
 
     /// Takes the medium out and drops it, whatever the host does, and though it may have to leave the bus for it. Nothing happens without one.
     fn remove(&self);
+
+    /// Takes the medium out as if the host had ejected it, likewise.
+    fn take(&self);
 
     /// What the host has done.
     fn look(&self) -> Look;
@@ -66,30 +73,29 @@ impl Lent {
     pub(super) const fn poll_timeout(&self) -> Duration {
         self.due
     }
-
-    fn insert(&mut self, inside: Inside, text: &Text, writable: bool) {
-        self.remove();
-        let mut first = [0; BLOCK];
-        text.block(0, &mut first);
-        self.lender.insert(&first, self.room, writable);
-        self.inside = inside;
-    }
 }
 
 impl Media for Lent {
-    fn insert_fresh(&mut self, _: u32, text: Text) -> Result<(), Fault> {
-        self.insert(Inside::Fresh, &text, !self.shut);
+    fn insert(&mut self, _: u32, notice: &Notice) -> Result<(), Fault> {
+        self.remove();
+        let writable = notice.marker == Marker::Ready;
+        self.lender.insert(notice.first_block().bytes(), self.room, writable);
+        self.inside = if waits(notice.marker) { Inside::Fresh } else { Inside::Verdict };
         Ok(())
     }
 
-    fn insert_verdict(&mut self, _: u32, text: Text) {
-        self.insert(Inside::Verdict, &text, false);
-    }
-
-    fn remove(&mut self) {
+    fn remove(&mut self) -> Option<Discarded> {
         self.lender.remove();
         self.inside = Inside::Nothing;
         self.written = 0;
+        None
+    }
+
+    fn take(&mut self) {
+        if self.inside == Inside::Fresh {
+            self.lender.take();
+            self.due = Duration::ZERO;
+        }
     }
 
     fn is_untouched(&self) -> bool {
@@ -100,11 +106,11 @@ impl Media for Lent {
         self.inside == Inside::Verdict
     }
 
-    fn set_shut(&mut self, shut: bool) -> bool {
+    fn guard(&mut self, _: Duration, shut: bool) -> bool {
         mem::replace(&mut self.shut, shut) != shut
     }
 
-    fn look(&mut self, now: Duration) -> (u64, Option<Ejected>) {
+    fn look(&mut self, now: Duration) -> (u64, Option<Out>) {
         if now < self.due {
             return (0, None);
         }
@@ -113,9 +119,9 @@ impl Media for Lent {
         let new = written.saturating_sub(self.written);
         self.written = self.written.max(written);
         let ejected = ejected.map(|pages| match mem::replace(&mut self.inside, Inside::Nothing) {
-            Inside::Verdict => Ejected::Verdict,
-            Inside::Nothing | Inside::Fresh if written == 0 => Ejected::Untouched,
-            Inside::Nothing | Inside::Fresh => Ejected::Written(pages),
+            Inside::Verdict => Out::Verdict,
+            Inside::Nothing | Inside::Fresh if written == 0 => Out::Untouched,
+            Inside::Nothing | Inside::Fresh => Out::Raw(pages),
         });
         (new, ejected)
     }

@@ -1,63 +1,49 @@
-//! The media that the host finds in the disk (docs/spec/volume-raw.md), whoever shows them.
+//! The media that the host finds in the disk (docs/spec/volume.md), whoever shows them.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use inband_volume::{
-    scsi::{BLOCK, Fault},
-    sparse::{Base, PAGE},
+    fat::{Geometry, Image, Marker},
+    scsi::Fault,
+    sparse::{PAGE, Sealed},
 };
 
-use crate::memory::{self, Available};
+use super::notice::Notice;
+use crate::{
+    memory::{self, Available},
+    worker::Discarded,
+};
 
 /// Bytes that a host may write beyond the largest package.
 pub(super) const SPARE: u64 = 8 << 20;
 
-/// What stands in the first block while nobody has written there; behind it there are zeros.
-#[derive(Debug)]
-pub(super) struct Text(Box<[u8; BLOCK]>);
-
-/// A key and its value.
-pub(super) type Line = (&'static str, String);
-
-impl Text {
-    /// Lines of KEY=VALUE, filled up with spaces.
-    pub(super) fn new(lines: &[Line]) -> Self {
-        let mut text = String::new();
-        for (key, value) in lines {
-            // A String takes everything.
-            let _ = write!(text, "{key}={value}\r\n");
-        }
-        let mut block = Box::new([b' '; BLOCK]);
-        let length = text.len().min(BLOCK);
-        block[..length].copy_from_slice(&text.as_bytes()[..length]);
-        block[BLOCK - 2..].copy_from_slice(b"\r\n");
-        Self(block)
-    }
-}
-
-impl Base for Text {
-    fn block(&self, lba: u64, block: &mut [u8]) {
-        block.fill(0);
-        if lba == 0 {
-            block.copy_from_slice(&*self.0);
-        }
-    }
+/// How a package lies on a medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// In a file of a filesystem that is so large.
+    Fat(Geometry),
+    /// From the first block on.
+    Raw,
 }
 
 /// What stands on a medium from the first block on, up to the first that nobody wrote: whole blocks, 16 KiB at most at a time.
 pub type Pages = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
-/// What the host has ejected.
-pub(super) enum Ejected {
-    /// A medium that nothing was written to.
+/// How a medium came out of the drive. Nobody else has what is on it any more.
+pub(super) enum Out {
+    /// Ejected, and nothing was written to it.
     Untouched,
-    /// One with something on it. Nobody else has it any more.
-    Written(Pages),
-    /// What told of the end of a session.
+    /// Ejected with something on it: a package from the first block on.
+    Raw(Pages),
+    /// Ejected with something on it, or by `APPLY.CMD` if a package was asked for in so many words.
+    Volume { store: Box<Sealed<Image>>, asked: bool },
+    /// By `CANCEL.CMD`.
+    Cancelled(Discarded),
+    /// Ejected, and it told of the end of a session.
     Verdict,
 }
 
-/// Bytes of a medium, and of the memory for it, that holds a package of so many bytes and more.
+/// Bytes of memory for what is written to a medium that holds a package of so many bytes and more.
 ///
 /// # Errors
 /// There is not the memory for one: bytes that there are, and that there have to be.
@@ -69,18 +55,18 @@ pub(super) fn room(max_package: u64, available: &Available) -> Result<u64, (u64,
 
 /// Where media are put in.
 pub(super) trait Media {
-    /// Puts a medium in that waits for a package, unless it is [shut](Self::set_shut); until somebody writes there it has this text. What was there
-    /// is gone.
+    /// Puts a medium in with a notice: one that waits for a package if that is [`Marker::Ready`] or [`Marker::Busy`], else one that cannot be
+    /// written to. None is there, or none that was written to.
     ///
     /// # Errors
-    /// [`Fault::NoSpace`]; there is no medium then.
-    fn insert_fresh(&mut self, generation: u32, text: Text) -> Result<(), Fault>;
+    /// [`Fault::NoSpace`], for one that waits; there is no medium then.
+    fn insert(&mut self, generation: u32, notice: &Notice) -> Result<(), Fault>;
 
-    /// Puts a medium in that cannot be written to.
-    fn insert_verdict(&mut self, generation: u32, text: Text);
+    /// Takes out what is there, and returns all that is on it, if there is much.
+    fn remove(&mut self) -> Option<Discarded>;
 
-    /// Takes out what is there, with all that is on it.
-    fn remove(&mut self);
+    /// Takes a medium that was written to out of the host's hands, as if it had ejected it.
+    fn take(&mut self);
 
     /// Whether a medium is there that nobody has written to, as far as is known.
     fn is_untouched(&self) -> bool;
@@ -88,9 +74,17 @@ pub(super) trait Media {
     /// Whether what is there tells of the end of a session.
     fn has_verdict(&self) -> bool;
 
-    /// Says whether no session may begin. Returns whether that is new.
-    fn set_shut(&mut self, shut: bool) -> bool;
+    /// Says what time it is, and whether no session may begin: then nothing may be written to what is untouched. Returns whether that is new.
+    fn guard(&mut self, now: Duration, shut: bool) -> bool;
 
-    /// Bytes written since this was asked last, and what the host has ejected.
-    fn look(&mut self, now: Duration) -> (u64, Option<Ejected>);
+    /// Bytes written since this was asked last, once it is known that they are for a session, and how the medium came out if it did.
+    fn look(&mut self, now: Duration) -> (u64, Option<Out>);
+}
+
+/// Whether such a medium waits for a package.
+pub(super) const fn waits(marker: Marker) -> bool {
+    match marker {
+        Marker::Ready | Marker::Busy => true,
+        Marker::Pass | Marker::Fail => false,
+    }
 }

@@ -10,20 +10,24 @@ use inband_volume::{
 use super::{
     drive::Drive,
     lent::{Lender, Lent},
-    media::Media,
+    media::{Media, Profile},
 };
 
 /// Who serves the disk.
 pub enum DiskKind {
     /// The BMC, on endpoints beside the DFU interface; what the USB side can do.
     Own(Halts),
-    /// Somebody else, in the place of all that is ours: there is no DFU interface.
+    /// Somebody else, in the place of all that is ours: there is no DFU interface, and no profile but [`Profile::Raw`].
     Lent(Arc<dyn Lender>),
 }
 
 /// What the disk says of itself in INQUIRY.
-pub(crate) const fn inquiry(serial: u64) -> Identity {
-    Identity { vendor: *b"INBAND  ", product: *b"FIRMWARE RAW    ", revision: *b"1   ", serial }
+pub(crate) const fn inquiry(profile: Profile, serial: u64) -> Identity {
+    let product = match profile {
+        Profile::Fat(_) => *b"FIRMWARE FAT    ",
+        Profile::Raw => *b"FIRMWARE RAW    ",
+    };
+    Identity { vendor: *b"INBAND  ", product, revision: *b"1   ", serial }
 }
 
 /// What shows the media to the host.
@@ -42,7 +46,10 @@ impl Shown {
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         match self {
-            Self::Own(disk) => disk.poll_timeout(),
+            Self::Own(disk) => {
+                let drive = disk.device().target().medium().poll_timeout();
+                [disk.poll_timeout(), drive].into_iter().flatten().min()
+            }
             Self::Lent(lent) => Some(lent.poll_timeout()),
         }
     }

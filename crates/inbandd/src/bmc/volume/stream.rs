@@ -1,5 +1,7 @@
 //! The way of what was ejected: from the medium's pages to blocks for the worker.
 
+use inband_session::ResultCode;
+
 use super::media::Pages;
 
 /// Bytes up to the end of the head, which says how many there are in all (docs/spec/package.md, 3).
@@ -29,9 +31,11 @@ enum Left {
     Bytes(u64),
 }
 
-/// The pages, from the first on, up to the end that the head announces, or to the first block that nobody wrote.
+/// The pages, from the first on.
 pub(super) struct Stream {
     from: Pages,
+    /// The result of a package that goes on where there is no more.
+    lacking: ResultCode,
     /// What follows the head in its page.
     rest: Vec<u8>,
     left: Left,
@@ -39,8 +43,31 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) const fn new(from: Pages) -> Self {
-        Self { from, rest: Vec::new(), left: Left::Unknown, pages: 0 }
+    /// Of a medium: up to the end that the head announces, or to the first block that nobody wrote.
+    pub(super) const fn of_medium(from: Pages) -> Self {
+        let (lacking, left) = (ResultCode::Incomplete, Left::Unknown);
+        Self { from, lacking, rest: Vec::new(), left, pages: 0 }
+    }
+
+    /// Of a file: all of it.
+    pub(super) const fn of_file(from: Pages) -> Self {
+        let (lacking, left) = (ResultCode::Truncated, Left::Bytes(u64::MAX));
+        Self { from, lacking, rest: Vec::new(), left, pages: 0 }
+    }
+
+    /// The result of a package that goes on where there is no more.
+    pub(super) const fn lacking(&self) -> ResultCode {
+        self.lacking
+    }
+
+    /// How many went through behind the head.
+    pub(super) const fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// What did not.
+    pub(super) fn into_pages(self) -> Pages {
+        self.from
     }
 
     /// What the worker knows once it has the head: how long the package is, if it has one.

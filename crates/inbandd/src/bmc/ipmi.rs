@@ -1,0 +1,359 @@
+//! The door handle (docs/spec/ipmi.md): what a host may ask for by IPMI, and what is done then.
+
+use std::time::Duration;
+
+use inband_dfu::wire::State;
+use inband_ipmi::{
+    Doorkeeper, Handler, Origin,
+    command::{self, Capabilities, Profile as DiskProfile, Status, Wishes, item},
+    wire::{Code, Reply, Request},
+};
+use inband_session::{Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
+use inband_usb::DeviceBackend;
+
+use super::{Bmc, Fault, Profile};
+use crate::worker::{Command, Worker};
+
+/// What is configured about the door handle.
+#[derive(Clone, Copy, Debug)]
+pub struct IpmiOptions {
+    /// The command of network function 2Eh.
+    pub command: u8,
+    /// How long a start holds.
+    pub holds: Duration,
+    /// A start opens doors that are shut.
+    pub opens: bool,
+    /// The host may have the BMC restart into staged firmware.
+    pub activates: bool,
+    /// The host may confirm the running firmware.
+    pub confirms: bool,
+    /// Bytes of the largest package.
+    pub max_package: u64,
+}
+
+/// The door handle, and the door that the start in force has opened.
+pub(super) struct Handle {
+    options: IpmiOptions,
+    handler: Handler,
+    opened: Option<Opened>,
+}
+
+#[derive(Clone, Copy)]
+struct Opened {
+    door: Door,
+    /// The session that there was then.
+    session: u32,
+}
+
+impl Opened {
+    /// Whether the session that there is came by this start: by `dfu` and `bulk` alike, which are left together.
+    fn has(self, session: &Session) -> bool {
+        let is_disk = |door| door == Door::Volume;
+        session.id() != self.session
+            && session.owner().is_some_and(|owner| is_disk(owner) == is_disk(self.door))
+    }
+}
+
+impl Handle {
+    pub(super) const fn new(options: IpmiOptions) -> Self {
+        Self { options, handler: Handler::new(options.command, options.holds), opened: None }
+    }
+}
+
+impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
+    /// Answers a request of the system interface or another channel; `None` if it is not for us. `random` tells the next start from all others.
+    ///
+    /// # Errors
+    /// The USB side or the worker is gone.
+    pub fn ipmi(
+        &mut self,
+        now: Duration,
+        origin: Origin,
+        request: &Request<'_>,
+        random: u32,
+    ) -> Result<Option<Reply>, Fault<B::Error>> {
+        if !self.ipmi.as_ref().is_some_and(|handle| handle.handler.is_ours(request)) {
+            return Ok(None);
+        }
+        self.with_handler(|handler, keeper| handler.handle(now, origin, request, random, keeper))
+    }
+
+    /// What the passing of time, and what has come of a session, mean for the start in force.
+    pub(super) fn handle_ipmi(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        self.carry_start_over();
+        if self.start_is_over() {
+            self.with_handler(|handler, keeper| {
+                handler.handle_shut();
+                keeper.opened = None;
+            })?;
+        }
+        if self.ipmi_timeout().is_some_and(|at| at <= now) {
+            self.with_handler(|handler, keeper| handler.handle_timeout(now, keeper))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn ipmi_timeout(&self) -> Option<Duration> {
+        self.ipmi.as_ref().and_then(|handle| handle.handler.poll_timeout())
+    }
+
+    /// A session that ended without a word to its host, who was gone, leaves the disk open: so does it the start.
+    fn carry_start_over(&mut self) {
+        let tells = self.volume_tells();
+        if let Some(opened) = self.ipmi.as_mut().and_then(|handle| handle.opened.as_mut())
+            && opened.door == Door::Volume
+            && !tells
+            && opened.has(&self.session)
+            && !self.session.state().is_at_work()
+        {
+            opened.session = self.session.id();
+        }
+    }
+
+    /// The session that came of the start in force has ended, or the door was shut.
+    fn start_is_over(&self) -> bool {
+        self.ipmi.as_ref().and_then(|handle| handle.opened).is_some_and(|opened| {
+            let ended = opened.has(&self.session) && !self.session.state().is_at_work();
+            ended || self.session.door(opened.door) == DoorState::Shut
+        })
+    }
+
+    fn with_handler<T>(
+        &mut self,
+        act: impl FnOnce(&mut Handler, &mut Keeper<'_, B, W>) -> T,
+    ) -> Result<Option<T>, Fault<B::Error>> {
+        let Some(Handle { options, mut handler, opened }) = self.ipmi.take() else { return Ok(None) };
+        let mut keeper = Keeper { bmc: self, options, opened, fault: None };
+        let done = act(&mut handler, &mut keeper);
+        let (opened, fault) = (keeper.opened, keeper.fault);
+        self.ipmi = Some(Handle { options, handler, opened });
+        fault.map_or(Ok(Some(done)), Err)
+    }
+
+    /// Whether the disk can have that profile.
+    fn disk_profile(&self, profile: DiskProfile) -> Option<Profile> {
+        let options = self.options.volume.as_ref()?;
+        match profile {
+            DiskProfile::Raw => Some(Profile::Raw),
+            DiskProfile::Fat => options.fat.filter(|_| !self.volume_is_lent()).map(Profile::Fat),
+        }
+    }
+}
+
+/// The BMC, to the handler.
+struct Keeper<'a, B: DeviceBackend, W> {
+    bmc: &'a mut Bmc<B, W>,
+    options: IpmiOptions,
+    opened: Option<Opened>,
+    fault: Option<Fault<B::Error>>,
+}
+
+impl<B: DeviceBackend, W: Worker> Keeper<'_, B, W> {
+    /// What went wrong, or has: the daemon is about to end.
+    fn keep<T>(&mut self, result: Result<T, impl Into<Fault<B::Error>>>) -> Result<T, Code> {
+        result.map_err(|fault| {
+            self.fault.get_or_insert(fault.into());
+            Code::NO_RESOURCES
+        })
+    }
+
+    /// The doors of a start, the one that is meant last.
+    const fn doors(door: command::Door) -> &'static [Door] {
+        match door {
+            command::Door::Dfu => &[Door::Dfu],
+            command::Door::Bulk => &[Door::Dfu, Door::Bulk],
+            command::Door::Volume(_) => &[Door::Volume],
+        }
+    }
+
+    fn policy(&self, door: Door) -> DoorPolicy {
+        self.bmc.session.policy(door)
+    }
+}
+
+/// What the host is told of a door that does not open.
+const fn code(result: ResultCode) -> Code {
+    match result {
+        ResultCode::DoorShut => Code::DOOR_SHUT,
+        ResultCode::LockedOut => Code::LOCKED_OUT,
+        ResultCode::Worn => Code::WORN,
+        ResultCode::OnTrial => Code::ON_TRIAL,
+        _ => Code::BUSY,
+    }
+}
+
+/// In percent; FFh where it is not known.
+fn percent(done: u32, of: u32) -> u8 {
+    match u64::from(done).saturating_mul(100).checked_div(of.into()) {
+        Some(percent) => percent.min(100) as u8,
+        None => 0xff,
+    }
+}
+
+fn first_eight(head: &[u8; 16]) -> [u8; 8] {
+    std::array::from_fn(|at| head[at])
+}
+
+impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
+    fn capabilities(&self) -> Capabilities {
+        let bmc = &self.bmc;
+        let has = |door: Door| u8::from(self.policy(door) != DoorPolicy::Off) << door.index();
+        let shows = |profile| bmc.disk_profile(profile).is_some();
+        let largest = self.options.max_package >> 20;
+        Capabilities {
+            doors: has(Door::Dfu) | has(Door::Bulk) | has(Door::Volume),
+            door_states: door_bits(&Door::ALL.map(|door| bmc.session.door(door))),
+            profiles: u8::from(shows(DiskProfile::Fat)) | u8::from(shows(DiskProfile::Raw)) << 1,
+            options: 0,
+            allowed: u8::from(self.options.opens)
+                | u8::from(self.options.activates) << 1
+                | u8::from(self.options.confirms) << 2,
+            holds_s: u16::try_from(self.options.holds.as_secs()).unwrap_or(u16::MAX),
+            largest_mib: u16::try_from(largest).unwrap_or(u16::MAX),
+        }
+    }
+
+    fn status(&self, now: Duration) -> Status {
+        let page = self.bmc.session.status(now);
+        let bytes = page.encode();
+        let store = self.bmc.session.store();
+        let (running, other) = (store.record.slot(store.running), store.record.slot(store.running.other()));
+        Status {
+            state: page.state.number(),
+            door: page.door.map_or(0, Door::number),
+            percent: match page.state {
+                SessionState::Receiving | SessionState::Interrupted => percent(page.received, page.announced),
+                _ => 0xff,
+            },
+            result: page.result_code,
+            door_states: bytes[6],
+            flags: bytes[7],
+            session: page.session,
+            received: page.received,
+            announced: page.announced,
+            running: first_eight(&running.head),
+            running_security: running.security_version,
+            other: first_eight(&other.head),
+            other_security: other.security_version,
+            wait_min: page.wait_minutes,
+            // The handler's.
+            nonce: 0,
+            holds_s: 0,
+        }
+    }
+
+    fn item(&self, number: u8, now: Duration) -> Option<Vec<u8>> {
+        let session = &self.bmc.session;
+        let store = session.store();
+        let version = |slot| store.record.slot(slot).version.as_str().into();
+        Some(match number {
+            item::MACHINE => session.machine().as_str().into(),
+            item::RUNNING => version(store.running),
+            item::OTHER => version(store.running.other()),
+            item::RESULT => session.status(now).result()?.to_string().into_bytes(),
+            item::DAEMON => env!("CARGO_PKG_VERSION").into(),
+            item::FIRST_PAGE..=0x9f => session.page(u16::from(number - item::FIRST_PAGE), now)?,
+            _ => return None,
+        })
+    }
+
+    fn open(&mut self, now: Duration, door: command::Door, wishes: &Wishes) -> Result<(), Code> {
+        if *wishes != Wishes::default() {
+            return Err(Code::FIELD);
+        }
+        let doors = Self::doors(door);
+        let is_shut = |door: &Door| match self.policy(*door) {
+            DoorPolicy::Always => false,
+            DoorPolicy::Armed => !self.options.opens,
+            DoorPolicy::Off => true,
+        };
+        if doors.iter().any(is_shut) {
+            return Err(Code::DOOR_SHUT);
+        }
+        let profile = match door {
+            command::Door::Volume(profile) => Some(self.bmc.disk_profile(profile).ok_or(Code::FIELD)?),
+            command::Door::Dfu | command::Door::Bulk => None,
+        };
+        // Somebody has opened DFU mode, and may be about to begin.
+        if self.bmc.dfu.state() != State::AppIdle || self.bmc.goes_down() {
+            return Err(Code::BUSY);
+        }
+        for door in doors {
+            self.bmc.session.start(*door, now).map_err(code)?;
+        }
+        if let Some(profile) = profile {
+            let shown = self.bmc.show_volume(now, Some(profile));
+            self.keep(shown)?;
+            if self.bmc.session.door(Door::Volume) != DoorState::Open {
+                self.bmc.forget_profile();
+                return Err(Code::NO_RESOURCES);
+            }
+        }
+        self.opened = doors.last().map(|door| Opened { door: *door, session: self.bmc.session.id() });
+        Ok(())
+    }
+
+    fn is_at_work(&self) -> bool {
+        let session = &self.bmc.session;
+        self.opened.is_some_and(|opened| opened.has(session)) && session.state().is_at_work()
+    }
+
+    fn shut(&mut self, now: Duration, commit: bool) -> Result<(), Code> {
+        let Some(opened) = self.opened.take() else { return Err(Code::NOTHING) };
+        let door = opened.door;
+        if commit && door == Door::Volume {
+            let taken = self.bmc.commit_volume(now);
+            if self.keep(taken)? {
+                // The disk stays until its host has read what came of it.
+                return Ok(());
+            }
+        }
+        if opened.has(&self.bmc.session) {
+            let ended = self.bmc.preempt(now);
+            self.keep(ended)?;
+        }
+        if !opened.has(&self.bmc.session) || !self.bmc.session.state().is_at_work() {
+            let shut = self.bmc.shut_door(now, door);
+            self.keep(shut)?;
+        }
+        if commit { Err(Code::NOTHING) } else { Ok(()) }
+    }
+
+    fn abort(&mut self, now: Duration) -> Result<(), Code> {
+        let ended = self.bmc.preempt(now);
+        if self.keep(ended)? { Ok(()) } else { Err(Code::NOTHING) }
+    }
+
+    fn activate(&mut self, now: Duration) -> Result<(), Code> {
+        if !self.options.activates {
+            return Err(Code::NOT_ALLOWED);
+        }
+        if self.bmc.goes_down() {
+            return Err(Code::BUSY);
+        }
+        match self.bmc.session.state() {
+            SessionState::Staged => {
+                let restarted = self.bmc.restart(now);
+                self.keep(restarted)
+            }
+            state if state.is_at_work() => Err(Code::BUSY),
+            _ => Err(Code::NOTHING),
+        }
+    }
+
+    fn confirm(&mut self, _: Duration) -> Result<(), Code> {
+        if !self.options.confirms {
+            return Err(Code::NOT_ALLOWED);
+        }
+        // The verdict on firmware that did not prove itself stands.
+        if self.bmc.goes_down() {
+            return Err(Code::BUSY);
+        }
+        if self.bmc.session.state() != SessionState::PendingConfirm {
+            return Err(Code::NOTHING);
+        }
+        self.bmc.end_trial();
+        let sent = self.bmc.worker.send(Command::Confirm);
+        self.keep(sent)
+    }
+}

@@ -1,0 +1,59 @@
+//! What a host may ask for by IPMI.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// The door handle: what a host may ask for by IPMI.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ipmi {
+    /// What brings the commands; nothing does without.
+    pub channel: Option<IpmiChannel>,
+    /// Number of the command, of network function 2Eh.
+    pub command: u8,
+    /// How long a start holds while nothing comes of it, seconds.
+    pub start_holds_s: u16,
+    /// The host may have the BMC restart into staged firmware.
+    pub activate: bool,
+    /// The host may confirm the running firmware.
+    pub confirm: bool,
+}
+
+impl Default for Ipmi {
+    fn default() -> Self {
+        Self {
+            channel: None,
+            command: inband_ipmi::wire::COMMAND,
+            start_holds_s: 900,
+            activate: false,
+            confirm: false,
+        }
+    }
+}
+
+/// What brings IPMI commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IpmiChannel {
+    /// `qemu:SOCKET`: the only BMC of a QEMU guest (`ipmi-bmc-extern`), by the socket at which QEMU listens.
+    Qemu(PathBuf),
+    /// `qemu-listen:SOCKET`: likewise, by a socket that QEMU connects to.
+    QemuListen(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for IpmiChannel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (kind, path) = text.split_once(':').unwrap_or((&text, ""));
+        match (kind, path) {
+            ("qemu" | "qemu-listen", "") => {
+                Err(de::Error::custom(format_args!("ipmi.channel = \"{text}\" has to name a socket")))
+            }
+            ("qemu", path) => Ok(Self::Qemu(path.into())),
+            ("qemu-listen", path) => Ok(Self::QemuListen(path.into())),
+            _ => Err(de::Error::custom(format_args!(
+                "ipmi.channel = \"{text}\" is not known; use \"qemu:SOCKET\" or \"qemu-listen:SOCKET\""
+            ))),
+        }
+    }
+}

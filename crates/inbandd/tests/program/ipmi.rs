@@ -1,0 +1,140 @@
+//! The door handle at the socket of a QEMU guest, and the disk that a start shows.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use inband_ipmi::{
+    command::{Command, Door, Profile, Started, Status, Wishes},
+    vm::qemu,
+    wire::{COMMAND, Code, NETFN},
+};
+use inband_session::SessionState;
+
+use crate::{
+    disk_host::Disk,
+    home::{Home, good_config},
+    package::Package,
+    remote::open,
+};
+
+const WITH_DISK: u16 = 3;
+
+fn home(channel: &str) -> Home {
+    let home = Home::with_store();
+    let config = good_config().replace("dfu_product_id = 2", "dfu_product_id = 2\nvolume_product_id = 3");
+    home.configure(&format!(
+        "{config}\n[doors]\ndfu.policy = \"off\"\nvolume = {{ policy = \"armed\", profile = \"raw\" }}\n[ipmi]\nchannel = \"{channel}:ipmi\"\n"
+    ));
+    home
+}
+
+/// QEMU, to its guest's BMC.
+struct Qemu {
+    stream: UnixStream,
+    sequence: u8,
+}
+
+impl Qemu {
+    fn connect(path: &Path) -> Self {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => return Self::over(stream),
+                // Until the daemon listens.
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn over(mut stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting).unwrap();
+        assert_eq!(greeting, [0xff, 0x01, 0xa1]);
+        // What QEMU says when it has connected: its version, and what its machine can do.
+        stream.write_all(&[0xff, 0x01, 0xa1, 0x08, 0x3f, 0xa1]).unwrap();
+        Self { stream, sequence: 0 }
+    }
+
+    /// Completion code, and what is behind it.
+    fn ask(&mut self, netfn: u8, command: u8, data: &[u8]) -> (Code, Vec<u8>) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.stream.write_all(&qemu::request(self.sequence, netfn, command, data)).unwrap();
+        let (mut reply, mut byte, mut escaped) = (vec![], [0], false);
+        loop {
+            self.stream.read_exact(&mut byte).unwrap();
+            match byte[0] {
+                0xa0 => break,
+                0xaa => escaped = true,
+                byte => {
+                    reply.push(if escaped { byte & !0x10 } else { byte });
+                    escaped = false;
+                }
+            }
+        }
+        assert_eq!(reply.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0);
+        assert_eq!(reply[..3], [self.sequence, (netfn | 1) << 2, command]);
+        (Code(reply[3]), reply[4..reply.len() - 1].to_vec())
+    }
+
+    fn command(&mut self, command: &Command) -> (Code, Vec<u8>) {
+        self.ask(NETFN, COMMAND, &command.encode())
+    }
+
+    fn status(&mut self) -> Status {
+        let (code, data) = self.command(&Command::Status);
+        assert_eq!(code, Code::OK);
+        Status::decode(&data).unwrap()
+    }
+}
+
+#[test]
+fn a_guest_starts_copies_and_asks_until_it_is_staged() {
+    let home = home("qemu-listen");
+    let running = home.start();
+    let mut qemu = Qemu::connect(&home.path("ipmi"));
+    // What an operating system asks first, and nobody else answers here.
+    assert_eq!(qemu.ask(0x06, 0x01, &[]).0, Code::OK);
+    assert_eq!(qemu.ask(0x0a, 0x10, &[]).0, Code::INVALID_COMMAND);
+    let door = Door::Volume(Profile::Raw);
+    let (code, data) = qemu.command(&Command::Start { tag: 1, door, wishes: Wishes::default() });
+    assert_eq!(code, Code::OK);
+    let nonce = Started::decode(&data, 1).unwrap().nonce;
+    let mut disk = Disk::open(open(running.address, WITH_DISK));
+    disk.copy(&Package::new(0x0200, 200_000).bytes());
+    assert_eq!(qemu.status().state, SessionState::Receiving.number());
+    disk.eject().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        let status = qemu.status();
+        if status.state == SessionState::Staged.number() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        // As a script does.
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!((status.nonce, status.result, status.percent), (nonce, 1, 0xff));
+    // A second guest, when the first is gone.
+    drop(qemu);
+    assert_eq!(Qemu::connect(&home.path("ipmi")).status().state, SessionState::Staged.number());
+}
+
+#[test]
+fn a_bmc_that_is_there_before_its_guest_finds_it_and_finds_it_again() {
+    let home = home("qemu");
+    let _running = home.start();
+    for _ in 0..2 {
+        let path = home.path("ipmi");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut qemu = Qemu::over(listener.accept().unwrap().0);
+        assert_eq!(qemu.command(&Command::Capabilities).0, Code::OK);
+        std::fs::remove_file(path).unwrap();
+    }
+}

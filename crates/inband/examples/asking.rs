@@ -216,9 +216,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         },
     );
     let scope = Scope { bus: &bus, name: "on this machine's USB".into(), hint: String::new() };
-    let find = || scope.one(None);
-    let prepared = update::prepare(&plan, find, &mut Nobody, &cancel)?.ok_or("it is there already")?;
-    update::run(&bus, &plan, &prepared.contents, prepared.bmc, &mut Nobody, &cancel)?;
+    let find = || scope.target(None, plan.door);
+    let prepared = update::prepare(&bus, &plan, find, &mut Nobody, &cancel)?.ok_or("it is there already")?;
+    update::run(&bus, &plan, prepared, &mut Nobody, &cancel)?;
     let answers = answers.borrow();
     let states: Vec<String> =
         answers.states.iter().map(|(state, count)| format!("\"{state}\":{count}")).collect();

@@ -7,7 +7,7 @@ use std::{
 
 use inband_bulk::host::Error as BulkError;
 use inband_dfu::host::Error as DfuError;
-use inband_session::ResultCode;
+use inband_session::{ResultCode, first_block::TextError};
 use inband_usb::{HostError, descriptor::ParseError};
 
 use crate::{
@@ -82,6 +82,22 @@ pub enum Error {
         door: &'static str,
         /// Why.
         reason: String,
+    },
+    /// The disk has a filesystem.
+    #[error("{place}: the disk {} of this BMC takes copied files, and not what this program writes", shown_path(.disk))]
+    FatDisk {
+        /// Where the BMC is.
+        place: Place,
+        /// The disk.
+        disk: PathBuf,
+    },
+    /// A disk came back that does not tell what came of what was written.
+    #[error(
+        "{place}: the disk is back and does not tell what came of the package: the BMC started anew, or somebody else was told"
+    )]
+    NoVerdict {
+        /// Where the BMC is.
+        place: Place,
     },
     /// The BMC left the bus again and again.
     #[error("{place}: the device left the bus {times} times in the middle of the update")]
@@ -182,6 +198,12 @@ pub enum Error {
         /// The BMC had the last byte already.
         handed_over: bool,
     },
+    /// The user asked for the end while a disk was written to that somebody else had written to before.
+    #[error("{place}: cancelled; what was written stays where it is, for five minutes at most")]
+    LeftWritten {
+        /// Where the BMC is.
+        place: Place,
+    },
     /// Verdicts of the demo were not the expected ones.
     #[error("{failed} of {all} verdicts were not the expected ones")]
     Demo {
@@ -229,6 +251,9 @@ pub enum DeviceError {
     /// What breaks the bulk protocol, but for what its core sees.
     #[error("it broke the bulk protocol: {0}")]
     Transfer(&'static str),
+    /// The text of its disk.
+    #[error("{0}")]
+    Text(#[from] TextError),
     /// What it reports contradicts what it was sent.
     #[error("it reports {0}")]
     Contradiction(&'static str),
@@ -254,12 +279,13 @@ impl Error {
             Self::NotBack { .. }
             | Self::Swapped { .. }
             | Self::KeepsLeaving { .. }
+            | Self::NoVerdict { .. }
             | Self::NotActivated { .. } => 10,
-            Self::NoDoor { .. } => 8,
+            Self::NoDoor { .. } | Self::FatDisk { .. } => 8,
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
             Self::File { .. } | Self::Output(_) => 7,
             Self::Key { .. } | Self::RsaKey { .. } | Self::Signer { .. } => 16,
-            Self::Cancelled | Self::Aborted { .. } => CANCELLED,
+            Self::Cancelled | Self::Aborted { .. } | Self::LeftWritten { .. } => CANCELLED,
             Self::Demo { .. } => 20,
             Self::System { .. } | Self::UnknownResult { .. } => 1,
             Self::Attach { permission: true, .. } => 5,
@@ -278,7 +304,8 @@ impl Error {
             Self::Device { .. } => "device",
             Self::NotBack { .. } => "not-back",
             Self::Swapped { .. } => "swapped",
-            Self::NoDoor { .. } => "no-door",
+            Self::NoDoor { .. } | Self::FatDisk { .. } => "no-door",
+            Self::NoVerdict { .. } => "no-verdict",
             Self::KeepsLeaving { .. } => "keeps-leaving",
             Self::Refused { .. } => "refused",
             Self::UnknownResult { .. } => "unknown-result",
@@ -289,7 +316,7 @@ impl Error {
             Self::Attach { .. } => "attach",
             Self::Output(_) => "output",
             Self::Key { .. } | Self::RsaKey { .. } | Self::Signer { .. } => "key",
-            Self::Cancelled | Self::Aborted { .. } => "cancelled",
+            Self::Cancelled | Self::Aborted { .. } | Self::LeftWritten { .. } => "cancelled",
             Self::Demo { .. } => "demo",
             Self::System { .. } => "system",
         }
@@ -334,6 +361,16 @@ impl Error {
             Self::NoDoor { .. } => {
                 "leave --door away, and the fastest open door is taken; doors are opened in the BMC's configuration"
             }
+            Self::FatDisk { .. } => {
+                "mount it, copy the package to FIRMWARE.BIN, unmount and eject it, and read STATUS.TXT when it is back; or have the BMC show \
+                 its disk raw (doors.volume.profile = \"raw\" in its configuration)"
+            }
+            Self::NoVerdict { .. } => {
+                "ask the BMC (`inband status`, or `inbandd status` there); the running firmware is as it was, and the command can be repeated"
+            }
+            Self::LeftWritten { .. } => {
+                "repeat the command, and it is written over; unplugged, or left alone, it is forgotten"
+            }
             Self::KeepsLeaving { .. } => {
                 "look at the cable and at the BMC; the command can be repeated, and only what is missing is sent"
             }
@@ -370,6 +407,7 @@ impl DeviceError {
             | Self::Page { .. }
             | Self::Server(_)
             | Self::Transfer(_)
+            | Self::Text(_)
             | Self::Contradiction(_) => 11,
             Self::Bulk(error) => match error {
                 BulkError::Misbehaved(_) => 11,
@@ -463,6 +501,10 @@ mod tests {
             (10, Error::Swapped { place: place(), found: String::new() }),
             (10, Error::KeepsLeaving { place: place(), times: 8 }),
             (8, Error::NoDoor { place: place(), door: "bulk", reason: String::new() }),
+            (8, Error::FatDisk { place: place(), disk: "/dev/sda".into() }),
+            (10, Error::NoVerdict { place: place() }),
+            (14, Error::LeftWritten { place: place() }),
+            (11, device(TextError::NoText.into())),
             (11, device(DeviceError::Transfer("x"))),
             (10, device(BulkError::TooSlow.into())),
             (8, Error::Refused { place: place(), code: ResultCode::DoorShut }),

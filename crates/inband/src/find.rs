@@ -1,11 +1,15 @@
 //! Which BMCs are in reach, and which one is meant.
 
+use inband_dfu::host::InterfaceMode;
+use inband_session::{Door, DoorState};
 use inband_usb::HostError;
 
 use crate::{
     bmc::{Bmc, Recognised},
+    disk::{Disk, Drive, Profile},
     error::{DeviceError, Error},
-    text::shown,
+    text::{shown, shown_path},
+    update::door::Wish,
     usb::{Bus, Place, Selector, Sighting},
 };
 
@@ -37,6 +41,24 @@ pub enum Reason {
         /// What to do about it.
         advice: Option<String>,
     },
+}
+
+/// What an update goes to.
+pub enum Target {
+    /// A BMC that is spoken to.
+    Bmc(Box<Bmc>),
+    /// The disk of one.
+    Disk(Box<OnDisk>),
+}
+
+/// The disk of a BMC.
+pub struct OnDisk {
+    /// The disk.
+    pub disk: Disk,
+    /// The BMC, if it has more on the bus than the disk.
+    pub bmc: Option<Box<Bmc>>,
+    /// Why it is the disk.
+    pub reason: String,
 }
 
 /// Where a bus looks, for messages: "on USB", "at the USB/IP server ...".
@@ -98,6 +120,7 @@ impl Scope<'_> {
             | DeviceError::Dfu(_)
             | DeviceError::Bulk(_)
             | DeviceError::Transfer(_)
+            | DeviceError::Text(_)
             | DeviceError::Contradiction(_) => None,
         }
     }
@@ -132,6 +155,122 @@ impl Scope<'_> {
             }
             (None, _) => Err(self.none(selector, all, others)),
         }
+    }
+
+    /// What an update by the wished door goes to: a BMC that is spoken to, or the disk that it shows. Of a BMC that shows nothing else the disk
+    /// is taken by itself.
+    ///
+    /// # Errors
+    /// As [`one`](Self::one); [`Error::FatDisk`]; [`Error::NoDoor`] if the BMC has no disk; [`Error::Usage`] if none can be had this way.
+    pub fn target(&self, selector: Option<&Selector>, wish: Wish) -> Result<Target, Error> {
+        match wish {
+            Wish::Dfu | Wish::Bulk => Ok(Target::Bmc(Box::new(self.one(selector)?))),
+            Wish::Fastest => match self.one(selector) {
+                Ok(bmc) => Ok(Target::Bmc(Box::new(bmc))),
+                Err(none @ Error::NoDevice { .. }) => match self.disk(selector)? {
+                    Some(disk) => {
+                        let reason = "the BMC shows its disk alone".to_owned();
+                        Ok(Target::Disk(Box::new(OnDisk { disk, bmc: None, reason })))
+                    }
+                    None => Err(none),
+                },
+                Err(other) => Err(other),
+            },
+            Wish::Volume => match self.disk(selector)? {
+                Some(disk) => {
+                    let bmc = self.beside(&disk)?;
+                    let reason = "as --door says".to_owned();
+                    Ok(Target::Disk(Box::new(OnDisk { disk, bmc, reason })))
+                }
+                None => Err(self.no_disk(selector)?),
+            },
+        }
+    }
+
+    /// The one disk that is meant, if there is one.
+    fn disk(&self, selector: Option<&Selector>) -> Result<Option<Disk>, Error> {
+        let mut disks = self.disks()?.unwrap_or_default();
+        if let Some(selector) = selector {
+            disks.retain(|disk| selector.names(&disk.place, disk.serial.as_deref()));
+        }
+        match (disks.pop(), disks.is_empty()) {
+            (None, _) => Ok(None),
+            (Some(Disk { place, profile: Profile::Fat, file, .. }), true) => {
+                Err(Error::FatDisk { place, disk: file })
+            }
+            (Some(disk), true) => Ok(Some(disk)),
+            (Some(last), false) => {
+                Err(Error::ManyDevices(disks.iter().chain([&last]).map(describe_disk).collect()))
+            }
+        }
+    }
+
+    /// The disks that are meant, of BMCs that are not spoken to.
+    ///
+    /// # Errors
+    /// [`Error::Bus`].
+    pub fn disks_alone(&self, selector: Option<&Selector>) -> Result<Vec<Disk>, Error> {
+        let mut disks = self.disks()?.unwrap_or_default();
+        if !disks.is_empty() {
+            let spoken_to = self.list()?;
+            disks.retain(|disk| !spoken_to.iter().any(|sighting| sighting.place == disk.place));
+        }
+        disks.retain(|disk| {
+            selector.is_none_or(|selector| selector.names(&disk.place, disk.serial.as_deref()))
+        });
+        Ok(disks)
+    }
+
+    /// Takes a disk.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn take(&self, disk: &Disk) -> Result<Box<dyn Drive>, Error> {
+        take_disk(self.bus, disk)
+    }
+
+    fn disks(&self) -> Result<Option<Vec<Disk>>, Error> {
+        self.bus.disks().map_err(|source| Error::Bus {
+            where_: "among the disks of this machine".to_owned(),
+            source,
+            advice: "is /sys mounted?".to_owned(),
+        })
+    }
+
+    /// What else the BMC shows whose disk it is.
+    fn beside(&self, disk: &Disk) -> Result<Option<Box<Bmc>>, Error> {
+        if !self.list()?.iter().any(|sighting| sighting.place == disk.place) {
+            return Ok(None);
+        }
+        match Bmc::open(self.bus, &disk.place) {
+            Ok(Recognised::Bmc(bmc)) => Ok(Some(bmc)),
+            Ok(Recognised::Foreign { .. }) => Ok(None),
+            Err(error) => {
+                let advice = self.advice(&disk.place, &error);
+                let action = "ask the device what it is";
+                Err(Error::Device { place: disk.place.clone(), action, source: Box::new(error), advice })
+            }
+        }
+    }
+
+    /// Why there is no disk.
+    fn no_disk(&self, selector: Option<&Selector>) -> Result<Error, Error> {
+        if self.disks()?.is_none() {
+            let text = "the door volume is a disk of this machine, on Linux: there is none over USB/IP, nor can other systems eject it here";
+            return Ok(Error::Usage(text.to_owned()));
+        }
+        let mut bmc = self.one(selector)?;
+        let status = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
+        let reason = match (bmc.mode(), status.door_state(Door::Volume)) {
+            (_, DoorState::Shut) => "the BMC shows no disk",
+            (InterfaceMode::Dfu, _) => {
+                "the BMC shows no disk in DFU mode, which it leaves by itself within a minute"
+            }
+            (InterfaceMode::Runtime, _) => {
+                "this machine has not found the BMC's disk (is the driver usb-storage there?)"
+            }
+        };
+        Ok(Error::NoDoor { place: bmc.place.clone(), door: Door::Volume.name(), reason: reason.to_owned() })
     }
 
     /// Why there is none: a device that could not be asked may have been the one.
@@ -171,6 +310,25 @@ pub fn describe(bmc: &Bmc) -> String {
     format!("{}  serial {serial}  machine {}", bmc.place, shown(&bmc.machine))
 }
 
+/// Takes a disk of a bus.
+///
+/// # Errors
+/// [`Error::Device`].
+pub fn take_disk(bus: &dyn Bus, disk: &Disk) -> Result<Box<dyn Drive>, Error> {
+    bus.take_disk(disk).map_err(|untaken| Error::Device {
+        place: disk.place.clone(),
+        action: "take its disk",
+        source: Box::new(untaken.error.into()),
+        advice: untaken.advice,
+    })
+}
+
+/// A disk in one line.
+fn describe_disk(disk: &Disk) -> String {
+    let serial = disk.serial.as_deref().map_or_else(|| "-".to_owned(), shown);
+    format!("{}  serial {serial}  disk {}", disk.place, shown_path(&disk.file))
+}
+
 /// Whether a device may still be on its way: nobody has set it up yet, or it is being set up right now.
 #[must_use]
 pub const fn is_passing(error: &DeviceError) -> bool {
@@ -191,6 +349,7 @@ pub const fn is_passing(error: &DeviceError) -> bool {
         | DeviceError::Dfu(_)
         | DeviceError::Bulk(_)
         | DeviceError::Transfer(_)
+        | DeviceError::Text(_)
         | DeviceError::Contradiction(_) => false,
     }
 }
@@ -259,5 +418,19 @@ mod tests {
         assert_eq!(exit_code(&bus, None), 3);
         bus.broken = Some(HostError::Permission);
         assert_eq!(exit_code(&bus, None), 5);
+    }
+
+    #[test]
+    fn a_bus_without_disks_has_no_door_volume_and_loses_nothing_by_that() {
+        let target = |bus: &FakeBus, wish| {
+            let target = Scope { bus, name: "here".into(), hint: String::new() }.target(None, wish);
+            target.map(|_| ()).map_err(|error| error.exit_code())
+        };
+        let bus = FakeBus::with([Plugged::bmc(1, "SN")]);
+        for wish in [Wish::Fastest, Wish::Dfu, Wish::Bulk] {
+            assert_eq!(target(&bus, wish), Ok(()));
+            assert_eq!(target(&FakeBus::with([]), wish), Err(3));
+        }
+        assert_eq!(target(&bus, Wish::Volume), Err(2));
     }
 }

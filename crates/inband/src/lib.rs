@@ -4,7 +4,7 @@
 //! * [`usb`]: ways to devices (the kernel's USB, USB/IP) behind one trait, and places that stay when a device
 //!   comes back with other descriptors.
 //! * [`find`], [`bmc`], [`follow`]: which devices are BMCs, what they say, and how to keep sight of one.
-//! * [`dfu`], [`bulk`]: one download, one exchange with an opened BMC.
+//! * [`dfu`], [`bulk`]: one download, one exchange with an opened BMC. [`disk`]: the disk that it shows.
 //! * [`update`]: one update as a sequence of events; a bar, lines and JSON are sinks of them.
 //! * [`package`]: keys, packing, signing, checking.
 //! * [`demo`]: all of it against a virtual BMC.
@@ -22,6 +22,7 @@ pub mod demo;
 #[path = "demo/elsewhere.rs"]
 pub mod demo;
 pub mod dfu;
+pub mod disk;
 pub mod error;
 pub mod find;
 pub mod follow;

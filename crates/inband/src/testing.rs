@@ -1,5 +1,6 @@
 //! A bus of devices that tests put together.
 
+pub(crate) mod bench;
 pub(crate) mod bmc;
 
 use std::{

@@ -79,6 +79,12 @@ pub fn per_second(count: u64, elapsed: Duration) -> Option<u64> {
     u64::try_from(u128::from(count) * 1000 / milliseconds).ok()
 }
 
+/// A slot with the words before it, if it is known.
+#[must_use]
+pub fn in_slot(words: &str, slot: Option<&str>) -> String {
+    slot.map_or_else(String::new, |slot| format!("{words} {slot}"))
+}
+
 /// A time for people: `37 ms`, `3.70 s`, `12.4 s`, `3 min 5 s`.
 #[must_use]
 pub fn seconds(time: Duration) -> String {

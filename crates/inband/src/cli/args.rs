@@ -98,6 +98,11 @@ chunks, says which it lacks, and is sent those: a small change, or the rest of a
 leaves the bus in the middle, it is waited for (120 s, up to 8 times), and offered the package again. By `dfu` all of the package is sent; every \
 BMC has that door. A firmware tar without a head, where the BMC takes such, is sent whole and checked by the BMC alone.
 
+By `volume` the package is written to the USB disk that the BMC shows (profile raw, Linux only) and ejected; the disk that comes back says what came of it. That door is taken by \
+itself only of a BMC that has nothing but its disk on the bus. Such a BMC tells its board and the version that runs, and no more: --no-downgrade does not go with it, and \
+whether a package is up to date, or runs (--wait), is told by the version alone. A disk that is mounted, or that another program has open, is left alone. It takes root, or the \
+group that disks belong to. Ctrl-C ejects the disk, which ends the session.
+
 --dry-run asks the BMC nothing that changes anything there, so it does not know what the BMC lacks: that it says only in a session, \
 which is recorded and counted. What is told are the door, the bytes that go over the wire at least and at most, those that the slot is written with at \
 most, what the BMC has received of this very package before, and every refusal that can be known from the package and from what the BMC \
@@ -109,6 +114,7 @@ Examples:
   inband update bmc.tar --keys release.pub check the signatures before sending, too
   inband update bmc.tar --dry-run          say what would be done, and do nothing
   inband update bmc.tar --door dfu         all of it, by control transfers
+  inband update bmc.tar --door volume      all of it, by the BMC's disk
   inband update bmc.tar --wait             wait until the BMC runs it
   inband update bmc.tar --allow-same       ... also if it runs already
   inband update bmc.tar --no-downgrade     ... unless it is older than what runs
@@ -262,7 +268,7 @@ pub struct Update {
     #[arg(long)]
     pub no_downgrade: bool,
 
-    /// Go through this door, or not at all. Unless given, the fastest that is open: bulk before dfu
+    /// Go through this door, or not at all. Unless given, the fastest that is open: bulk before dfu, and volume where there is nothing else
     #[arg(long, value_name = "DOOR")]
     pub door: Option<DoorName>,
 
@@ -278,6 +284,8 @@ pub enum DoorName {
     Dfu,
     /// Bulk transfers, of what the BMC lacks
     Bulk,
+    /// The BMC's USB disk, profile raw, on Linux
+    Volume,
 }
 
 /// Public keys to check signatures with.

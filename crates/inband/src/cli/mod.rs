@@ -156,18 +156,20 @@ fn update(
             None => Wish::Fastest,
             Some(DoorName::Dfu) => Wish::Dfu,
             Some(DoorName::Bulk) => Wish::Bulk,
+            Some(DoorName::Volume) => Wish::Volume,
         },
     };
     let mut show = Show::new(output);
     let listener: &mut dyn Listener = &mut show;
-    let prepared = update::prepare(&plan, || scope.one(global.device.as_ref()), listener, cancel)?;
+    let find = || scope.target(global.device.as_ref(), plan.door);
+    let prepared = update::prepare(scope.bus, &plan, find, listener, cancel)?;
     let Some(prepared) = prepared else { return Ok(()) };
     if args.dry_run {
         drop(show);
         update::dry_run::run(&plan, &prepared, output);
         return Ok(());
     }
-    update::run(scope.bus, &plan, &prepared.contents, prepared.bmc, listener, cancel)?;
+    update::run(scope.bus, &plan, prepared, listener, cancel)?;
     drop(show);
     if plan.wait.is_none() {
         output.note("next: restart the BMC to run it, if it does not do so by itself; `inband status` shows what runs");

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::facts::Facts;
+use super::{
+    disk::{self, DiskFacts},
+    facts::Facts,
+};
 use crate::{
     error::Error,
     find::{Other, Reason, Scope, Survey},
@@ -22,7 +25,8 @@ struct OtherFacts {
     advice: Option<String>,
 }
 
-/// Lists BMCs, and with `all` other DFU devices too; with a selector only what it names.
+/// Lists BMCs, and with `all` other DFU devices too; with a selector only what it names. Of a BMC that shows its disk alone there is what that
+/// tells.
 ///
 /// # Errors
 /// [`Error::NoDevice`] if there is nothing to list; [`Error::Bus`]; [`Error::Device`] if the only candidate could not be asked.
@@ -47,9 +51,16 @@ pub fn run(
             Err(source) => failures.push(bmc.failure("read the status", source)),
         }
     }
+    let mut disks = Vec::new();
+    for disk in scope.disks_alone(selector)? {
+        match DiskFacts::read(scope, &disk) {
+            Ok(facts) => disks.push(facts),
+            Err(failure) => failures.push(failure),
+        }
+    }
     // One that is broken does not hide the others, unless there are none.
     match failures.pop() {
-        Some(failure) if rows.is_empty() => return Err(failure),
+        Some(failure) if rows.is_empty() && disks.is_empty() => return Err(failure),
         last => failures.extend(last),
     }
     for failure in &failures {
@@ -58,7 +69,7 @@ pub fn run(
     if !all {
         others.retain(|other| matches!(other.reason, Reason::Unreadable { .. }));
     }
-    if rows.is_empty() && (!all || others.is_empty()) {
+    if rows.is_empty() && disks.is_empty() && (!all || others.is_empty()) {
         return Err(scope.none(selector, if selector.is_some() { found } else { 0 }, others));
     }
     for facts in &rows {
@@ -66,6 +77,12 @@ pub fn run(
     }
     if !rows.is_empty() {
         output.text(table(&rows).to_string().trim_end());
+    }
+    for facts in &disks {
+        output.json("disk", facts);
+    }
+    if !disks.is_empty() {
+        output.text(disk::table(&disks).to_string().trim_end());
     }
     let other_rows: Vec<OtherFacts> = others.iter().map(other_facts).collect();
     for other in &other_rows {

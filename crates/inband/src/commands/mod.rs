@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod detach;
+pub mod disk;
 pub mod facts;
 pub mod list;
 pub mod log;

@@ -1,8 +1,13 @@
 //! `inband status`.
 
+use std::slice;
+
 use inband_session::{ResultCode, SessionState};
 
-use super::facts::Facts;
+use super::{
+    disk::{self, DiskFacts},
+    facts::{Doors, Facts},
+};
 use crate::{
     error::Error,
     find::Scope,
@@ -11,12 +16,21 @@ use crate::{
     usb::Selector,
 };
 
-/// Shows how a BMC stands.
+/// Shows how a BMC stands; of one that shows its disk alone what that tells.
 ///
 /// # Errors
 /// Those of finding and of asking it.
 pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) -> Result<(), Error> {
-    let mut bmc = scope.one(selector)?;
+    let mut bmc = match (scope.one(selector), scope.disks_alone(selector)?.as_slice()) {
+        (Ok(bmc), _) => bmc,
+        (Err(Error::NoDevice { .. }), [disk]) => {
+            let facts = DiskFacts::read(scope, disk)?;
+            output.text(disk::table(slice::from_ref(&facts)).to_string().trim_end());
+            output.json("disk", &facts);
+            return Ok(());
+        }
+        (Err(error), _) => return Err(error),
+    };
     let facts = Facts::read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
     output.text(text(&facts).trim_end());
     output.json("status", &facts);
@@ -31,7 +45,8 @@ pub fn text(facts: &Facts) -> String {
     field("BMC", format!("{} at {}", shown(&facts.machine), shown(&facts.path)));
     field("serial", facts.serial.as_deref().map_or_else(|| "-".to_owned(), shown));
     field("mode", facts.mode.to_owned());
-    field("doors", format!("dfu {}, bulk {}", facts.doors.dfu, facts.doors.bulk));
+    let Doors { dfu, bulk, volume, .. } = &facts.doors;
+    field("doors", format!("dfu {dfu}, bulk {bulk}, volume {volume}"));
     let trial = match (facts.on_trial, facts.boots_given) {
         (false, _) => String::new(),
         (true, 0) => ", on trial".to_owned(),
@@ -110,7 +125,7 @@ const fn next_step(state: SessionState, result: Option<ResultCode>) -> Option<&'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::facts::{Doors, SlotFacts};
+    use crate::commands::facts::SlotFacts;
 
     /// A BMC after its first session, which stands so and sent no byte since the BMC started.
     fn facts(state: SessionState, result: ResultCode) -> Facts {

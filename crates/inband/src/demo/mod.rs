@@ -17,8 +17,8 @@ use inband_package::{Kind, Rule};
 use inband_session::{DoorPolicy, ResultCode};
 use inband_store::{Firmware, RegionPolicy, text::Text};
 use inbandd::config::{
-    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
-    Region, SignatureKind, Signatures, Store, Trial, Usb, Volume, When,
+    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, Ipmi, KeyFormat, Limits, Openbmc,
+    Policy, Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 pub use scratch::Scratch;
@@ -189,7 +189,7 @@ impl Stage<'_, '_> {
             stop: stop.clone(),
             cancel: self.cancel,
         };
-        let result = update::run(self.scope.bus, &plan, &contents, bmc, &mut watch, cancel);
+        let result = update::deliver(self.scope.bus, &plan, &contents, bmc, &mut watch, cancel);
         let seen = std::mem::take(&mut watch.seen);
         drop(watch);
         self.cancel.check()?;
@@ -376,7 +376,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         doors: Doors {
             dfu: Dfu { policy: DoorPolicy::Always, conformance: Conformance::Lenient },
             bulk: Bulk::default(),
-            volume: Volume::default(),
+            ..Doors::default()
         },
         activation: Activation { when: When::Immediate, restart_command: Vec::new() },
         trial: Trial::default(),
@@ -384,6 +384,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
         gadget: Gadget::default(),
         openbmc: Openbmc::default(),
         limits: Limits::default(),
+        ipmi: Ipmi::default(),
     };
     let refused = |error: inbandd::Error| Error::System {
         action: "make the virtual BMC's store",

@@ -11,7 +11,7 @@ use crate::{
     commands::facts::{Facts, mode_name},
     error::Error,
     output::Output,
-    text::{Table, bcd, bytes, per_second, seconds, shown},
+    text::{Table, bcd, bytes, in_slot, per_second, seconds, shown},
     update::event::{Event, milliseconds},
 };
 
@@ -182,17 +182,24 @@ impl<'a> Report<'a> {
                     ));
                 }
                 Event::Staged { slot, version } => {
-                    self.line(format_args!("staged: version {} in slot {slot}", shown(version)));
+                    self.line(format_args!(
+                        "staged: version {}{}",
+                        shown(version),
+                        in_slot(" in slot", *slot)
+                    ));
                 }
                 Event::Activated { slot, version, .. } => {
                     self.line(format_args!(
-                        "the BMC restarted: version {} runs from slot {slot}",
-                        shown(version)
+                        "the BMC restarted: version {} runs{}",
+                        shown(version),
+                        in_slot(" from slot", *slot)
                     ));
                 }
                 Event::Package { .. }
                 | Event::Tar { .. }
                 | Event::Door { .. }
+                | Event::Cleared { .. }
+                | Event::Ejected
                 | Event::Lost { .. }
                 | Event::Back { .. }
                 | Event::Device { .. }

@@ -19,4 +19,4 @@ use macos as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(crate) use system::{attach, driver_advice, holder, owner_only, permission_advice};
+pub(crate) use system::{attach, disks, driver_advice, holder, owner_only, permission_advice, take_disk};

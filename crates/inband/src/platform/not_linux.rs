@@ -1,8 +1,16 @@
 //! What systems other than Linux have in common: less.
 
+use inband_usb::HostError;
 use nusb::DeviceInfo;
 
-use crate::{cancel::Cancel, cli::args::Attach, error::Error, output::Output, usb::Server};
+use crate::{
+    cancel::Cancel,
+    cli::args::Attach,
+    disk::{Disk, Drive, Untaken},
+    error::Error,
+    output::Output,
+    usb::Server,
+};
 
 /// Only Linux has vhci_hcd.
 ///
@@ -15,4 +23,20 @@ pub(crate) fn attach(_: &Attach, _: Option<&Server>, _: &mut Output, _: &Cancel)
 /// What to do about a device that somebody else has open. Who that is the system does not say.
 pub(crate) fn holder(_: &DeviceInfo) -> Option<String> {
     Some("end the program that uses it and try again".to_owned())
+}
+
+/// Nobody has written here how disks are found and ejected.
+///
+/// # Errors
+/// None.
+pub(crate) const fn disks() -> Result<Option<Vec<Disk>>, HostError> {
+    Ok(None)
+}
+
+/// There is none to take.
+///
+/// # Errors
+/// [`HostError::Gone`], always.
+pub(crate) fn take_disk(_: &Disk) -> Result<Box<dyn Drive>, Untaken> {
+    Err(Untaken { error: HostError::Gone, advice: None })
 }

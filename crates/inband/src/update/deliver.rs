@@ -314,6 +314,7 @@ fn is_loss(error: &Error) -> bool {
             | DeviceError::Server(_)
             | DeviceError::Bulk(_)
             | DeviceError::Transfer(_)
+            | DeviceError::Text(_)
             | DeviceError::Contradiction(_) => false,
         },
         _ => false,

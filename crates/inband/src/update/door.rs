@@ -23,6 +23,8 @@ pub enum Wish {
     Dfu,
     /// This one, or none.
     Bulk,
+    /// This one, or none.
+    Volume,
 }
 
 /// The door that is taken.
@@ -99,7 +101,8 @@ impl fmt::Display for Reason {
 /// [`Error::NoDoor`] if the one that is wished for is not open; those of asking the BMC.
 pub fn choose(bmc: &mut Bmc, status: &StatusPage, wish: Wish, length: u64) -> Result<Choice, Error> {
     let found = match wish {
-        Wish::Dfu => Err(Reason::NotWanted),
+        // The disk is no choice of a BMC that is spoken to.
+        Wish::Dfu | Wish::Volume => Err(Reason::NotWanted),
         Wish::Fastest | Wish::Bulk => {
             look(bmc, status, length).map_err(|source| bmc.failure("find out which doors it has", source))?
         }
@@ -133,7 +136,7 @@ fn without_bulk(bmc: &Bmc, wish: Wish, reason: Reason) -> Result<Choice, Error> 
             door: Door::Bulk.name(),
             reason: reason.to_string(),
         }),
-        Wish::Dfu | Wish::Fastest => Ok(Choice::Dfu(reason)),
+        Wish::Dfu | Wish::Fastest | Wish::Volume => Ok(Choice::Dfu(reason)),
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::HashSet;
 use inband_bulk::wire::message_length;
 use inband_dfu::host::InterfaceMode;
 use inband_package::index::MemberKind;
-use inband_session::{ResultCode, SessionState, status::StatusPage};
+use inband_session::{ResultCode, SessionState, first_block::BLOCK, status::StatusPage};
 use serde::Serialize;
 
-use super::{Contents, Plan, Prepared, door::Choice};
+use super::{ByUsb, Contents, Plan, Prepared, door::Choice, volume};
 use crate::{
     output::Output,
-    text::{bytes, counted},
+    text::{bytes, counted, shown_path},
 };
 
 #[derive(Serialize)]
@@ -29,7 +29,8 @@ struct DryRun {
     most: u64,
     /// Bytes that are written into the slot, at most.
     flash: u64,
-    slot: &'static str,
+    /// `None` if only the disk of the BMC tells.
+    slot: Option<&'static str>,
     /// Bytes that the BMC has of this very package, from a session that was not finished.
     received: u64,
     steps: Vec<String>,
@@ -37,7 +38,14 @@ struct DryRun {
 
 /// Says what an update would do. Nothing changes by that, on the BMC or here.
 pub fn run(plan: &Plan<'_>, prepared: &Prepared, output: &mut Output) {
-    let &Prepared { ref contents, ref bmc, ref status, choice } = prepared;
+    match prepared {
+        Prepared::Usb(prepared) => by_usb(plan, prepared, output),
+        Prepared::Disk(prepared) => by_disk(plan, prepared, output),
+    }
+}
+
+fn by_usb(plan: &Plan<'_>, prepared: &ByUsb, output: &mut Output) {
+    let &ByUsb { ref contents, ref bmc, ref status, choice } = prepared;
     let (least, most) = on_the_wire(contents, choice);
     let mut report = DryRun {
         path: bmc.place.to_string(),
@@ -47,7 +55,7 @@ pub fn run(plan: &Plan<'_>, prepared: &Prepared, output: &mut Output) {
         least,
         most,
         flash: in_the_slot(contents),
-        slot: status.running.other().name(),
+        slot: Some(status.running.other().name()),
         received: received(contents, status),
         steps: Vec::new(),
     };
@@ -56,12 +64,50 @@ pub fn run(plan: &Plan<'_>, prepared: &Prepared, output: &mut Output) {
         InterfaceMode::Dfu => "clear up what an earlier session left in DFU mode".to_owned(),
     });
     report.steps.push(send_step(&report, choice, bmc.interface().block_size()));
-    report.steps.push(format!(
-        "have the BMC write {} into slot {}, at most: what stands there already it does not write",
-        bytes(report.flash),
-        report.slot
-    ));
+    report.steps.push(slot_step(&report));
     report.steps.push("let the BMC return to run-time".to_owned());
+    tell(report, plan, output);
+}
+
+fn by_disk(plan: &Plan<'_>, prepared: &volume::Prepared, output: &mut Output) {
+    let contents = &prepared.contents;
+    // Whole blocks.
+    let sent = contents.length().next_multiple_of(BLOCK as u64);
+    let mut report = DryRun {
+        path: prepared.disk.place.to_string(),
+        door: "volume",
+        reason: prepared.reason.clone(),
+        chunks: contents.load().chunks(),
+        least: sent,
+        most: sent,
+        flash: in_the_slot(contents),
+        slot: prepared.slot(),
+        received: 0,
+        steps: Vec::new(),
+    };
+    report.steps.push(
+        "eject the disk if it tells of an earlier session, and wait for one that takes a package".to_owned(),
+    );
+    report.steps.push(format!(
+        "write {} to {} and eject it; the BMC checks every byte and stages the firmware",
+        bytes(sent),
+        shown_path(&prepared.disk.file)
+    ));
+    report.steps.push(slot_step(&report));
+    report.steps.push("read the verdict from the disk that comes back, and eject that".to_owned());
+    tell(report, plan, output);
+}
+
+fn slot_step(report: &DryRun) -> String {
+    let slot =
+        report.slot.map_or_else(|| "the slot that does not run".to_owned(), |slot| format!("slot {slot}"));
+    format!(
+        "have the BMC write {} into {slot}, at most: what stands there already it does not write",
+        bytes(report.flash)
+    )
+}
+
+fn tell(mut report: DryRun, plan: &Plan<'_>, output: &mut Output) {
     if let Some(limit) = plan.wait {
         report.steps.push(format!("wait up to {} s until the BMC runs it", limit.as_secs()));
     }

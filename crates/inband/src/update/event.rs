@@ -43,8 +43,8 @@ pub enum Event {
     },
     /// The BMC runs the package's version already: nothing is sent.
     UpToDate {
-        /// The slot that runs.
-        slot: &'static str,
+        /// The slot that runs; `None` if only the disk of the BMC tells.
+        slot: Option<&'static str>,
         /// The version.
         version: String,
     },
@@ -87,6 +87,13 @@ pub enum Event {
         /// Bytes to be sent.
         total: u64,
     },
+    /// The disk told of an earlier session, and was ejected.
+    Cleared {
+        /// The result of that session, by its number.
+        result_code: u16,
+    },
+    /// All of the package is on the disk, which was ejected: the BMC judges it.
+    Ejected,
     /// The BMC has left the bus in the middle.
     Lost {
         /// Seconds that it has to come back.
@@ -110,8 +117,8 @@ pub enum Event {
     },
     /// The firmware is staged.
     Staged {
-        /// The slot it is in.
-        slot: &'static str,
+        /// The slot it is in; `None` if only the disk of the BMC tells.
+        slot: Option<&'static str>,
         /// Its version.
         version: String,
     },
@@ -119,8 +126,8 @@ pub enum Event {
     WaitActivation,
     /// The BMC runs the new firmware.
     Activated {
-        /// The slot that runs.
-        slot: &'static str,
+        /// The slot that runs; `None` if only the disk of the BMC tells.
+        slot: Option<&'static str>,
         /// The version that runs.
         version: String,
         /// Whether it is on trial still.

@@ -7,6 +7,7 @@ pub mod enter;
 pub mod event;
 mod prepare;
 pub mod show;
+pub mod volume;
 
 use std::{
     io::Read,
@@ -19,10 +20,10 @@ use inband_dfu::host::{End, Error as DfuError, InterfaceMode};
 use inband_package::{Rule, maker::Verified};
 use inband_session::{ResultCode, SessionState, status::StatusPage};
 
-pub use self::prepare::prepare;
+pub use self::prepare::{ByUsb, Prepared, prepare};
 use self::{
     deliver::Delivery,
-    door::{Choice, Wish},
+    door::Wish,
     enter::BACK_LIMIT,
     event::{Event, Listener, milliseconds},
 };
@@ -103,23 +104,28 @@ impl Contents {
     }
 }
 
-/// A file that was checked, and the BMC it is for, as it stood then.
-pub struct Prepared {
-    /// What is in the file.
-    pub contents: Contents,
-    /// The BMC.
-    pub bmc: Bmc,
-    /// Its status.
-    pub status: StatusPage,
-    /// The door that it lets one expect.
-    pub choice: Choice,
+/// Does the update that was prepared.
+///
+/// # Errors
+/// [`Error::Refused`] with the BMC's result; [`Error::Cancelled`]; those of doors, files and devices.
+pub fn run(
+    bus: &dyn Bus,
+    plan: &Plan<'_>,
+    prepared: Prepared,
+    listener: &mut dyn Listener,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    match prepared {
+        Prepared::Usb(ByUsb { contents, bmc, .. }) => deliver(bus, plan, &contents, bmc, listener, cancel),
+        Prepared::Disk(prepared) => volume::run(bus, plan, prepared, listener, cancel),
+    }
 }
 
 /// Does the update: brings a file that was checked to this BMC.
 ///
 /// # Errors
 /// [`Error::Refused`] with the BMC's result; [`Error::Cancelled`]; [`Error::NoDoor`]; those of files and devices.
-pub fn run(
+pub fn deliver(
     bus: &dyn Bus,
     plan: &Plan<'_>,
     contents: &Contents,
@@ -140,7 +146,7 @@ pub fn run(
             version_in(&firmware, status.boots_next)
         }
     };
-    listener.event(&Event::Staged { slot: status.boots_next.name(), version });
+    listener.event(&Event::Staged { slot: Some(status.boots_next.name()), version });
     let expected = Expected::from(&bmc, InterfaceMode::Runtime);
     end(bus, bmc);
     match plan.wait {
@@ -344,7 +350,7 @@ fn wait_for_activation(
             Ok((status, firmware)) => match status.state {
                 SessionState::PendingConfirm | SessionState::Done if status.running == staged.boots_next => {
                     listener.event(&Event::Activated {
-                        slot: status.running.name(),
+                        slot: Some(status.running.name()),
                         version: version_in(&firmware, status.running),
                         on_trial: status.on_trial,
                     });

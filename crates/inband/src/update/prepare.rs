@@ -14,20 +14,43 @@ use inband_session::{
 };
 
 use super::{
-    Contents, Plan, Prepared,
+    Contents, Plan,
     door::{self, Choice},
     event::{Event, Listener},
+    volume,
 };
 use crate::{
     bmc::Bmc,
     cancel::Cancel,
     commands::facts::{mode_name, version_in},
     error::{DeviceError, Error},
+    find::Target,
     package::{
         check::{Demands, check, refused},
         suffix::find,
     },
+    usb::{Bus, Place},
 };
+
+/// What was prepared.
+pub enum Prepared {
+    /// For the DFU interface of a BMC, or its bulk interface.
+    Usb(ByUsb),
+    /// For its disk.
+    Disk(volume::Prepared),
+}
+
+/// A file that was checked, and the BMC it is for, as it stood then.
+pub struct ByUsb {
+    /// What is in the file.
+    pub contents: Contents,
+    /// The BMC.
+    pub bmc: Bmc,
+    /// Its status.
+    pub status: StatusPage,
+    /// The door that it lets one expect.
+    pub choice: Choice,
+}
 
 /// Checks the file and whether this BMC would take it. Nothing is changed. `None` if there is nothing to do: the BMC runs
 /// this version already.
@@ -35,8 +58,9 @@ use crate::{
 /// # Errors
 /// [`Error::BadPackage`], [`Error::File`], [`Error::Refused`], those of asking the BMC, and those of `find`.
 pub fn prepare(
+    bus: &dyn Bus,
     plan: &Plan<'_>,
-    find: impl FnOnce() -> Result<Bmc, Error>,
+    find: impl FnOnce() -> Result<Target, Error>,
     listener: &mut dyn Listener,
     cancel: &Cancel,
 ) -> Result<Option<Prepared>, Error> {
@@ -51,7 +75,20 @@ pub fn prepare(
         },
         Contents::Tar(length) => Event::Tar { length: *length },
     });
-    let mut bmc = find()?;
+    Ok(match find()? {
+        Target::Bmc(bmc) => by_usb(plan, contents, *bmc, listener)?.map(Prepared::Usb),
+        Target::Disk(disk) => {
+            volume::prepare(bus, plan, contents, *disk, listener, cancel)?.map(Prepared::Disk)
+        }
+    })
+}
+
+fn by_usb(
+    plan: &Plan<'_>,
+    contents: Contents,
+    mut bmc: Bmc,
+    listener: &mut dyn Listener,
+) -> Result<Option<ByUsb>, Error> {
     let read = |bmc: &mut Bmc| -> Result<_, DeviceError> { Ok((bmc.status()?, bmc.firmware()?)) };
     let (status, firmware) = read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
     let choice = door::choose(&mut bmc, &status, plan.door, contents.length());
@@ -64,15 +101,15 @@ pub fn prepare(
         door: choice.as_ref().map_or(Door::Bulk, Choice::door).name(),
     });
     if let Contents::Package(package) = &contents {
-        for_this_bmc(&plan.package, package, &bmc, &status)?;
-        if !worth_sending(plan, package, &bmc, &status, &firmware)? {
+        for_this_bmc(&plan.package, package, &bmc.machine, Some(status.floor))?;
+        if !worth_sending(plan, package, &bmc.place, &status, &firmware)? {
             let version = package.index.version.clone();
-            listener.event(&Event::UpToDate { slot: status.running.name(), version });
+            listener.event(&Event::UpToDate { slot: Some(status.running.name()), version });
             return Ok(None);
         }
     }
     takes_packages(&bmc, &status)?;
-    Ok(Some(Prepared { contents, bmc, status, choice: choice? }))
+    Ok(Some(ByUsb { contents, bmc, status, choice: choice? }))
 }
 
 /// Checks a package. A firmware tar without a head is for the BMC to check, unless more is asked for than can be known of one.
@@ -105,25 +142,30 @@ fn tar_without_head(path: &Path) -> io::Result<Option<u64>> {
 // The BMC checks all of the following again, where it is a matter of refusing, and only its word counts: this spares the user
 // the way there and back.
 
-/// Refuses a package that this BMC will never take.
-fn for_this_bmc(path: &Path, contents: &Verified, bmc: &Bmc, status: &StatusPage) -> Result<(), Error> {
-    if contents.head.machine != bmc.machine {
+/// Refuses a package that a BMC of this board, and with this security floor if that is known, will never take.
+pub(super) fn for_this_bmc(
+    path: &Path,
+    contents: &Verified,
+    machine: &str,
+    floor: Option<u32>,
+) -> Result<(), Error> {
+    if contents.head.machine != machine {
         let refusal =
-            Refusal::WrongMachine { expected: bmc.machine.clone(), found: contents.head.machine.clone() };
+            Refusal::WrongMachine { expected: machine.to_owned(), found: contents.head.machine.clone() };
         return Err(refused(path, &refusal));
     }
-    if contents.index.security_version < status.floor {
-        let found = contents.index.security_version;
-        return Err(refused(path, &Refusal::OldSecurityVersion { floor: status.floor, found }));
+    let found = contents.index.security_version;
+    match floor {
+        Some(floor) if found < floor => Err(refused(path, &Refusal::OldSecurityVersion { floor, found })),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether what runs leaves anything to do.
-fn worth_sending(
+pub(super) fn worth_sending(
     plan: &Plan<'_>,
     contents: &Verified,
-    bmc: &Bmc,
+    place: &Place,
     status: &StatusPage,
     firmware: &[FirmwarePage; 2],
 ) -> Result<bool, Error> {
@@ -140,7 +182,7 @@ fn worth_sending(
         }
         // On trial it may still be given up, so it is too early to say that all is done.
         if status.on_trial {
-            return Err(Error::Refused { place: bmc.place.clone(), code: ResultCode::OnTrial });
+            return Err(Error::Refused { place: place.clone(), code: ResultCode::OnTrial });
         }
         return Ok(false);
     }

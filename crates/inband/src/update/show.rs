@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use inband_session::ResultCode;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::event::{Event, Listener};
 use crate::{
     output::Output,
-    text::{bytes, per_second, seconds, shown},
+    text::{bytes, in_slot, per_second, seconds, shown},
 };
 
 /// Least time between two progress events in JSON.
@@ -102,19 +103,24 @@ impl<'a> Show<'a> {
                     bytes(*length),
                 ));
             }
-            Event::Device { path, serial, machine, mode, version, door: _ } => self.output.note(format_args!(
-                "BMC:     {} at {path}, serial {}, in {mode} mode, runs {}",
-                shown(machine),
-                serial.as_deref().map_or_else(|| "-".to_owned(), shown),
-                shown(version),
-            )),
+            Event::Device { path, serial, machine, mode, version, door: _ } => {
+                // A disk that somebody has written to tells nothing.
+                let told = |text: &str| if text.is_empty() { "-".to_owned() } else { shown(text) };
+                self.output.note(format_args!(
+                    "BMC:     {} at {path}, serial {}, in {mode} mode, runs {}",
+                    told(machine),
+                    told(serial.as_deref().unwrap_or_default()),
+                    told(version),
+                ));
+            }
             Event::Tar { length } => self.output.note(format_args!(
                 "package: a firmware tar without a head, {} (all checks left to the BMC)",
                 bytes(*length)
             )),
             Event::UpToDate { slot, version } => self.output.text(format_args!(
-                "up to date: version {} runs already, from slot {slot}; nothing was sent (--allow-same sends it again)",
-                shown(version)
+                "up to date: version {} runs already{}; nothing was sent (--allow-same sends it again)",
+                shown(version),
+                in_slot(", from slot", *slot)
             )),
             Event::Detach => self.output.note("asking the BMC to enter DFU mode"),
             Event::DfuMode { after_ms } => {
@@ -133,9 +139,20 @@ impl<'a> Show<'a> {
                     bytes(*all)
                 ));
             }
+            Event::Cleared { result_code } => {
+                let result = ResultCode::from_code(*result_code).map_or("unknown", ResultCode::name);
+                self.output
+                    .note(format_args!("the disk told of an earlier session ({result}), and was ejected"));
+            }
+            Event::Ejected => {
+                self.end_bar();
+                self.output.note("written and ejected; waiting for the BMC's verdict");
+            }
             Event::Lost { wait_s } => {
                 self.end_bar();
-                self.output.note(format_args!("the BMC has left the bus; waiting up to {wait_s} s for it to be back"));
+                self.output.note(format_args!(
+                    "the BMC has left the bus; waiting up to {wait_s} s for it to be back"
+                ));
             }
             Event::Back { mode, after_ms } => self.output.note(format_args!(
                 "back in {mode} mode after {}; offering the package again",
@@ -159,12 +176,17 @@ impl<'a> Show<'a> {
                 ));
             }
             Event::Staged { slot, version } => {
-                self.output.text(format_args!("staged: version {} in slot {slot}", shown(version)));
+                self.output.text(format_args!(
+                    "staged: version {}{}",
+                    shown(version),
+                    in_slot(" in slot", *slot)
+                ));
             }
             Event::WaitActivation => self.output.note("waiting for the BMC to run it"),
             Event::Activated { slot, version, on_trial } => {
                 let trial = if *on_trial { ", on trial until the BMC confirms it" } else { "" };
-                self.output.text(format_args!("running: version {} from slot {slot}{trial}", shown(version)));
+                let slot = in_slot(" from slot", *slot);
+                self.output.text(format_args!("running: version {}{slot}{trial}", shown(version)));
             }
         }
     }

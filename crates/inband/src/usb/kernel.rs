@@ -21,7 +21,11 @@ use nusb::{
 };
 
 use super::{Bus, InterfaceClass, Opened, Place, Sighting, Strings, ended::Ended};
-use crate::{error::DeviceError, platform};
+use crate::{
+    disk::{Disk, Drive, Untaken},
+    error::DeviceError,
+    platform,
+};
 
 /// How long a control transfer may take that nobody gave a limit. nusb cannot cancel one, only let it run into its
 /// own limit, so there always is one.
@@ -70,6 +74,14 @@ impl Bus for KernelBus {
             HostError::Other(_) => platform::driver_advice(),
             _ => None,
         }
+    }
+
+    fn disks(&self) -> Result<Option<Vec<Disk>>, HostError> {
+        platform::disks()
+    }
+
+    fn take_disk(&self, disk: &Disk) -> Result<Box<dyn Drive>, Untaken> {
+        platform::take_disk(disk)
     }
 }
 

@@ -15,7 +15,10 @@ pub use place::{Place, Selector, Server};
 pub use read::{CONTROL_TIMEOUT, Opened, Strings};
 pub use usbip::{UsbipBus, list_error};
 
-use crate::error::DeviceError;
+use crate::{
+    disk::{Disk, Drive, Untaken},
+    error::DeviceError,
+};
 
 /// Class and subclass of a DFU interface (DFU 1.1, tables 4.1 and 4.4).
 pub const DFU_CLASS: (u8, u8) = (0xfe, 0x01);
@@ -74,6 +77,22 @@ pub trait Bus {
 
     /// What a person can do about a failure to open or to use the device at a place: one or two sentences.
     fn advice(&self, place: &Place, error: &HostError) -> Option<String>;
+
+    /// The disks of BMCs that this machine has; `None` if there are none to be had this way.
+    ///
+    /// # Errors
+    /// If it cannot be known.
+    fn disks(&self) -> Result<Option<Vec<Disk>>, HostError> {
+        Ok(None)
+    }
+
+    /// Takes one of them.
+    ///
+    /// # Errors
+    /// [`HostError::Busy`] if it is mounted, or another program has it open; [`HostError::Permission`]; [`HostError::Gone`].
+    fn take_disk(&self, _disk: &Disk) -> Result<Box<dyn Drive>, Untaken> {
+        Err(Untaken { error: HostError::Gone, advice: None })
+    }
 
     /// Lets time pass between two looks; a bus with a clock of its own moves that.
     fn pause(&self, time: Duration) {

@@ -14,8 +14,8 @@ use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, KeyFormat, Limits, Openbmc, Policy,
-    Region, SignatureKind, Signatures, Store, Trial, Usb, Volume, When,
+    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, Ipmi, KeyFormat, Limits, Openbmc,
+    Policy, Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run, slow, spawn};
@@ -166,7 +166,7 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
         doors: Doors {
             dfu: Dfu { policy: kind.door, conformance: kind.conformance },
             bulk: Bulk { policy: kind.bulk },
-            volume: Volume::default(),
+            ..Doors::default()
         },
         activation: Activation { when: kind.activate, restart_command: Vec::new() },
         trial: Trial {
@@ -179,5 +179,6 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
         gadget: Gadget::default(),
         openbmc: Openbmc { accept_unindexed: kind.unindexed },
         limits: Limits::default(),
+        ipmi: Ipmi::default(),
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn holder(info: &DeviceInfo) -> Option<String> {
 }
 
 /// Names and process ids of the other programs that have a file open, as far as /proc lets us see them.
-fn programs(proc: &Path, node: &Path) -> Vec<String> {
+pub(super) fn programs(proc: &Path, node: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(proc) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {

@@ -1,9 +1,12 @@
 //! Linux.
 
 mod attach;
+mod disk;
 mod holder;
+mod sys;
 
 pub(crate) use attach::attach;
+pub(crate) use disk::{disks, take as take_disk};
 pub(crate) use holder::{holder, permission_advice};
 
 pub(crate) use super::unix::owner_only;

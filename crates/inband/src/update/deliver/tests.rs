@@ -1,110 +1,21 @@
 //! Updates of a BMC on a bus in memory, with a fault at every transfer.
 
-use std::{fs::File, path::Path};
-
-use inband_package::{
-    Rule,
-    index::MemberKind,
-    maker::{self, Input, PackOptions, PrivateKey},
-};
 use inband_session::DoorState;
 use inband_usb::Setup;
 use inband_virtual::memory::{Action, Fault, FaultPlan, Step};
 
 use super::*;
 use crate::{
-    find::Scope,
-    testing::bmc::{Answer, MACHINE, Rig},
-    update::{door::Wish, prepare},
+    find::{Scope, Target},
+    testing::{
+        bench::{Bench, Seen},
+        bmc::{Answer, Rig},
+    },
+    update::{Prepared, door::Wish, prepare},
 };
 
 /// How long a BMC may be away here.
 const SHORT: Duration = Duration::from_millis(300);
-
-/// A package in a file, and what it is.
-struct Bench {
-    file: tempfile::NamedTempFile,
-    contents: Contents,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let key = PrivateKey::from_seed(&[7; 32]);
-        let bytes = (0..400_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let inputs = [Input {
-            name: "image-bmc".into(),
-            kind: MemberKind::Image,
-            target: 0,
-            source: maker::Source::Bytes(bytes),
-        }];
-        let options = PackOptions {
-            machine: MACHINE.into(),
-            compatible: Vec::new(),
-            version: "2.0.0".into(),
-            security_version: 1,
-            bcd_device: 0x0200,
-            targets: vec!["bmc".into()],
-            mtime: 0,
-            compression: None,
-            signers: vec![key.public().unwrap().signature_entry()],
-        };
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        maker::pack(&options, &inputs, &mut file).unwrap();
-        maker::sign(file.as_file_mut(), &key).unwrap();
-        let demands = crate::package::check::Demands::default();
-        let package = crate::package::check::check(file.path(), demands, &Cancel::default()).unwrap();
-        let contents = Contents::Package(Box::new(package));
-        assert!(contents.load().chunks() >= 5, "{}", contents.load().chunks());
-        Self { file, contents }
-    }
-
-    /// Something that is no package of ours, of a length that is no multiple of anything.
-    fn tar() -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), vec![0x5a; 200_001]).unwrap();
-        Self { file, contents: Contents::Tar(200_001) }
-    }
-
-    fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    fn rig(&self) -> Rig {
-        Rig::new(&self.contents, &mut File::open(self.path()).unwrap())
-    }
-
-    fn plan(&self, door: Wish) -> Plan<'_> {
-        Plan {
-            package: self.path().to_owned(),
-            keys: None,
-            wait: None,
-            same_version: Rule::Accept,
-            downgrade: Rule::Accept,
-            door,
-        }
-    }
-}
-
-/// Remembers what happened.
-#[derive(Default)]
-struct Seen(Vec<Event>);
-
-impl Listener for Seen {
-    fn event(&mut self, event: &Event) {
-        self.0.push(event.clone());
-    }
-}
-
-impl Seen {
-    fn doors(&self) -> Vec<&'static str> {
-        let door = |event: &Event| if let Event::Door { door, .. } = event { Some(*door) } else { None };
-        self.0.iter().filter_map(door).collect()
-    }
-
-    fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
-        self.0.iter().filter(|event| wanted(event)).count()
-    }
-}
 
 /// The BMC of a rig, once it is on the bus.
 fn found(rig: &Rig) -> Result<Bmc, Error> {
@@ -499,9 +410,9 @@ fn a_check_before_anything_is_sent_names_the_door_and_changes_nothing() {
     let bench = Bench::new();
     let rig = bench.rig();
     let (plan, mut seen) = (bench.plan(Wish::Fastest), Seen::default());
-    let find = || found(&rig);
-    let prepared = prepare(&plan, find, &mut seen, &Cancel::default()).unwrap();
-    assert!(prepared.is_some());
+    let find = || found(&rig).map(|bmc| Target::Bmc(Box::new(bmc)));
+    let prepared = prepare(&rig, &plan, find, &mut seen, &Cancel::default()).unwrap();
+    assert!(matches!(prepared, Some(Prepared::Usb(_))));
     assert!(
         matches!(seen.0.last(), Some(Event::Device { door: "bulk", mode: "run-time", .. })),
         "{:?}",

@@ -20,6 +20,7 @@
 #   status_is NAME FIELD=VALUE...           one test: `inband status` over this kernel's USB says all of that, or does so
 #                                           in a moment; fields of its JSON, and a=STATE:VERSION, b=STATE:VERSION
 #   daemon_says TEST NAME FIELD=VALUE...    one test: `inbandd status` says all of that; fields of its JSON
+#   inbandd_says TEST FILE FIELD=VALUE...   likewise, the one with this configuration
 #   answers_are_fast TEST COUNT [FIELD SLOWEST]
 #                                           one test: by what it said, the daemon has answered so many control requests at least, none of them
 #                                           later than within 100 ms; or what else FIELD counts, the slowest in SLOWEST us
@@ -249,9 +250,15 @@ status_is() {
 }
 
 daemon_says() {
-    local test=$1 bmc=$2 wanted wrong=
+    local test=$1 bmc=$2
     shift 2
-    run inbandd status --config "/tmp/$bmc/inbandd.toml" --json
+    inbandd_says "$test" "/tmp/$bmc/inbandd.toml" "$@"
+}
+
+inbandd_says() {
+    local test=$1 config=$2 wanted wrong=
+    shift 2
+    run inbandd status --config "$config" --json
     for wanted in "$@"; do
         [ "$(field "${wanted%%=*}")" = "${wanted#*=}" ] || wrong="$wrong ${wanted%%=*}=$(field "${wanted%%=*}"), not ${wanted#*=};"
     done

@@ -6,19 +6,10 @@
 . /guest/bmc.sh
 . /guest/bulk.sh
 . /guest/disk.sh
-. /guest/volume.sh
+. /guest/lent.sh
 
 # Of the host: a disk that leaves the bus in its hands.
 HARMLESS="$HARMLESS\|error, dev sd\|error on dev sd"
-
-# It may come back under another name.
-says() {
-    local folder
-    folder=$(disk_folder $SERIAL) && DISK=/dev/$(ls "$folder/block") && first_block 2>/dev/null | grep -qx "STATE=$1"
-}
-is_receiving() {
-    inbandd status --config /tmp/bmc/inbandd.toml --json | grep -q '"state":"receiving"'
-}
 
 image image 262144
 pack good.tar 2.0.0 image --bcd-device 2.00
@@ -34,7 +25,7 @@ rm $(find /lib/modules/ -name 'usb_f_fs.ko*')
 expect_exit without-the-door 6 inbandd --config /tmp/bmc/inbandd.toml
 expect_text without-the-door-is-told 'where it has f_mass_storage there can be a door volume'
 
-printf '\n[doors]\nvolume.policy = "always"\n' >>/tmp/bmc/inbandd.toml
+printf '\n[doors]\nvolume = { policy = "always", profile = "raw" }\n' >>/tmp/bmc/inbandd.toml
 disk_modules
 bmc_start bmc
 run cat /tmp/bmc-inbandd.log

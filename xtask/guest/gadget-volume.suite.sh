@@ -20,9 +20,9 @@ spoil tampered.tar 150000
 
 bmc_make bmc gadget $SERIAL
 sed -i 's/^dfu_product_id.*/&\nvolume_product_id = 0x0003/; s/^slot_size.*/&\nmax_package = 16777216/' /tmp/bmc/inbandd.toml
-printf '\n[doors]\nvolume.policy = "always"\n' >>/tmp/bmc/inbandd.toml
+printf '\n[doors]\nvolume = { policy = "always", profile = "raw" }\n' >>/tmp/bmc/inbandd.toml
 check check inbandd check --config /tmp/bmc/inbandd.toml
-expect_text check-says-what-is-not-known 'volume always if the controller has two bulk endpoints left'
+expect_text check-says-what-is-not-known 'volume always (raw) if the controller has two bulk endpoints left'
 
 disk_modules
 bmc_start bmc

@@ -159,7 +159,9 @@ fn test() -> Outcome {
     for (name, why) in LEFT_OUT {
         println!("left out: {name}*: {why}");
     }
-    println!("the package's tests try every 37th byte, and an eighth of random cases: INBAND_TESTS=few");
+    println!(
+        "the package's tests try every 37th byte, and they and the volume's an eighth of random cases: INBAND_TESTS=few"
+    );
     let mut test = toolchain()?.cargo("test", &target);
     test.args([
         "--profile",

@@ -11,6 +11,7 @@ use crate::task::{self, Task};
 use crate::{Outcome, layout};
 
 mod bulk;
+mod copy;
 mod delta;
 mod dfu;
 mod disk;
@@ -42,6 +43,12 @@ const TASKS: &[Task] = &[
         run: bulk::run_counted,
     },
     Task {
+        name: "copy",
+        about: "updates of 8 and 32 MiB by copy to the disk in the guest, both profiles, beside bulk, plain DFU and dfu-util",
+        run: copy::run,
+    },
+    Task { name: "copy-large", about: "the same with 128 MiB", run: copy::run_large },
+    Task {
         name: "delta",
         about: "updates of a squashfs image over a model of a high-speed wire: all, a small change, nothing new, the rest",
         run: delta::run,
@@ -72,6 +79,7 @@ const TASKS: &[Task] = &[
         run: disk::run_counted,
     },
     Task { name: "speed", about: "plain DFU over USB/IP on loopback, by our host", run: speed },
+    Task { name: "walk", about: "the walk over a FAT volume, in the shapes that cost most", run: walk },
 ];
 
 /// Bytes in a MiB.
@@ -223,6 +231,13 @@ fn chunks() -> Outcome {
             rates(|command| command.arg("chunks").args([&old, &new]))?;
         }
     }
+    Ok(())
+}
+
+/// What a trigger costs before a byte of the package is looked at.
+fn walk() -> Outcome {
+    let mut command = cargo(&["bench", "--quiet", "--package", "inband-volume", "--bench", "walk"]);
+    print!("{}", program::output(command.args(["--", "8", "32", "128"]))?);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod fuzz;
 mod layout;
 mod packages;
 mod program;
+mod record;
 mod soak;
 mod task;
 mod test;
@@ -33,6 +34,8 @@ Usage: cargo xtask COMMAND
   fuzz --list           the fuzz targets
   soak [TASK]...        the long counts: all tasks, or those named (soak --list)
   bench [TASK]...       measurements: all tasks, or those named (bench --list)
+  record [TASK]...      what hosts write onto the volume, recorded in the guest, as crates/volume's tests have it: all
+                        tasks, or those named (record --list)
   packages              install the Debian packages the tests need, or say which are missing
 
 The guests' kernels, the Debian root and the logs are kept in the target folder (CARGO_TARGET_DIR), under vm/; the compiler for
@@ -70,6 +73,7 @@ fn run(mut args: lexopt::Parser) -> Outcome {
         Some("fuzz") => fuzz::command(args),
         Some("soak") => soak::command(args),
         Some("bench") => bench::command(args),
+        Some("record") => record::command(args),
         Some("packages") => {
             no_more(args)?;
             packages::ensure()

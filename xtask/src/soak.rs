@@ -22,6 +22,11 @@ const TASKS: &[Task] = &[
         run: gadget,
     },
     Task { name: "kill", about: "the daemon killed at 1,000 moments of updates", run: kill },
+    Task {
+        name: "schedules",
+        about: "a million hosts made of random numbers on the volume, and each trace of a host in 300 orders",
+        run: schedules,
+    },
 ];
 
 /// `cargo xtask soak [--list] [TASK]...`
@@ -46,6 +51,13 @@ fn kill() -> Outcome {
     let mut test = cargo(&["test", "--release", "--package", "inbandd", "--test", "program"]);
     test.args(["kill::", "--", "--nocapture"]).env("INBAND_KILL_ROUNDS", "1000");
     program::run(&mut test)
+}
+
+/// The tests of the FAT volume, with more of what they make by chance.
+fn schedules() -> Outcome {
+    let mut test = cargo(&["test", "--release", "--package", "inband-volume", "--test", "volume"]);
+    test.args(["fat::", "--", "--nocapture"]).env("INBAND_SCHEDULES", "1000000").env("INBAND_ORDERS", "300");
+    program::run(test.env("PROPTEST_CASES", "10000"))
 }
 
 /// Adds a line to the log.

@@ -16,6 +16,7 @@ use crate::{Outcome, Selection, contrib, layout};
 mod beside;
 mod debian;
 mod kernel;
+mod logged;
 mod modules;
 mod qemu;
 mod report;
@@ -61,6 +62,30 @@ pub(crate) fn measure(name: &str, measure: Measure, files: &[PathBuf]) -> Outcom
     let report = guests.boot(&bench, &mut print)?;
     report.verdict()?;
     Ok(report.into_measured())
+}
+
+/// What a recording left.
+pub(crate) struct Recorded {
+    /// What its guest told, line by line.
+    pub(crate) told: Vec<String>,
+    folder: PathBuf,
+    suite: Suite,
+}
+
+impl Recorded {
+    /// The log of one of its disks.
+    pub(crate) fn log(&self, drive: &str) -> PathBuf {
+        logged::log(&self.folder, &self.suite, drive)
+    }
+}
+
+/// Runs a recording of `xtask/guest`.
+pub(crate) fn record(name: &str) -> Outcome<Recorded> {
+    let suite = suite::record(name)?;
+    let guests = Guests::prepare(&[&suite], &[])?;
+    let report = guests.boot(&suite, &mut print)?;
+    report.verdict()?;
+    Ok(Recorded { told: report.into_measured(), folder: guests.folder, suite })
 }
 
 /// What a suite's guest boots.

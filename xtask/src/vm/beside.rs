@@ -7,9 +7,11 @@
 //!
 //! ```text
 //! HOST restart        the program ends, as it is to end, and starts again
+//! HOST end            only the first half of that
+//! HOST start          the second
 //! HOST kill           it is killed, and starts again
 //! HOST say WORDS      it finds these words as a line on its standard input
-//! HOST run SCRIPT     this script of `xtask/guest` runs in its folder; what that prints is as if the guest had said it
+//! HOST run SCRIPT...  this script of `xtask/guest` runs in its folder, with these arguments; what that prints is as if the guest had said it
 //! HOST cut            it is the guest that ends, at once, and boots again
 //! ```
 //!
@@ -33,7 +35,7 @@ pub(super) struct Beside {
 }
 
 /// Where a suite's program has its files.
-fn folder(vm: &Path, suite: &Suite) -> PathBuf {
+pub(super) fn folder(vm: &Path, suite: &Suite) -> PathBuf {
     vm.join(format!("{}.beside", suite.name))
 }
 
@@ -56,17 +58,22 @@ pub(super) fn prepare(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
     files_in(&guest)
 }
 
-/// Runs a script where the program is; what it prints.
+/// Runs a script, which may have arguments, where the program is; what it prints.
 fn run_script(folder: &Path, script: &str) -> Outcome<String> {
+    let mut words = script.split_whitespace();
     let mut path = release().into_os_string();
+    path.push(":");
+    path.push(release().join("examples"));
     if let Some(rest) = std::env::var_os("PATH") {
         path.push(":");
         path.push(rest);
     }
     // Where those who make file systems are, which is not in everybody's.
     path.push(":/usr/sbin:/sbin");
-    let script = suite::scripts().join(script);
-    program::output(Command::new("sh").arg("-eu").arg(script).current_dir(folder).env("PATH", path))
+    let script = suite::scripts().join(words.next().ok_or("no script is said to be run")?);
+    program::output(
+        Command::new("sh").arg("-eu").arg(script).args(words).current_dir(folder).env("PATH", path),
+    )
 }
 
 /// What was made for the UEFI shell of a suite.
@@ -83,7 +90,7 @@ fn files_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
 impl Beside {
     /// Starts the program of a suite that has one.
     pub(super) fn start(vm: &Path, suite: &Suite) -> Outcome<Option<Self>> {
-        if suite.beside.is_none() {
+        if suite.beside.is_none() || !suite.drives.is_empty() {
             return Ok(None);
         }
         let folder = folder(vm, suite);
@@ -107,19 +114,14 @@ impl Beside {
     pub(super) fn order(&mut self, order: &str) -> Outcome<String> {
         match order.split_once(' ') {
             None if order == "restart" => {
-                let id = self.child.id().to_string();
-                program::output(Command::new("sh").args(["-c", "kill \"$1\"", "kill", &id]))?;
-                let status = self.child.wait().map_err(|e| format!("cannot wait for what is beside: {e}"))?;
-                if !status.success() {
-                    return Err(format!("what is beside the guest ended with {status}"));
-                }
-                self.child = spawn(&self.folder, &self.runs)?;
-                Ok(String::new())
+                self.end_well()?;
+                self.start_again()
             }
+            None if order == "end" => self.end_well().map(|()| String::new()),
+            None if order == "start" => self.start_again(),
             None if order == "kill" => {
                 self.end();
-                self.child = spawn(&self.folder, &self.runs)?;
-                Ok(String::new())
+                self.start_again()
             }
             Some(("say", words)) => {
                 let said = self.child.stdin.as_mut().map(|input| writeln!(input, "{words}"));
@@ -130,6 +132,18 @@ impl Beside {
             Some(("run", script)) => run_script(&self.folder, script),
             _ => Err(format!("the guest asks its host for {order}, which is nothing")),
         }
+    }
+
+    fn start_again(&mut self) -> Outcome<String> {
+        self.child = spawn(&self.folder, &self.runs)?;
+        Ok(String::new())
+    }
+
+    fn end_well(&mut self) -> Outcome {
+        let id = self.child.id().to_string();
+        program::output(Command::new("sh").args(["-c", "kill \"$1\"", "kill", &id]))?;
+        let status = self.child.wait().map_err(|e| format!("cannot wait for what is beside: {e}"))?;
+        if status.success() { Ok(()) } else { Err(format!("what is beside the guest ended with {status}")) }
     }
 
     fn end(&mut self) {

@@ -19,6 +19,7 @@ const OWN_RELEASE: &str = "bookworm";
 const PACKAGES: &[&str] = &[
     "dbus",
     "dfu-util",
+    "eject",
     "fwupd",
     "jcat",
     "kmod",
@@ -28,6 +29,7 @@ const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
     "udev",
+    "udisks2",
     "usbip",
     "usbutils",
 ];

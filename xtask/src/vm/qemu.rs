@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::beside::{self, Beside};
 use super::report::Report;
 use super::suite::Suite;
-use super::{System, uefi};
+use super::{System, logged, uefi};
 use crate::{Outcome, program};
 
 /// The kernel's command line. Mitigations only cost time in emulation, and a panic is to end the boot at once. A
@@ -153,6 +153,7 @@ fn machine(folder: &Path, system: &System, suite: &Suite) -> Outcome<Command> {
             guest.arg("-append").arg(arguments);
         }
     }
+    logged::plug(folder, suite, &mut guest)?;
     if suite.measure.counted {
         guest.args(["-icount", "shift=0,sleep=off"]);
     }

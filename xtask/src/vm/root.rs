@@ -14,6 +14,7 @@ use crate::{Outcome, layout, program};
 
 /// Programs of the host that the guest gets, under the path they have here.
 const PROGRAMS: &[&str] = &[
+    "bash",
     "busybox",
     "dfu-suffix",
     "dfu-util",
@@ -23,6 +24,7 @@ const PROGRAMS: &[&str] = &[
     "lsusb",
     "mcopy",
     "mkfs.vfat",
+    "mren",
     "openssl",
     "perl",
     "sg_inq",
@@ -52,7 +54,7 @@ const FILES: &[&str] = &[
 
 /// Files of the tree besides the scripts, for /guest: the rules, the units and the files for fwupd that we ship, and what makes a tar as
 /// OpenBMC does.
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 11] = [
     "contrib/fwupd/bmc.metainfo.xml",
     "contrib/fwupd/inband.quirk",
     "contrib/systemd/inband-restart.path",
@@ -63,6 +65,7 @@ const SHARED: [&str; 10] = [
     "contrib/systemd/inbandd.service",
     "contrib/udev/70-inband.rules",
     "crates/package/tests/openbmc/make-tar.sh",
+    "examples/copy-update.sh",
 ];
 
 /// What the Debian guest's systemd finds in /etc besides Debian's own.

@@ -14,6 +14,7 @@
 //! # qemu: connects
 //! # machine: -device usb-kbd
 //! # uefi: x.nsh
+//! # drives: one two
 //! ```
 //!
 //! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
@@ -32,10 +33,12 @@
 //! has an xHCI controller for it, or the one that `# controller:` names (see `beside`). QEMU listens at the socket, or connects to it.
 //! What `# machine:` says it gets besides; files are where the program beside has its own.
 //!
+//! With `# drives: NAME...` it has USB disks whose writes are logged (see `logged`), and nothing runs beside it; the script beside makes what is on them.
+//!
 //! With `# uefi: SCRIPT` the machine has UEFI firmware, whose shell runs that script first and then boots the kernel (see `uefi`).
 //!
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head, but `cargo xtask bench`, which alone runs it, chooses the clock. Likewise
-//! `xtask/guest/*.soak.sh` and `cargo xtask soak`.
+//! `xtask/guest/*.soak.sh` and `cargo xtask soak`, and `xtask/guest/*.record.sh` and `cargo xtask record`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -62,6 +65,8 @@ const ENDING: &str = ".suite.sh";
 const BENCH_ENDING: &str = ".bench.sh";
 /// The ending by which it takes longer than a test run may.
 const SOAK_ENDING: &str = ".soak.sh";
+/// The ending by which it records what a host writes.
+const RECORD_ENDING: &str = ".record.sh";
 
 /// A kind of guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +130,8 @@ pub(super) struct Suite {
     pub(super) connects: bool,
     /// What QEMU is told besides.
     pub(super) machine: Vec<String>,
+    /// USB disks whose writes are logged.
+    pub(super) drives: Vec<String>,
     /// What the UEFI shell runs before the kernel is booted.
     pub(super) uefi: Option<String>,
     /// Its clock, and for a measurement its rounds.
@@ -149,6 +156,11 @@ pub(super) fn bench(name: &str) -> Outcome<Suite> {
 /// One that takes long.
 pub(super) fn soak(name: &str) -> Outcome<Suite> {
     named(name, SOAK_ENDING)
+}
+
+/// One that records.
+pub(super) fn record(name: &str) -> Outcome<Suite> {
+    named(name, RECORD_ENDING)
 }
 
 fn named(name: &str, ending: &str) -> Outcome<Suite> {
@@ -189,6 +201,7 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         controller: CONTROLLER.into(),
         connects: false,
         machine: Vec::new(),
+        drives: Vec::new(),
         uefi: None,
         measure: Measure::default(),
     };
@@ -218,6 +231,8 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
             suite.connects = true;
         } else if let Some(arguments) = line.strip_prefix("machine: ") {
             suite.machine = arguments.split_whitespace().map(String::from).collect();
+        } else if let Some(names) = line.strip_prefix("drives: ") {
+            suite.drives = names.split_whitespace().map(String::from).collect();
         } else if let Some(script) = line.strip_prefix("uefi: ") {
             suite.uefi = Some(script.into());
         } else if suite.about.is_empty() {
@@ -234,7 +249,7 @@ mod tests {
     #[test]
     fn the_head_says_what_a_suite_needs() {
         let suite = parse("x.suite.sh", ENDING,
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# machine: -device a\n# uefi: x.nsh\n# clock: instructions\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# machine: -device a\n# uefi: x.nsh\n# drives: a b\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -250,6 +265,7 @@ mod tests {
         assert!(suite.connects);
         assert_eq!(suite.machine, ["-device", "a"]);
         assert_eq!(suite.uefi.as_deref(), Some("x.nsh"));
+        assert_eq!(suite.drives, ["a", "b"]);
     }
 
     #[test]
@@ -271,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_script_of_the_tree_says_what_it_is_about() {
-        for ending in [ENDING, BENCH_ENDING, SOAK_ENDING] {
+        for ending in [ENDING, BENCH_ENDING, SOAK_ENDING, RECORD_ENDING] {
             let scripts = with_ending(ending).unwrap();
             assert!(!scripts.is_empty());
             for script in scripts {

@@ -13,7 +13,8 @@
 pub(super) struct Report {
     ready: bool,
     passed: usize,
-    failed: usize,
+    /// Each with its detail.
+    failed: Vec<String>,
     exit: Option<u8>,
     measured: Vec<String>,
     /// Lines that are of no kind.
@@ -32,7 +33,10 @@ impl Report {
             (None, ..) => {}
             (Some("READY"), None, None) => self.ready = true,
             (Some("TEST"), Some(_), Some("ok")) => self.passed += 1,
-            (Some("TEST"), Some(_), Some("FAILED")) => self.failed += 1,
+            (Some("TEST"), Some(name), Some("FAILED")) => {
+                let detail: Vec<&str> = words.collect();
+                self.failed.push(format!("{name} ({})", detail.join(" ")));
+            }
             (Some("EXIT"), Some(status), None) if status.parse::<u8>().is_ok() => {
                 self.exit = status.parse().ok();
             }
@@ -57,7 +61,7 @@ impl Report {
 
     /// How many tests failed.
     pub(super) const fn failed(&self) -> usize {
-        self.failed
+        self.failed.len()
     }
 
     /// What was measured, line by line.
@@ -70,7 +74,7 @@ impl Report {
         match (self.ready, self.exit) {
             (false, _) => Err("the guest did not come up".into()),
             (true, None) => Err("the suite did not reach its end".into()),
-            _ if self.failed > 0 => Err(format!("{} tests failed", self.failed)),
+            _ if !self.failed.is_empty() => Err(format!("failed: {}", self.failed.join(", "))),
             _ if !self.strange.is_empty() => Err(format!("not a result: {}", self.strange.join(" / "))),
             (true, Some(0)) if self.passed == 0 => Err("no test ran".into()),
             (true, Some(0)) => Ok(()),
@@ -98,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_failed_test_is_bad_whatever_the_exit_status() {
-        let lines = ["READY", "TEST a ok", "TEST b FAILED it was 3", "EXIT 0"];
-        assert_eq!(verdict(&lines), Err("1 tests failed".into()));
+        let lines = ["READY", "TEST a ok", "TEST b FAILED it was 3", "TEST c FAILED exit status 1", "EXIT 0"];
+        assert_eq!(verdict(&lines), Err("failed: b (it was 3), c (exit status 1)".into()));
     }
 
     #[test]

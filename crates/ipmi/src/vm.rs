@@ -2,6 +2,7 @@
 //! escapes these three.
 
 use alloc::{vec, vec::Vec};
+use core::mem;
 
 use crate::wire::{Reply, Request};
 
@@ -67,29 +68,45 @@ pub fn greeting() -> Vec<u8> {
 
 /// Takes the stream apart. What makes no sense is passed over: QEMU asks again, or tells its guest that nobody has answered.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct Decoder(Splitter);
+
+impl Decoder {
+    /// The next byte of the stream.
+    pub fn push(&mut self, byte: u8) -> Option<Frame> {
+        match self.0.push(byte)? {
+            Unescaped::Message(bytes) => message(&bytes),
+            Unescaped::Control(bytes) => control(&bytes),
+        }
+    }
+}
+
+/// What was between two ends, without escapes.
+enum Unescaped {
+    Message(Vec<u8>),
+    Control(Vec<u8>),
+}
+
+/// Finds the ends and takes the escapes out, for either side.
+#[derive(Debug, Default)]
+struct Splitter {
     bytes: Vec<u8>,
     escaped: bool,
     /// The frame is too long: its rest is passed over.
     overlong: bool,
 }
 
-impl Decoder {
-    /// The next byte of the stream.
-    pub fn push(&mut self, byte: u8) -> Option<Frame> {
+impl Splitter {
+    fn push(&mut self, byte: u8) -> Option<Unescaped> {
         match byte {
             MESSAGE_END | CONTROL_END => {
-                let whole = !self.overlong && !self.escaped;
-                let frame = if !whole {
+                let Self { bytes, escaped, overlong } = mem::take(self);
+                return if escaped || overlong {
                     None
                 } else if byte == MESSAGE_END {
-                    message(&self.bytes)
+                    Some(Unescaped::Message(bytes))
                 } else {
-                    control(&self.bytes)
+                    Some(Unescaped::Control(bytes))
                 };
-                self.bytes.clear();
-                (self.escaped, self.overlong) = (false, false);
-                return frame;
             }
             ESCAPE => self.escaped = true,
             _ if self.bytes.len() >= FRAME => self.overlong = true,
@@ -138,11 +155,12 @@ fn frame(bytes: &[u8], end: u8) -> Vec<u8> {
     framed
 }
 
-/// The other side of the framing, for tests and for whoever stands in for QEMU.
+/// The other side of the framing, for a host that stands in for QEMU.
 pub mod qemu {
     use alloc::vec::Vec;
 
-    use super::{CONTROL_END, MESSAGE_END, checksum, frame};
+    use super::{CONTROL_END, MESSAGE_END, Splitter, Unescaped, checksum, frame};
+    use crate::wire::{Code, Reply};
 
     /// The bytes of a request.
     #[must_use]
@@ -157,5 +175,33 @@ pub mod qemu {
     #[must_use]
     pub fn control(bytes: &[u8]) -> Vec<u8> {
         frame(bytes, CONTROL_END)
+    }
+
+    /// A reply of the BMC's.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Answer {
+        /// Of the request that it answers.
+        pub sequence: u8,
+        /// Network function: that of the request plus 1.
+        pub netfn: u8,
+        /// Command.
+        pub command: u8,
+        /// What it says.
+        pub reply: Reply,
+    }
+
+    /// Takes the BMC's stream apart. What makes no sense is passed over, and so are its control commands, which are about a machine that there is not.
+    #[derive(Debug, Default)]
+    pub struct Decoder(Splitter);
+
+    impl Decoder {
+        /// The next byte of the stream.
+        pub fn push(&mut self, byte: u8) -> Option<Answer> {
+            let Unescaped::Message(bytes) = self.0.push(byte)? else { return None };
+            let (&[sequence, netfn_lun, command, code], rest) = bytes.split_first_chunk()?;
+            let (_, data) = rest.split_last()?;
+            let reply = Reply { code: Code(code), data: data.to_vec() };
+            (checksum(&bytes) == 0).then_some(Answer { sequence, netfn: netfn_lun >> 2, command, reply })
+        }
     }
 }

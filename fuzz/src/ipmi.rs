@@ -81,8 +81,8 @@ pub(crate) fn run(input: &[u8]) {
             Some(Frame::Capabilities(bits)) => {
                 (keeper.refuse, keeper.at_work) = (bits & 1 != 0, bits & 2 != 0);
             }
-            Some(Frame::Request(message)) => {
-                let request = message.request();
+            Some(Frame::Request(numbered)) => {
+                let request = numbered.message.request();
                 assert!(request.data.len() <= FRAME);
                 let reply = if handler.is_ours(&request) {
                     handler.handle(now, Origin::System, &request, u32::from(*byte), &mut keeper)
@@ -91,7 +91,7 @@ pub(crate) fn run(input: &[u8]) {
                 };
                 assert!(reply.code == Code::OK || reply.data.is_empty());
                 assert!(reply.data.len() <= ORGANISATION.len() + BODY);
-                assert!(message.reply(&reply).ends_with(&[0xa0]));
+                assert!(numbered.reply(&reply).ends_with(&[0xa0]));
             }
         }
         // Asking lets a start run out whose time is over.

@@ -41,7 +41,10 @@ use crate::{
     side::{Lent, Udc},
 };
 #[cfg(all(target_os = "linux", feature = "virtual"))]
-use crate::{config::IpmiChannel, ipmi::Channel, side::Usbredir};
+use crate::{
+    ipmi::{Channel, Event},
+    side::Usbredir,
+};
 
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -332,7 +335,7 @@ impl<S: Side> Daemon<S> {
             #[cfg(target_os = "linux")]
             self.take_commands(clock())?;
             #[cfg(all(target_os = "linux", feature = "virtual"))]
-            self.answer_ipmi(clock())?;
+            self.take_ipmi(clock())?;
             let due = self.bmc.step(clock).map_err(fault)?;
             #[cfg(target_os = "linux")]
             let due = [due, self.tell_service(clock())].into_iter().flatten().min();
@@ -360,15 +363,21 @@ impl<S: Side> Daemon<S> {
         Ok(())
     }
 
-    /// Requests by IPMI.
+    /// What the channel of IPMI tells.
     #[cfg(all(target_os = "linux", feature = "virtual"))]
-    fn answer_ipmi(&mut self, now: Duration) -> Result<(), Error> {
+    fn take_ipmi(&mut self, now: Duration) -> Result<(), Error> {
         let Service { ipmi: Some(channel), standalone, .. } = &mut self.service else { return Ok(()) };
-        while let Some(asked) = channel.poll() {
-            let random = RandomState::new().hash_one(now) as u32;
-            let reply = self.bmc.ipmi(now, asked.origin(), &asked.request(), random).map_err(fault)?;
-            let reply = reply.unwrap_or_else(|| standalone.handle(&asked.request()));
-            asked.answer(reply);
+        while let Some(event) = channel.poll() {
+            match event {
+                Event::Asked(asked) => {
+                    let random = RandomState::new().hash_one(now) as u32;
+                    let reply =
+                        self.bmc.ipmi(now, asked.origin(), &asked.request(), random).map_err(fault)?;
+                    let reply = reply.unwrap_or_else(|| standalone.handle(&asked.request()));
+                    asked.answer(reply);
+                }
+                Event::HostReset => log::info!("event=host-reset"),
+            }
         }
         Ok(())
     }
@@ -404,9 +413,10 @@ fn control(config: &Config, waker: &Waker) -> Result<Option<Control>, Error> {
 #[cfg(all(target_os = "linux", feature = "virtual"))]
 fn ipmi(config: &Config, waker: &Waker) -> Result<Option<Channel>, Error> {
     let Some(channel) = &config.ipmi.channel else { return Ok(None) };
-    let (IpmiChannel::Qemu(path) | IpmiChannel::QemuListen(path)) = channel;
     let started = Channel::start(channel, Arc::clone(waker));
-    started.map(Some).map_err(|error| Error::Listen { path: path.clone(), error })
+    let failed =
+        |error: std::io::Error| Error::Usb { what: "ipmi.channel".into(), message: error.to_string() };
+    started.map(Some).map_err(failed)
 }
 
 fn fault<E: std::fmt::Display>(fault: Fault<E>) -> Error {

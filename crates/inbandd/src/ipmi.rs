@@ -1,16 +1,16 @@
-//! The channels that bring a host's IPMI commands (docs/spec/ipmi.md, 6): a thread reads requests, the loop answers them.
+//! The channels that bring a host's IPMI commands (docs/spec/ipmi.md): a thread reads requests, the loop answers them.
 //!
-//! The thread hands over one request at a time and waits for its answer, so that a host has never more than one with us.
+//! The thread hands over one request at a time and waits for its answer, so that a host has never more than one with us, however slow the loop is.
+//!
+//! A further kind of channel is a variant of [`IpmiChannel`], an arm in [`Channel::start`], and a file beside `qemu`: what its thread does with a [`Line`].
 
 use std::{
-    fs,
-    io::{self, Read as _, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
+    fs, io,
+    os::{fd::AsFd, unix::net::UnixStream},
+    path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -18,21 +18,32 @@ use std::{
 
 use inband_ipmi::{
     Origin,
-    vm::{Decoder, Frame, Message, greeting},
-    wire::{Reply, Request},
+    wire::{Message, Reply, Request},
 };
-use inband_virtual::socket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{config::IpmiChannel, side::Waker};
 
-/// How long the thread waits for anything before it looks whether the daemon ends.
-const PATIENCE: Duration = Duration::from_secs(1);
+mod qemu;
+
+/// From a try that failed to the next one.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long a request may be with the loop: hosts give up behind 4 s.
 const ANSWER: Duration = Duration::from_secs(3);
+
+/// What a channel tells.
+#[derive(Debug)]
+pub enum Event {
+    /// A host asks for something.
+    Asked(Asked),
+    /// The host was reset.
+    HostReset,
+}
 
 /// A request that waits for its answer.
 #[derive(Debug)]
 pub struct Asked {
+    origin: Origin,
     message: Message,
     reply: SyncSender<Reply>,
 }
@@ -47,7 +58,7 @@ impl Asked {
     /// Where it comes from.
     #[must_use]
     pub const fn origin(&self) -> Origin {
-        Origin::System
+        self.origin
     }
 
     /// Answers it.
@@ -57,142 +68,135 @@ impl Asked {
     }
 }
 
+/// What the loop has not seen yet. Nothing a host does makes more of it.
+#[derive(Debug, Default)]
+struct Unseen {
+    /// The host was reset, before it asked.
+    reset: bool,
+    asked: Option<Asked>,
+}
+
+fn lock(unseen: &Mutex<Unseen>) -> MutexGuard<'_, Unseen> {
+    unseen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A channel. Dropping it ends its thread, and takes its socket away.
 #[derive(Debug)]
 pub struct Channel {
-    asked: Receiver<Asked>,
-    over: Arc<AtomicBool>,
+    unseen: Arc<Mutex<Unseen>>,
+    /// The thread sees that this is closed.
+    _open: UnixStream,
     listens_at: Option<PathBuf>,
 }
 
 impl Channel {
-    /// Serves the channel of the configuration. `wake` is called when there is a request.
+    /// Serves the channel of the configuration. `wake` is called when there is an event.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn start(channel_at: &IpmiChannel, wake: Waker) -> io::Result<Self> {
-        let over = Arc::new(AtomicBool::new(false));
-        let (asked, received) = channel();
-        let server = Server { over: Arc::clone(&over), asked, wake };
+    pub fn start(channel: &IpmiChannel, wake: Waker) -> io::Result<Self> {
+        let unseen = Arc::default();
+        let (open, closed) = UnixStream::pair()?;
+        let mut line = Line { unseen: Arc::clone(&unseen), closed, wake };
         let thread = thread::Builder::new().name("ipmi".into());
-        let listens_at = match channel_at {
+        let listens_at = match channel.clone() {
             IpmiChannel::Qemu(path) => {
-                let path = path.clone();
-                thread.spawn(move || server.connect(&path))?;
+                thread.spawn(move || qemu::connect(&mut line, &path))?;
                 None
             }
             IpmiChannel::QemuListen(path) => {
-                let listener = socket::listen(path)?;
-                listener.set_nonblocking(false)?;
-                thread.spawn(move || server.accept(&listener))?;
-                Some(path.clone())
+                let listener = inband_virtual::socket::listen(&path)?;
+                thread.spawn(move || qemu::accept(&mut line, &listener))?;
+                Some(path)
             }
         };
-        Ok(Self { asked: received, over, listens_at })
+        Ok(Self { unseen, _open: open, listens_at })
     }
 
-    /// The next request.
-    pub fn poll(&self) -> Option<Asked> {
-        self.asked.try_recv().ok()
+    /// The next event.
+    pub fn poll(&self) -> Option<Event> {
+        let mut unseen = lock(&self.unseen);
+        if std::mem::take(&mut unseen.reset) {
+            return Some(Event::HostReset);
+        }
+        unseen.asked.take().map(Event::Asked)
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
+        // Ends the wait for its answer.
+        lock(&self.unseen).asked = None;
         if let Some(path) = &self.listens_at {
-            // Ends the thread's wait.
-            let _ = UnixStream::connect(path);
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The thread.
-struct Server {
-    over: Arc<AtomicBool>,
-    asked: Sender<Asked>,
+/// What a [`Line::wait`] ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// The descriptor is ready for this.
+    Ready(PollFlags),
+    /// The time is over.
+    InVain,
+    /// The daemon ends, and the thread with it.
+    Closed,
+}
+
+/// The way of a channel's thread to the loop.
+struct Line {
+    unseen: Arc<Mutex<Unseen>>,
+    closed: UnixStream,
     wake: Waker,
 }
 
-impl Server {
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    fn connect(self, path: &Path) {
-        while !self.is_over() {
-            match UnixStream::connect(path) {
-                Ok(stream) => self.serve(stream),
-                // A guest that is not there yet, or no more.
-                Err(error) => log::debug!("ipmi: {}: {error}", path.display()),
-            }
-            if !self.is_over() {
-                thread::sleep(PATIENCE);
-            }
-        }
-    }
-
-    fn accept(self, listener: &UnixListener) {
-        while !self.is_over() {
-            match listener.accept() {
-                Ok((stream, _)) if !self.is_over() => self.serve(stream),
-                Ok(_) => {}
-                Err(error) => {
-                    log::warn!("ipmi: {error}");
-                    thread::sleep(PATIENCE);
-                }
-            }
-        }
-    }
-
-    /// One guest, until it is gone.
-    fn serve(&self, stream: UnixStream) {
-        log::info!("event=ipmi-connected");
-        if let Err(error) = self.converse(stream) {
-            log::debug!("ipmi: {error}");
-        }
-        log::info!("event=ipmi-gone");
-    }
-
-    fn converse(&self, mut stream: UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(ANSWER))?;
-        stream.write_all(&greeting())?;
-        let mut decoder = Decoder::default();
-        let mut bytes = [0; 512];
-        while !self.is_over() {
-            let length = match stream.read(&mut bytes) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
-                {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            for frame in bytes[..length].iter().filter_map(|byte| decoder.push(*byte)) {
-                match frame {
-                    Frame::Request(message) => {
-                        if let Some(answer) = self.ask(message) {
-                            stream.write_all(&answer)?;
-                        }
-                    }
-                    Frame::Reset => log::info!("event=host-reset"),
-                    Frame::Version(_) | Frame::Capabilities(_) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of the answer; none if there is none in time, so that the host asks again.
-    fn ask(&self, message: Message) -> Option<Vec<u8>> {
+impl Line {
+    /// The loop's answer. There is none where it does not come in time: then the host is left to ask again, and what it asked for is not done behind its back.
+    fn ask(&mut self, origin: Origin, message: Message) -> Option<Reply> {
         let (reply, answered) = sync_channel(1);
-        self.asked.send(Asked { message: message.clone(), reply }).ok()?;
+        lock(&self.unseen).asked = Some(Asked { origin, message, reply });
         (self.wake)();
-        let reply = answered.recv_timeout(ANSWER).ok()?;
-        Some(message.reply(&reply))
+        let answer = answered.recv_timeout(ANSWER).ok();
+        lock(&self.unseen).asked = None;
+        answer
+    }
+
+    /// Tells that the host was reset.
+    fn host_was_reset(&mut self) {
+        lock(&self.unseen).reset = true;
+        (self.wake)();
+    }
+
+    /// Waits until something can be read or written, as `events` says.
+    fn wait(&self, fd: impl AsFd, events: PollFlags, limit: Option<Duration>) -> Waited {
+        let mut both =
+            [PollFd::new(&self.closed, PollFlags::IN), PollFd::from_borrowed_fd(fd.as_fd(), events)];
+        poll_for(&mut both, limit);
+        let [closed, ready] = both.map(|fd| fd.revents());
+        if !closed.is_empty() {
+            Waited::Closed
+        } else if ready.is_empty() {
+            Waited::InVain
+        } else {
+            Waited::Ready(ready)
+        }
+    }
+
+    /// Waits before the next try; `false` if there is to be none.
+    fn rest(&self) -> bool {
+        let mut closed = [PollFd::new(&self.closed, PollFlags::IN)];
+        poll_for(&mut closed, Some(AGAIN));
+        closed.iter().all(|fd| fd.revents().is_empty())
+    }
+}
+
+fn poll_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) {
+    // How wide the fields are depends on the system; seconds fit all.
+    let limit =
+        limit.map(|limit| Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ });
+    // EINTR is the only error that comes.
+    if let Err(error) = poll(fds, limit.as_ref()) {
+        log::debug!("poll: {error}");
     }
 }

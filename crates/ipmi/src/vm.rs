@@ -4,7 +4,7 @@
 use alloc::{vec, vec::Vec};
 use core::mem;
 
-use crate::wire::{Reply, Request};
+use crate::wire::{Message, Reply};
 
 const MESSAGE_END: u8 = 0xa0;
 const CONTROL_END: u8 = 0xa1;
@@ -18,7 +18,7 @@ pub const FRAME: usize = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A request of the guest's.
-    Request(Message),
+    Request(Numbered),
     /// FFh: the version of the framing.
     Version(u8),
     /// 08h: what the virtual machine can do.
@@ -29,31 +29,19 @@ pub enum Frame {
 
 /// A request, and the number that its reply has to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct Numbered {
     /// To be echoed.
     pub sequence: u8,
-    netfn_lun: u8,
-    command: u8,
-    data: Vec<u8>,
+    /// The request.
+    pub message: Message,
 }
 
-impl Message {
-    /// The request.
-    #[must_use]
-    pub fn request(&self) -> Request<'_> {
-        Request {
-            netfn: self.netfn_lun >> 2,
-            lun: self.netfn_lun & 3,
-            command: self.command,
-            data: &self.data,
-        }
-    }
-
+impl Numbered {
     /// The bytes of a reply to it, its end included.
     #[must_use]
     pub fn reply(&self, reply: &Reply) -> Vec<u8> {
-        // The network function of a reply is the request's plus 1 (IPMI 5.1).
-        let mut bytes = vec![self.sequence, self.netfn_lun | 1 << 2, self.command, reply.code.0];
+        let [netfn_lun, command] = self.message.reply_head();
+        let mut bytes = vec![self.sequence, netfn_lun, command, reply.code.0];
         bytes.extend(&reply.data);
         bytes.push(checksum(&bytes));
         frame(&bytes, MESSAGE_END)
@@ -123,10 +111,8 @@ impl Splitter {
 fn message(bytes: &[u8]) -> Option<Frame> {
     let (&[sequence, netfn_lun, command], rest) = bytes.split_first_chunk()?;
     let (_, data) = rest.split_last()?;
-    // A request has an even network function.
-    let is_request = netfn_lun & 1 << 2 == 0;
-    (checksum(bytes) == 0 && is_request)
-        .then(|| Frame::Request(Message { sequence, netfn_lun, command, data: data.to_vec() }))
+    let message = Message::new(netfn_lun, command, data).filter(|_| checksum(bytes) == 0)?;
+    Some(Frame::Request(Numbered { sequence, message }))
 }
 
 const fn control(bytes: &[u8]) -> Option<Frame> {

@@ -26,6 +26,39 @@ pub struct Request<'a> {
     pub data: &'a [u8],
 }
 
+/// A request that is kept until it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    netfn_lun: u8,
+    command: u8,
+    data: Vec<u8>,
+}
+
+impl Message {
+    /// From network function × 4 + LUN, as all framings have it. `None` if it is a reply: those have an odd network function (IPMI 5.1).
+    #[must_use]
+    pub fn new(netfn_lun: u8, command: u8, data: &[u8]) -> Option<Self> {
+        (netfn_lun & 1 << 2 == 0).then(|| Self { netfn_lun, command, data: data.into() })
+    }
+
+    /// The request.
+    #[must_use]
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            netfn: self.netfn_lun >> 2,
+            lun: self.netfn_lun & 3,
+            command: self.command,
+            data: &self.data,
+        }
+    }
+
+    /// Network function and LUN, and command, of its reply: the network function is the request's plus 1 (IPMI 5.1).
+    #[must_use]
+    pub const fn reply_head(&self) -> [u8; 2] {
+        [self.netfn_lun | 1 << 2, self.command]
+    }
+}
+
 /// A reply: completion code, and what comes behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {

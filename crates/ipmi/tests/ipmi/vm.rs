@@ -1,7 +1,7 @@
 //! QEMU's framing.
 
 use inband_ipmi::{
-    vm::{Decoder, FRAME, Frame, Message, greeting, qemu},
+    vm::{Decoder, FRAME, Frame, Numbered, greeting, qemu},
     wire::{Code, Reply},
 };
 use proptest::{collection::vec, prelude::*};
@@ -11,7 +11,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
     bytes.iter().filter_map(|byte| decoder.push(*byte)).collect()
 }
 
-fn only_request(bytes: &[u8]) -> Option<Message> {
+fn only_request(bytes: &[u8]) -> Option<Numbered> {
     match frames(bytes).as_slice() {
         [Frame::Request(message)] => Some(message.clone()),
         _ => None,
@@ -28,7 +28,7 @@ fn what_qemu_says_when_it_connects() {
 #[test]
 fn get_device_id_as_qemu_sends_it() {
     let message = only_request(&[0x00, 0x18, 0x01, 0xe7, 0xa0]).unwrap();
-    let request = message.request();
+    let request = message.message.request();
     assert_eq!((request.netfn, request.lun, request.command, request.data), (6, 0, 1, &[][..]));
     assert_eq!(message.reply(&Reply::ok(vec![0xa0])), [0x00, 0x1c, 0x01, 0x00, 0xaa, 0xb0, 0x43, 0xa0]);
 }
@@ -79,7 +79,7 @@ proptest! {
     fn every_request_arrives(sequence: u8, netfn in (0..32_u8).prop_map(|n| n * 2), command: u8, data in vec(any::<u8>(), 0..200)) {
         let message = only_request(&qemu::request(sequence, netfn, command, &data)).unwrap();
         prop_assert_eq!(message.sequence, sequence);
-        let request = message.request();
+        let request = message.message.request();
         prop_assert_eq!((request.netfn, request.command, request.data), (netfn, command, &data[..]));
     }
 
@@ -95,7 +95,7 @@ proptest! {
     fn no_bytes_do_harm(bytes in vec(prop_oneof![any::<u8>(), Just(0xa0), Just(0xa1), Just(0xaa)], 0..2000)) {
         for frame in frames(&bytes) {
             if let Frame::Request(message) = frame {
-                prop_assert!(message.request().data.len() <= FRAME);
+                prop_assert!(message.message.request().data.len() <= FRAME);
             }
         }
         for answer in answers(&bytes) {

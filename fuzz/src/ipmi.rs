@@ -1,4 +1,4 @@
-//! The door handle: a host's requests, QEMU's stream, and a BMC's replies.
+//! The door handle: a host's requests, QEMU's stream, messages of the BMC's devices, and a BMC's replies.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use inband_ipmi::{
     command::{
         Capabilities, Command, Door, FLAG_STARTED, Piece, Started, Status, Wishes, check_acknowledged,
     },
+    device::{Framing, READ},
     standalone::Standalone,
     vm::{Decoder, FRAME, Frame},
     wire::{BODY, Code, ORGANISATION, Request},
@@ -68,9 +69,10 @@ impl Doorkeeper for Keeper {
     }
 }
 
-/// The input is a stream as QEMU sends it, in which a control command moves the clock and the doorkeeper's mood besides; and it is a reply.
+/// The input is a stream as QEMU sends it, in which a control command moves the clock and the doorkeeper's mood besides; it is what a device gives; and it is a reply.
 pub(crate) fn run(input: &[u8]) {
     read_as_replies(input);
+    read_from_devices(input);
     let (mut decoder, mut handler, mut standalone) =
         (Decoder::default(), Handler::default(), Standalone::default());
     let (mut keeper, mut now) = (Keeper::default(), Duration::ZERO);
@@ -105,6 +107,29 @@ fn is_started(handler: &mut Handler, now: Duration, keeper: &mut Keeper) -> bool
     let request = Request { netfn: 0x2e, lun: 0, command: 0x49, data: &data };
     let reply = handler.handle(now, Origin::System, &request, 1, keeper);
     Status::decode(&reply.data).expect("a status of our own").flags & FLAG_STARTED != 0
+}
+
+/// With each framing's own length in front too, so that what is behind it is reached.
+fn read_from_devices(input: &[u8]) {
+    let (mut handler, mut standalone, mut keeper) =
+        (Handler::default(), Standalone::default(), Keeper::default());
+    let bt = [&[input.len() as u8], input].concat();
+    let ssif = [&(input.len() as u32).to_ne_bytes(), input].concat();
+    for framing in [Framing::Kcs, Framing::Bt, Framing::Ssif] {
+        for read in [input, &bt, &ssif] {
+            let Some(framed) = framing.decode(read) else { continue };
+            let request = framed.message.request();
+            assert!(request.data.len() < READ);
+            let reply = if handler.is_ours(&request) {
+                handler.handle(Duration::ZERO, Origin::System, &request, 1, &mut keeper)
+            } else {
+                standalone.handle(&request)
+            };
+            let written = framed.reply(&reply);
+            assert!(written.ends_with(&reply.data), "it is short enough for each of them");
+            assert!(written.len() <= 4 + 4 + ORGANISATION.len() + BODY);
+        }
+    }
 }
 
 fn read_as_replies(input: &[u8]) {

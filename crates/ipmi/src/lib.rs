@@ -4,6 +4,7 @@
 //! * [`command`]: requests and replies, byte by byte, for both sides.
 //! * [`Handler`]: the BMC's side, over a [`Doorkeeper`]. It knows who may ask, and answers a request that comes twice as it did the first time.
 //! * [`standalone`]: the few commands that an operating system asks of any BMC, for where there is no other.
+//! * [`device`]: the framings of Linux's devices for the BMC's end of KCS, BT and SSIF.
 //! * [`vm`]: the framing of QEMU's external BMC.
 //!
 //! "IPMI" and a section number in a comment cite the Intelligent Platform Management Interface Specification 2.0, "spec" docs/spec/ipmi.md.
@@ -13,6 +14,7 @@
 extern crate alloc;
 
 pub mod command;
+pub mod device;
 mod handler;
 pub mod standalone;
 pub mod vm;

@@ -1,5 +1,5 @@
-//! The commands that an operating system asks of a BMC before it believes that there is one (IPMI 20 and 22): for a virtual machine whose only BMC is
-//! inbandd. On a real one its IPMI stack answers them.
+//! The commands that an operating system asks of a BMC before it believes that there is one (IPMI 20 and 22): for a system interface at whose other end there
+//! is nobody but inbandd. Where a BMC's IPMI stack forwards requests it answers these itself.
 
 use alloc::vec;
 
@@ -38,7 +38,9 @@ impl Standalone {
             // Clear and Get Message Flags (22.3, 22.4): there are never any.
             (0x30, [_]) => Reply::ok(vec![]),
             (0x31, []) => Reply::ok(vec![0]),
-            (0x01 | 0x04 | 0x2e | 0x2f | 0x30 | 0x31, _) => Code::LENGTH.into(),
+            // Get BT Interface Capabilities (22.10): one request at a time, 255 bytes each way, an answer within 4 s, two more tries.
+            (0x36, []) => Reply::ok(vec![1, 0xff, 0xff, 4, 2]),
+            (0x01 | 0x04 | 0x2e | 0x2f | 0x30 | 0x31 | 0x36, _) => Code::LENGTH.into(),
             _ => Code::INVALID_COMMAND.into(),
         }
     }

@@ -2,6 +2,7 @@
 // Clippy's leave for tests does not reach the functions that tests share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod device;
 mod frozen;
 mod handler;
 mod keeper;

@@ -18,6 +18,8 @@ fn it_says_who_it_is_and_keeps_what_it_is_told() {
     assert_eq!(ask(bmc, 6, 0x2e, &[0x0d]), (Code::OK, vec![]));
     assert_eq!(ask(bmc, 6, 0x2f, &[]), (Code::OK, vec![0x0d]));
     assert_eq!(ask(bmc, 6, 4, &[]), (Code::OK, vec![0x56, 0]));
+    // What it says of BT: one request at a time.
+    assert_eq!(ask(bmc, 6, 0x36, &[]), (Code::OK, vec![1, 0xff, 0xff, 4, 2]));
 }
 
 #[test]

@@ -10,9 +10,10 @@ policy, package. Each is answered with one line on stdout. Keys come with their 
 and are answered with kind and id, or null.
 
 The policy: machine, compatible (names asked for), max_length, floor, running (null, or {version,
-security_version, bcd_device}), refuse_same and refuse_downgrade (true or false), required (kinds),
-keys ({pem, schemes}; without schemes a key serves every scheme of its kind), revoked (key ids in
-hexadecimal), regions ({target, name, length, policy}).
+security_version, bcd_device}), refuse_same and refuse_downgrade (true or false), expected (what was
+said of the package: {not_older (true or false), length, head (its digest)}, null where nothing was),
+required (kinds), keys ({pem, schemes}; without schemes a key serves every scheme of its kind),
+revoked (key ids in hexadecimal), regions ({target, name, length, policy}).
 The answer: verdict (`accepted` or a result's name), at (bytes read when it fell), members.
 
 Standard library only. Section numbers are those of docs/spec/package.md.
@@ -64,6 +65,7 @@ class Policy:
         self.compatible = {name.encode() for name in value["compatible"]}
         self.running = value["running"]
         self.refuse_same, self.refuse_downgrade = value["refuse_same"], value["refuse_downgrade"]
+        self.expected = value["expected"]
         self.required = value["required"]
         self.revoked = {bytes.fromhex(line) for line in value["revoked"]}
         self.revoked.add(OPENBMC_DEVELOPMENT_KEY)
@@ -266,7 +268,7 @@ class Index:
 
 def read(stream, policy):
     """Section 6, step by step; the contents of the members."""
-    head = read_head(stream)
+    head = read_head(stream, policy)
     check_head(head, policy)
     read_signatures(stream, head, policy)
     index = read_index(stream, head, policy)
@@ -298,7 +300,7 @@ def is_openbmc_header(block):
     return block[329:345] == devices.get(block[257:265]) and not any(block[345:])
 
 
-def read_head(stream):
+def read_head(stream, policy):
     first = stream.take(BLOCK)
     if first[:100] != b"inband.head".ljust(100, b"\0"):
         refuse = "unindexed" if is_openbmc_header(first) else "bad-head"
@@ -307,6 +309,9 @@ def read_head(stream):
     same = all(first[i] == fixed[i] for i in range(BLOCK) if not 136 <= i < 156)
     require(same, "bad-archive", "first header")
     data = stream.take(BLOCK)
+    digest = policy.expected["head"]
+    announced = digest in (None, hashlib.sha256(data).hexdigest())
+    require(announced, "unexpected-package", "digest of the head")
     head = Head(data)
     require(first == header(b"inband.head", BLOCK, head.mtime), "bad-archive", "first header")
     head.data = data
@@ -315,6 +320,8 @@ def read_head(stream):
 
 def check_head(head, policy):
     require(head.machine == policy.machine, "wrong-machine", "machine")
+    announced = policy.expected["length"] in (None, head.total)
+    require(announced, "unexpected-package", "total length")
     require(head.total <= policy.max_length, "too-large", "total length")
     for kind, scheme, _, key_id in head.signatures:
         require(kind in policy.required, "unknown-key", "kind not required")
@@ -359,7 +366,7 @@ def check_versions(index, policy):
         return
     if policy.refuse_same:
         require(index.version != running["version"].encode(), "same-version", "runs already")
-    if policy.refuse_downgrade:
+    if policy.refuse_downgrade or policy.expected["not_older"]:
         found = index.security_version, index.bcd_device
         newest = running["security_version"], running["bcd_device"]
         require(found >= newest, "downgrade", "older than what runs")

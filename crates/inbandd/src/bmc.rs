@@ -125,6 +125,8 @@ pub struct Bmc<B, W> {
     ipmi: Option<Handle>,
     /// The session whose payload comes in, or waits for its verdict.
     current: Option<u32>,
+    /// The BMC restarts into what that one stages, as soon as its host is through.
+    activates: bool,
     /// Bytes of it handed to the worker.
     sent: u64,
     /// Bytes of it in all, once the worker has seen the head.
@@ -165,6 +167,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             bulk: Endpoints::new(),
             volume: Volume::default(),
             current: None,
+            activates: false,
             sent: 0,
             announced: None,
             whole: false,
@@ -442,13 +445,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn begin(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.forget_last();
-        match self.session.first_byte(Door::Dfu, now) {
-            Ok(session) => {
-                self.current = Some(session);
+        let door = Door::Dfu;
+        match self.begin_by(door, now) {
+            Ok((session, expected)) => {
                 self.sent = 0;
                 self.announced = None;
                 self.whole = false;
-                self.worker.send(Command::Begin { session, door: Door::Dfu, now })?;
+                self.worker.send(Command::Begin { session, door, now, expected })?;
             }
             Err(code) => self.dfu.set_intake(Intake::Failed(dfu_status(code))),
         }
@@ -566,7 +569,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.leave_doors();
-        if self.options.activate && self.session.state() == SessionState::Staged {
+        if self.activates && self.session.state() == SessionState::Staged {
             return self.restart(now);
         }
         self.show_runtime(now)

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use inband_package::Verifier;
+use inband_package::{Expected, Verifier};
 use inband_session::{Door, Offered, Pipeline, Progress, ResultCode, Settled, StoreView};
 use inband_store::Medium;
 
@@ -41,6 +41,8 @@ pub enum Command {
         door: Door,
         /// The time, for the budgets.
         now: Duration,
+        /// What was said of its package before it came.
+        expected: Expected,
     },
     /// Payload of a session.
     Data {
@@ -59,6 +61,8 @@ pub enum Command {
         door: Door,
         /// The time, for the budgets.
         now: Duration,
+        /// What was said of its package before it came.
+        expected: Expected,
     },
     /// A portion of what came by bulk.
     Portion {
@@ -289,12 +293,12 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
     /// Carries out one command; replies go to `reply` in order.
     fn carry_out(&mut self, command: Command, reply: &mut impl FnMut(Reply)) {
         match command {
-            Command::Begin { session, door, now } => {
-                let begun = self.pipeline.begin(session, door, now);
+            Command::Begin { session, door, now, expected } => {
+                let begun = self.pipeline.begin(session, door, now, expected);
                 self.begun(session, begun, reply);
             }
-            Command::BeginOffer { session, door, now } => {
-                let begun = self.pipeline.begin_offer(session, door, now);
+            Command::BeginOffer { session, door, now, expected } => {
+                let begun = self.pipeline.begin_offer(session, door, now, expected);
                 self.begun(session, begun, reply);
             }
             Command::Portion { session, bytes, parts, awaited } => {

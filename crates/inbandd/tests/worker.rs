@@ -8,7 +8,7 @@ use std::{
 };
 
 use inband_package::{
-    KeyRing, Kind, Policy,
+    Expected, KeyRing, Kind, Policy,
     openbmc::{Encoding, Profile, stage::Buffers},
 };
 use inband_session::{Door, Offered, Pipeline, Rates, ResultCode, SessionState, Unindexed};
@@ -131,11 +131,16 @@ fn start<M: Medium + Send + 'static>(medium: M) -> (Thread, std::sync::mpsc::Rec
     (worker, woken)
 }
 
+/// A session by `dfu` of which nothing was announced.
+const fn begin(session: u32) -> Command {
+    Command::Begin { session, door: Door::Dfu, now: Duration::ZERO, expected: Expected::ANYTHING }
+}
+
 #[test]
 fn commands_are_carried_out_in_order_and_counted() {
     let (mut worker, woken) = start(new_store(SLOT));
     assert_eq!(worker.backlog(), 0);
-    worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
+    worker.send(begin(1)).unwrap();
     worker.send(Command::Data { session: 1, bytes: vec![0; 600], awaited: true }).unwrap();
     // Its session is over by then.
     worker.send(Command::Data { session: 1, bytes: vec![0; 700], awaited: true }).unwrap();
@@ -175,7 +180,7 @@ fn what_was_handed_over_is_done_before_it_is_dropped() {
     Store::create(&mut medium, &firmware).unwrap();
     let (mut worker, woken) = start(medium);
     for session in 1..=20 {
-        worker.send(Command::Begin { session, door: Door::Dfu, now: Duration::ZERO }).unwrap();
+        worker.send(begin(session)).unwrap();
         worker.send(Command::Abort { session, reason: ResultCode::Aborted }).unwrap();
     }
     drop(worker);
@@ -190,7 +195,7 @@ fn what_was_handed_over_is_done_before_it_is_dropped() {
 #[test]
 fn a_worker_that_panicked_is_gone() {
     let (mut worker, woken) = start(Panics(new_store(SLOT)));
-    worker.send(Command::Begin { session: 1, door: Door::Dfu, now: Duration::ZERO }).unwrap();
+    worker.send(begin(1)).unwrap();
     assert_eq!(next(&mut worker, &woken).err(), Some(Gone));
     assert_eq!(worker.send(Command::Confirm), Err(Gone));
 }
@@ -291,7 +296,7 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
     for (session, fill) in [(1, 1), (2, 2)] {
         // One piece of a slot, so one write.
         let tar = Release::new(MACHINE, &format!("{session}.0"), &[(IMAGE, vec![fill; SLOT])]).tar();
-        worker.send(Command::Begin { session, door: Door::Dfu, now: Duration::ZERO }).unwrap();
+        worker.send(begin(session)).unwrap();
         worker.send(Command::Data { session, bytes: tar, awaited: true }).unwrap();
         worker.send(Command::Finish { session }).unwrap();
         writing.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -322,7 +327,7 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
 /// A store whose other slot holds a package.
 fn store_with(package: &Package) -> MemoryMedium {
     let mut pipeline = pipeline(new_store(LARGE));
-    pipeline.begin(1, Door::Dfu, Duration::ZERO).unwrap();
+    pipeline.begin(1, Door::Dfu, Duration::ZERO, Expected::ANYTHING).unwrap();
     pipeline.push(&package.bytes()).unwrap();
     pipeline.finish().unwrap();
     pipeline.into_store().into_medium()
@@ -338,7 +343,12 @@ struct Exchange {
 impl Exchange {
     /// What is missing of it.
     fn offer(&mut self, session: u32) -> Vec<u32> {
-        self.send(Command::BeginOffer { session, door: Door::Bulk, now: Duration::ZERO });
+        self.send(Command::BeginOffer {
+            session,
+            door: Door::Bulk,
+            now: Duration::ZERO,
+            expected: Expected::ANYTHING,
+        });
         let bytes = self.parts.head.clone();
         self.portion(session, Payload::File, bytes);
         self.send(Command::Offered { session });

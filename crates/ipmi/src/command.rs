@@ -58,6 +58,11 @@ pub struct Wishes {
     pub head: Option<[u8; 32]>,
 }
 
+impl Wishes {
+    /// All bits that are understood.
+    pub const BITS: u8 = 0x0f;
+}
+
 /// What a host asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -185,7 +190,7 @@ impl Command {
                 let tag = fields.u32()?;
                 let door = Door::from_numbers((fields.u8()?, fields.u8()?)).ok_or(Code::FIELD)?;
                 let options = fields.u8()?;
-                if options & !0x0f != 0 {
+                if options & !Wishes::BITS != 0 {
                     return Err(Code::FIELD);
                 }
                 let bit = |n: u8| options >> n & 1 != 0;

@@ -45,7 +45,7 @@ pub use hashed::{Hashed, Hasher};
 pub use head::Head;
 pub use index::{Index, is_bcd};
 pub use key::{KeyRing, PublicKey};
-pub use policy::{Policy, Rule, Running};
+pub use policy::{Expected, Policy, Rule, Running};
 pub use reader::{Chunks, Progress, Reader, Sink};
 pub use refusal::Refusal;
 pub use signature::{Kind, Scheme, Verifier};

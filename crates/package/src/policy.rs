@@ -3,9 +3,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::head::{Head, MAX_TOTAL_LENGTH};
+use crate::digest::Digest;
+use crate::head::{self, Head, MAX_TOTAL_LENGTH, SignedHead};
 use crate::index::Index;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Surprise};
 
 /// What this BMC takes, apart from keys (those are the [`Verifier`](crate::Verifier)'s).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,47 @@ pub struct Policy {
     pub same_version: Rule,
     /// What becomes of a package that is older than what runs, though not below the floor.
     pub downgrade: Rule,
+    /// What was said of this one package before it came.
+    pub expected: Expected,
+}
+
+/// What whoever opens a door may say of the package that will come there (docs/spec/ipmi.md, 2.2). It only ever refuses more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// It is not older than what runs, whatever [`Policy::downgrade`] says.
+    pub not_older: bool,
+    /// Its bytes, as its head says them.
+    pub length: Option<u64>,
+    /// SHA-256 of its head.
+    pub head: Option<Digest>,
+}
+
+impl Expected {
+    /// Nothing was said.
+    pub const ANYTHING: Self = Self { not_older: false, length: None, head: None };
+
+    /// Whether only a package with a head can be meant.
+    #[must_use]
+    pub const fn has_head(&self) -> bool {
+        self.length.is_some() || self.head.is_some()
+    }
+
+    /// Looks at the head before anything in it is read.
+    ///
+    /// # Errors
+    /// [`Refusal::Unexpected`].
+    pub fn check_digest(&self, head: &SignedHead) -> Result<(), Refusal> {
+        let Some(expected) = self.head else { return Ok(()) };
+        let found = head::digest(head);
+        if found == expected { Ok(()) } else { Err(Surprise::Head { expected, found }.into()) }
+    }
+
+    fn check_length(&self, found: u64) -> Result<(), Refusal> {
+        match self.length {
+            Some(expected) if expected != found => Err(Surprise::Length { expected, found }.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// What becomes of a package that a rule is about.
@@ -90,13 +132,14 @@ impl Policy {
             running: None,
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
+            expected: Expected::ANYTHING,
         }
     }
 
     /// What can be decided from the head alone. The head is not authentic yet: only refusing is safe.
     ///
     /// # Errors
-    /// [`Refusal::WrongMachine`] and [`Refusal::TooLarge`].
+    /// [`Refusal::WrongMachine`], [`Refusal::Unexpected`], [`Refusal::TooLarge`]: the first of these, in this order.
     pub fn check_head(&self, head: &Head) -> Result<(), Refusal> {
         if head.machine != self.machine {
             return Err(Refusal::WrongMachine {
@@ -104,6 +147,7 @@ impl Policy {
                 found: head.machine.clone(),
             });
         }
+        self.expected.check_length(head.total_length)?;
         if head.total_length > self.max_total_length {
             return Err(Refusal::TooLarge {
                 member: None,
@@ -134,7 +178,8 @@ impl Policy {
         if self.same_version == Rule::Refuse && running.is_same(index) {
             return Err(running.same_version());
         }
-        if self.downgrade == Rule::Refuse && running.is_newer_than(index) {
+        let refuses_older = self.downgrade == Rule::Refuse || self.expected.not_older;
+        if refuses_older && running.is_newer_than(index) {
             return Err(running.downgrade(index));
         }
         Ok(())

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::digest::Hex;
+use crate::digest::{Digest, Hex};
 use crate::head::HeadError;
 use crate::index::IndexError;
 use crate::key::{KeyError, KeyId};
@@ -163,6 +163,15 @@ pub enum Refusal {
         /// Bytes that were decoded before, in whole pieces.
         offset: u64,
     },
+    /// 45 `unexpected-package`: another one than was announced before it came.
+    #[error("not the package that was announced: {0}")]
+    Unexpected(Surprise),
+}
+
+impl From<Surprise> for Refusal {
+    fn from(surprise: Surprise) -> Self {
+        Self::Unexpected(surprise)
+    }
 }
 
 impl From<HeadError> for Refusal {
@@ -251,6 +260,30 @@ pub enum Unindexed {
     /// This BMC takes none any more: its firmware has a security version, and such a tar has none.
     #[error("and none is taken here any more, now that the security version is {0}")]
     SecurityVersion(u32),
+}
+
+/// In what a package is not the one that was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Surprise {
+    /// Its head is another.
+    #[error("its head is {}, and {} was to come", Hex(found), Hex(expected))]
+    Head {
+        /// SHA-256 of the head that was announced.
+        expected: Digest,
+        /// That of the package's.
+        found: Digest,
+    },
+    /// Its length is another.
+    #[error("it has {found} bytes, and {expected} were to come")]
+    Length {
+        /// The length that was announced.
+        expected: u64,
+        /// The one in the head.
+        found: u64,
+    },
+    /// It is a firmware tar that has no head, which could say what it is.
+    #[error("it is a firmware tar without a head")]
+    NoHead,
 }
 
 /// A member by its name, or the package.

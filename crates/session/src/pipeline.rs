@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use inband_package::{Checked, Digest, Head, Index, Policy, Running, Sink, Verifier};
+use inband_package::{Checked, Digest, Expected, Head, Index, Policy, Running, Sink, Verifier};
 use inband_store::medium::Medium;
 use inband_store::{Identity, Slot, Store, StoreError};
 
@@ -202,25 +202,44 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     }
 
     /// Begins the session of this id at this door. It takes from the budget of sessions; its package will take from that
-    /// of rewrites when it is accepted, before the slot is written.
+    /// of rewrites when it is accepted, before the slot is written. What is expected of the package is of this session alone.
     ///
     /// # Errors
     /// [`ResultCode::OnTrial`]; [`ResultCode::Worn`]; [`ResultCode::StoreFailed`] or [`ResultCode::NoSpace`] if the record or the
     /// journal cannot be written; [`ResultCode::Internal`] while another session is open. No session has begun then.
-    pub fn begin(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
+    pub fn begin(
+        &mut self,
+        id: u32,
+        door: Door,
+        now: Duration,
+        expected: Expected,
+    ) -> Result<(), ResultCode> {
         let choose = self.unindexed.is_some();
-        self.begin_with(id, door, now, if choose { Chosen::not_yet() } else { Chosen::Package })
+        self.begin_with(id, door, now, expected, if choose { Chosen::not_yet() } else { Chosen::Package })
     }
 
     /// As [`begin`](Self::begin), for a session of which only what is missing comes. A firmware tar without a head is refused.
     ///
     /// # Errors
     /// Those of `begin`.
-    pub fn begin_offer(&mut self, id: u32, door: Door, now: Duration) -> Result<(), ResultCode> {
-        self.begin_with(id, door, now, Chosen::Offer(Offer::default()))
+    pub fn begin_offer(
+        &mut self,
+        id: u32,
+        door: Door,
+        now: Duration,
+        expected: Expected,
+    ) -> Result<(), ResultCode> {
+        self.begin_with(id, door, now, expected, Chosen::Offer(Offer::default()))
     }
 
-    fn begin_with(&mut self, id: u32, door: Door, now: Duration, format: Chosen) -> Result<(), ResultCode> {
+    fn begin_with(
+        &mut self,
+        id: u32,
+        door: Door,
+        now: Duration,
+        expected: Expected,
+        format: Chosen,
+    ) -> Result<(), ResultCode> {
         self.last_error = None;
         self.budget = self.budget.after(now);
         let wait = self.budget.wait();
@@ -245,6 +264,7 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
                 security_version: firmware.security_version,
                 bcd_device: firmware.bcd_device,
             }),
+            expected,
             ..self.policy.clone()
         };
         let source = Source::Stream(Stream::new(self.verifier.clone(), policy, format));

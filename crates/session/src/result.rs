@@ -71,6 +71,8 @@ pub enum ResultCode {
     WrongPurpose = 43,
     /// `bad-encoding`: an image of a firmware tar is not encoded as its region says.
     BadEncoding = 44,
+    /// `unexpected-package`: another package than the start announced.
+    UnexpectedPackage = 45,
     /// `aborted`: the host ended the session (DFU_ABORT, DFU_CLRSTATUS, DETACH), or somebody on the BMC did.
     Aborted = 48,
     /// `disconnected`: unplug or bus reset in the middle.
@@ -137,7 +139,7 @@ const fn row(name: &'static str, b_status: u8, exit: u8, meaning: &'static str, 
 
 impl ResultCode {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::None,
         Self::Ok,
         Self::BadArchive,
@@ -166,6 +168,7 @@ impl ResultCode {
         Self::BadManifest,
         Self::WrongPurpose,
         Self::BadEncoding,
+        Self::UnexpectedPackage,
         Self::Aborted,
         Self::Disconnected,
         Self::Timeout,
@@ -433,6 +436,13 @@ impl ResultCode {
                 "an image of a firmware tar is not encoded as its region says",
                 "correct the encoding of the region in the BMC's layout, or use the tar that is for this layout",
             ),
+            Self::UnexpectedPackage => row(
+                "unexpected-package",
+                ERR_FILE,
+                6,
+                "another package than the start announced",
+                "send the package whose length and digest the start named, or start again for this one",
+            ),
             Self::Aborted => row(
                 "aborted",
                 OK,
@@ -580,6 +590,7 @@ impl From<&Refusal> for ResultCode {
             Refusal::BadManifest(_) => Self::BadManifest,
             Refusal::WrongPurpose { .. } => Self::WrongPurpose,
             Refusal::BadEncoding { .. } => Self::BadEncoding,
+            Refusal::Unexpected(_) => Self::UnexpectedPackage,
         }
     }
 }
@@ -674,7 +685,8 @@ mod tests {
         let package = include_str!("../../../docs/spec/package.md");
         let (_, order) = package.split_once("## 6. Order of checks").unwrap();
         let (order, _) = order.split_once("## 7.").unwrap();
-        for result in ResultCode::ALL.into_iter().filter(|result| matches!(result.code(), 16..=31 | 40)) {
+        for result in ResultCode::ALL.into_iter().filter(|result| matches!(result.code(), 16..=31 | 40 | 45))
+        {
             assert!(order.contains(&alloc::format!("`{result}`")), "{result}");
         }
     }

@@ -11,7 +11,7 @@ use inband_package::head::{Head, MAX_INDEX_LENGTH};
 use inband_package::index::{Chunk, Encoding, Index, Member, MemberKind, Sent};
 use inband_package::maker::PrivateKey;
 use inband_package::signature::{Kind, signed_bytes};
-use inband_package::{KeyRing, Policy, tar};
+use inband_package::{Expected, KeyRing, Policy, tar};
 use inband_session::{Door, Pipeline, Rates, Settled};
 use inband_store::file::FileMedium;
 use inband_store::text::Text;
@@ -126,7 +126,7 @@ fn open(directory: &std::path::Path) -> Line {
 /// A session to the staged slot. Returns how many chunks were sent, and the most that was held.
 fn update(line: &mut Line, id: u32, package: &Package) -> (usize, usize) {
     PEAK.store(HELD.load(Ordering::Relaxed), Ordering::Relaxed);
-    line.begin_offer(id, Door::Bulk, NOW).unwrap();
+    line.begin_offer(id, Door::Bulk, NOW, Expected::ANYTHING).unwrap();
     for portion in package.beginning.chunks(64 * 1024) {
         line.push(portion).unwrap();
     }

@@ -288,26 +288,22 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             return Ok(());
         }
         self.forget_last();
-        let begun = if self.worker.backlog() >= BACKLOG {
-            Err(ResultCode::Busy)
-        } else {
-            self.session.first_byte(Door::Bulk, now)
-        };
-        let session = match begun {
-            Ok(session) => session,
+        let door = Door::Bulk;
+        let begun =
+            if self.worker.backlog() >= BACKLOG { Err(ResultCode::Busy) } else { self.begin_by(door, now) };
+        let (session, expected) = match begun {
+            Ok(begun) => begun,
             Err(code) => {
                 self.end_exchange(now, code);
                 return Ok(());
             }
         };
-        self.current = Some(session);
         self.bulk.device.set_session(session);
         self.bulk.file = file.is_some();
-        let door = Door::Bulk;
         let Some(length) = file else {
-            return Ok(self.worker.send(Command::BeginOffer { session, door, now })?);
+            return Ok(self.worker.send(Command::BeginOffer { session, door, now, expected })?);
         };
-        self.worker.send(Command::Begin { session, door, now })?;
+        self.worker.send(Command::Begin { session, door, now, expected })?;
         let count = u32::try_from(pieces(length).len()).unwrap_or(u32::MAX);
         self.ask_for(now, &ChunkSet::all(count))
     }

@@ -8,6 +8,7 @@ use inband_ipmi::{
     command::{self, Capabilities, Profile as DiskProfile, Status, Wishes, item},
     wire::{Code, Reply, Request},
 };
+use inband_package::Expected;
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
 use inband_usb::DeviceBackend;
 
@@ -43,14 +44,20 @@ struct Opened {
     door: Door,
     /// The session that there was then.
     session: u32,
+    /// What was said of the one that comes.
+    wishes: Wishes,
 }
 
 impl Opened {
-    /// Whether the session that there is came by this start: by `dfu` and `bulk` alike, which are left together.
-    fn has(self, session: &Session) -> bool {
+    /// Whether a session by this door comes by this start: by `dfu` and `bulk` alike, which are left together.
+    fn is_for(self, door: Door) -> bool {
         let is_disk = |door| door == Door::Volume;
-        session.id() != self.session
-            && session.owner().is_some_and(|owner| is_disk(owner) == is_disk(self.door))
+        is_disk(door) == is_disk(self.door)
+    }
+
+    /// Whether the session that there is came by this start.
+    fn has(self, session: &Session) -> bool {
+        session.id() != self.session && session.owner().is_some_and(|owner| self.is_for(owner))
     }
 }
 
@@ -76,6 +83,21 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             return Ok(None);
         }
         self.with_handler(|handler, keeper| handler.handle(now, origin, request, random, keeper))
+    }
+
+    /// A session begins by this door. Returns its id, and what the start in force, if it came by that, has said of its package.
+    ///
+    /// # Errors
+    /// Those of [`Session::first_byte`].
+    pub(super) fn begin_by(&mut self, door: Door, now: Duration) -> Result<(u32, Expected), ResultCode> {
+        let session = self.session.first_byte(door, now)?;
+        let opened = self.ipmi.as_ref().and_then(|handle| handle.opened);
+        let wishes =
+            opened.filter(|opened| opened.is_for(door)).map(|opened| opened.wishes).unwrap_or_default();
+        self.current = Some(session);
+        self.activates = self.options.activate && !wishes.defer_activation;
+        let Wishes { no_downgrade, defer_activation: _, length, head } = wishes;
+        Ok((session, Expected { not_older: no_downgrade, length: length.map(u64::from), head }))
     }
 
     /// What the passing of time, and what has come of a session, mean for the start in force.
@@ -204,7 +226,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
             doors: has(Door::Dfu) | has(Door::Bulk) | has(Door::Volume),
             door_states: door_bits(&Door::ALL.map(|door| bmc.session.door(door))),
             profiles: u8::from(shows(DiskProfile::Fat)) | u8::from(shows(DiskProfile::Raw)) << 1,
-            options: 0,
+            options: Wishes::BITS,
             allowed: u8::from(self.options.opens)
                 | u8::from(self.options.activates) << 1
                 | u8::from(self.options.confirms) << 2,
@@ -258,9 +280,6 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
     }
 
     fn open(&mut self, now: Duration, door: command::Door, wishes: &Wishes) -> Result<(), Code> {
-        if *wishes != Wishes::default() {
-            return Err(Code::FIELD);
-        }
         let doors = Self::doors(door);
         let is_shut = |door: &Door| match self.policy(*door) {
             DoorPolicy::Always => false,
@@ -289,7 +308,8 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
                 return Err(Code::NO_RESOURCES);
             }
         }
-        self.opened = doors.last().map(|door| Opened { door: *door, session: self.bmc.session.id() });
+        let session = self.bmc.session.id();
+        self.opened = doors.last().map(|door| Opened { door: *door, session, wishes: *wishes });
         Ok(())
     }
 

@@ -435,7 +435,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         if self.volume.activate.is_some_and(|at| at <= now) {
             self.volume.activate = None;
-            if self.session.state() == SessionState::Staged {
+            if self.activates && self.session.state() == SessionState::Staged {
                 self.restart(now)?;
                 return Ok(true);
             }
@@ -511,8 +511,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             ResultCode::Disconnected => (now, Due::Fresh),
             code => (at, Due::Verdict(code)),
         });
-        *activate =
-            (code == ResultCode::Ok && self.options.activate).then(|| at.saturating_add(ACTIVATE_AFTER));
+        *activate = (code == ResultCode::Ok && self.activates).then(|| at.saturating_add(ACTIVATE_AFTER));
         Ok(())
     }
 

@@ -22,15 +22,15 @@ use crate::{
     package::Package,
 };
 
-const ARMED: Setting = Setting {
+pub(crate) const ARMED: Setting = Setting {
     policy: DoorPolicy::Armed,
     bulk: DoorPolicy::Armed,
     volume: DoorPolicy::Armed,
     ipmi: true,
     ..Setting::DEFAULT
 };
-const RAW: Start = Start::Volume(Profile::Raw);
-const FAT: Start = Start::Volume(Profile::Fat);
+pub(crate) const RAW: Start = Start::Volume(Profile::Raw);
+pub(crate) const FAT: Start = Start::Volume(Profile::Fat);
 
 fn package() -> Package {
     Package::new(0x0215, 150_000)
@@ -41,7 +41,7 @@ fn send(bench: &Bench, data: &[u8]) -> Reply {
     bench.ipmi(Origin::System, &request).expect("it is for us")
 }
 
-fn ask(bench: &Bench, command: &Command) -> Reply {
+pub(crate) fn ask(bench: &Bench, command: &Command) -> Reply {
     bench.ipmi_command(command)
 }
 
@@ -60,7 +60,7 @@ fn stop(bench: &Bench, nonce: u32, commit: bool) -> Code {
     ask(bench, &Command::Stop { tag: 0, nonce, commit }).code
 }
 
-fn status(bench: &Bench) -> Status {
+pub(crate) fn status(bench: &Bench) -> Status {
     Status::decode(&ask(bench, &Command::Status).data).unwrap()
 }
 
@@ -69,7 +69,7 @@ fn shown(bench: &Bench) -> bool {
     bench.bus.descriptors().unwrap().product_id == VOLUME_PRODUCT
 }
 
-fn disk(bench: &Bench) -> Disk<MemoryHost> {
+pub(crate) fn disk(bench: &Bench) -> Disk<MemoryHost> {
     assert!(shown(bench));
     Disk::open(bench.open())
 }
@@ -397,7 +397,7 @@ fn what_the_bmc_can_do_and_who_it_is() {
         doors: 0b111,
         door_states: 0,
         profiles: 0b11,
-        options: 0,
+        options: 0x0f,
         allowed: 0b111,
         holds_s: 900,
         largest_mib: 0,
@@ -413,6 +413,8 @@ fn what_the_bmc_can_do_and_who_it_is() {
     assert_eq!(page[5..], bench.status().encode()[..56]);
     assert_eq!(ask(&bench, &Command::Info { item: 0x70, offset: 0 }).code, Code::FIELD);
     // Wishes that this BMC does not know are refused, not forgotten.
-    let wishes = Wishes { no_downgrade: true, ..Wishes::default() };
-    assert_eq!(ask(&bench, &Command::Start { tag: 1, door: RAW, wishes }).code, Code::FIELD);
+    for bit in 4..8 {
+        let start = [&ORGANISATION[..], &[1, 0, 0, 0, 0, 3, 1, 1 << bit]].concat();
+        assert_eq!(send(&bench, &start).code, Code::FIELD);
+    }
 }

@@ -31,3 +31,4 @@ mod trial;
 mod unplug;
 mod vendor;
 mod volume;
+mod wishes;

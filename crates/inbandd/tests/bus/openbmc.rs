@@ -6,6 +6,10 @@ use inband_dfu::{
     host::{End, Error},
     wire::{Request, State, Status, StatusReply},
 };
+use inband_ipmi::{
+    command::{Command as IpmiCommand, Door as IpmiDoor, Wishes},
+    wire::Code,
+};
 use inband_package::{
     Policy, Scheme,
     digest::sha256,
@@ -24,7 +28,7 @@ use inband_usb::HostDevice;
 
 use self::kit::{Key, Members, RECORD, Release, ring, run};
 use crate::{
-    bench::{Bench, Hold, MAX_PACKAGE, SLOT, block, dnload, get_status, layout},
+    bench::{Bench, Hold, MAX_PACKAGE, SLOT, Setting, block, dnload, get_status, layout},
     bulk::{BULK, ready},
     bulk_host::{Parts, exchange},
     host::TIMEOUT,
@@ -46,7 +50,7 @@ const PLENTY: u64 = 1 << 40;
 fn start(medium: MemoryMedium, available: u64) -> Bench {
     let mut store = Store::open(medium, layout(), Options::default()).unwrap();
     store.boot().unwrap();
-    let setting = BULK;
+    let setting = Setting { ipmi: true, ..BULK };
     Bench::serve(setting, store, |store| {
         let regions = [(IMAGE, SLOT as u64, Encoding::Raw)];
         let profile = Profile::new(MACHINE.into(), "bmc".into(), regions, MAX_PACKAGE).unwrap();
@@ -102,6 +106,33 @@ fn assert_refused(bench: &Bench, tar: &[u8], result: ResultCode, status: Status)
     let after = bench.medium();
     assert!(Slot::ALL.into_iter().all(|slot| before.slot(slot) == after.slot(slot)), "a slot was written to");
     assert_eq!(bench.status().slots, [SlotState::Good, SlotState::Empty]);
+}
+
+#[test]
+fn a_start_that_announces_a_head_or_a_length_means_no_tar() {
+    let bench = bench();
+    let start = |wishes| {
+        let start = IpmiCommand::Start { tag: 0, door: IpmiDoor::Dfu, wishes };
+        assert_eq!(bench.ipmi_command(&start).code, Code::OK);
+    };
+    let digest = sha256(&tar()[512..1024]);
+    for wishes in [
+        Wishes { head: Some(digest), ..Wishes::default() },
+        Wishes { length: Some(tar().len() as u32), ..Wishes::default() },
+    ] {
+        start(wishes);
+        assert_refused(&bench, &tar(), ResultCode::UnexpectedPackage, Status::ErrFile);
+        bench.wait_return(Duration::from_secs(70));
+    }
+    // Its numbers come from its version.
+    let older = Release::new(MACHINE, "0.9.0", &[(IMAGE, image())]).tar();
+    let wishes = Wishes { no_downgrade: true, ..Wishes::default() };
+    start(wishes);
+    assert_refused(&bench, &older, ResultCode::Downgrade, Status::ErrFile);
+    bench.wait_return(Duration::from_secs(70));
+    start(wishes);
+    assert_eq!(bench.update(&tar()), Ok(End::Idle));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
 }
 
 #[test]

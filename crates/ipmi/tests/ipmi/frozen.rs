@@ -22,6 +22,14 @@ fn examples() -> Vec<(Vec<u8>, Command)> {
         (vec![1, 1, 0, 0, 0, 3, 0, 0], start(1, Door::Volume(Profile::Fat), wishes)),
         (vec![1, 1, 0, 0, 0, 3, 1, 0], start(1, Door::Volume(Profile::Raw), wishes)),
         (vec![1, 1, 0, 0, 0, 1, 0, 1], start(1, Door::Dfu, Wishes { no_downgrade: true, ..wishes })),
+        (
+            vec![1, 4, 0, 0, 0, 3, 1, 5, 0, 0xc8, 2, 0],
+            start(
+                4,
+                Door::Volume(Profile::Raw),
+                Wishes { no_downgrade: true, length: Some(182_272), ..wishes },
+            ),
+        ),
         (long, start(0x0102_0304, Door::Bulk, all)),
         (
             vec![2, 2, 0, 0, 0, 0x78, 0x56, 0x34, 0x12, 0],

@@ -286,6 +286,12 @@ impl<V: Verifier> Reader<V> {
 }
 
 impl<V> Reader<V> {
+    /// What this BMC takes.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// How far the reader is.
     #[must_use]
     pub const fn phase(&self) -> Phase {

@@ -78,6 +78,7 @@ impl HeadStage {
                     self = Self { header: Some(Box::new(block)), gather: Gather::new() };
                 }
                 Some(header) => {
+                    policy.expected.check_digest(&block)?;
                     let head = Head::parse(&block)?;
                     let expected = tar::header(head::MEMBER_NAME, head::LENGTH as u64, head.mtime);
                     if expected.as_ref() != Some(&*header) {

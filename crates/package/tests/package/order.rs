@@ -7,7 +7,7 @@ use inband_package::key::{KeyError, KeyHalf};
 use inband_package::maker::PrivateKey;
 use inband_package::refusal::{ArchivePart, KeyFault, Unindexed};
 use inband_package::signature::{Hash, RsaPadding, signed_bytes};
-use inband_package::{KeyRing, Kind, Policy, PublicKey, Refusal, Scheme, tar};
+use inband_package::{Expected, KeyRing, Kind, Policy, PublicKey, Refusal, Scheme, tar};
 
 use crate::common::{
     header_offsets, image, key, keys, options, package_of, policy, read, read_with, refusal, resign,
@@ -73,18 +73,21 @@ fn the_first_header_s_mtime_comes_before_policy() {
 }
 
 #[test]
-fn machine_then_length_then_keys() {
+fn machine_then_lengths_then_keys() {
     let stranger = PrivateKey::from_seed(&[8; 32]).public().unwrap();
     let strange = KeyRing::new(vec![Kind::Ed25519], vec![stranger]).unwrap();
     let package = small_package();
     let length = package.len() as u64;
     let too_long = Policy { max_total_length: length - 1, ..policy() };
-    let elsewhere = Policy { machine: "evb-ast2500".into(), ..too_long.clone() };
+    let expected = Expected { length: Some(length - 1), ..Expected::ANYTHING };
+    let unexpected = Policy { expected, ..too_long.clone() };
+    let elsewhere = Policy { machine: "evb-ast2500".into(), ..unexpected.clone() };
     let refused = |policy| read_with(&strange, policy, [&package[..1024]]).1.unwrap_err();
     assert_eq!(
         refused(elsewhere),
         Refusal::WrongMachine { expected: "evb-ast2500".into(), found: "evb-ast2600".into() }
     );
+    assert!(matches!(refused(unexpected), Refusal::Unexpected(_)));
     assert_eq!(refused(too_long), Refusal::TooLarge { member: None, length, limit: length - 1 });
     let id = *key().public().unwrap().id();
     assert_eq!(refused(policy()), Refusal::UnknownKey(KeyFault::NotKnown { kind: Kind::Ed25519, id }));

@@ -1,9 +1,12 @@
 //! What a BMC's policy makes of a package's index: compatible names, the floor, what runs (docs/spec/package.md, 6).
 
 use inband_package::index::MAX_VERSION;
-use inband_package::{Policy, Refusal, Rule, Running};
+use inband_package::refusal::Surprise;
+use inband_package::{Expected, Policy, Refusal, Rule, Running, sha256};
 
-use crate::common::{header_offsets, image, keys, options, package_of, policy, read_with, small_package};
+use crate::common::{
+    header_offsets, image, keys, options, package_of, policy, read_with, small_package, with_head,
+};
 
 /// What runs, by security version and bcdDevice; the tests' packages have 3 and 0214h.
 fn running(version: &str, security_version: u32, bcd_device: u16) -> Running {
@@ -95,6 +98,48 @@ fn older_is_a_lower_security_version_or_at_the_same_one_a_lower_bcd_device() {
 }
 
 #[test]
+fn what_is_expected_not_to_be_older_is_not() {
+    let package = small_package();
+    let expected = Expected { not_older: true, ..Expected::ANYTHING };
+    let expecting = |running| Policy { running: Some(running), expected, ..policy() };
+    assert_eq!(verdict(&package, expecting(running("2.14.0-rc1", 3, 0x0214))), Ok(()));
+    for newer in [running("1", 3, 0x0215), running("1", 4, 0)] {
+        assert!(matches!(verdict(&package, expecting(newer)), Err(Refusal::Downgrade { .. })));
+    }
+    assert_eq!(verdict(&package, Policy { expected, ..policy() }), Ok(()), "nothing runs");
+}
+
+#[test]
+fn the_head_is_the_one_that_was_announced() {
+    let package = small_package();
+    let expecting = |head, length| {
+        let expected = Expected { head, length, ..Expected::ANYTHING };
+        read_with(keys(), Policy { expected, ..policy() }, [&package[..1024]]).1
+    };
+    let (head, length) = (sha256(&package[512..1024]), package.len() as u64);
+    assert!(matches!(expecting(Some(head), Some(length)), Err(Refusal::Truncated { .. })));
+    let mut other = head;
+    other[31] ^= 1;
+    let surprise = Surprise::Head { expected: other, found: head };
+    assert_eq!(expecting(Some(other), Some(1)), Err(Refusal::Unexpected(surprise)));
+    for expected in [length - 1, length + 1, 0, u64::MAX] {
+        let surprise = Surprise::Length { expected, found: length };
+        assert_eq!(expecting(Some(head), Some(expected)), Err(Refusal::Unexpected(surprise)));
+    }
+}
+
+#[test]
+fn nothing_in_a_head_is_read_before_it_is_the_one_that_was_announced() {
+    let package = with_head(&small_package(), |head| head[8] = 9);
+    let expecting = |head| {
+        let expected = Expected { head: Some(head), ..Expected::ANYTHING };
+        verdict(&package, Policy { expected, ..policy() })
+    };
+    assert!(matches!(expecting([0; 32]), Err(Refusal::Unexpected(Surprise::Head { .. }))));
+    assert!(matches!(expecting(sha256(&package[512..1024])), Err(Refusal::BadHead(_))));
+}
+
+#[test]
 fn without_anything_that_runs_there_is_nothing_to_compare_with() {
     let rules = Policy { same_version: Rule::Refuse, downgrade: Rule::Refuse, ..policy() };
     assert_eq!(verdict(&small_package(), rules), Ok(()));
@@ -145,5 +190,11 @@ fn refusals_say_what_was_compared() {
         "security version 3 with bcdDevice 2.14 is older than what runs, security version 3 with bcdDevice 10.00"
     );
     let asking = Policy { compatible: vec!["a.b".into(), "c".into()], ..policy() };
+    let expecting = |expected| text(Policy { expected, ..policy() });
+    let length = Expected { length: Some(512), ..Expected::ANYTHING };
+    assert_eq!(
+        expecting(length),
+        format!("not the package that was announced: it has {} bytes, and 512 were to come", package.len())
+    );
     assert_eq!(text(asking), "it has none of the compatible names that this BMC asks for: a.b, c");
 }

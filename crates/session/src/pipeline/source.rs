@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use inband_package::openbmc::{self, Format, Intake, MAX_WINDOW, Profile, Staging};
 use inband_package::reader::Beginning;
-use inband_package::refusal::Unindexed as NotTaken;
+use inband_package::refusal::{Surprise, Unindexed as NotTaken};
 use inband_package::{
     Checked, Digest, Head, Index, KeyRing, Policy, Reader, Refusal, Sink, Verifier, reader, tar,
 };
@@ -170,7 +170,6 @@ impl<V: Verifier> Source<V> {
 /// Reads a file from its beginning to its end.
 #[derive(Debug)]
 pub(super) struct Stream<V> {
-    policy: Policy,
     reader: Reader<V>,
     format: Chosen,
 }
@@ -233,7 +232,7 @@ impl Sink for Offer {
 impl<V: Verifier> Stream<V> {
     /// At the beginning of a file.
     pub(super) fn new(verifier: V, policy: Policy, format: Chosen) -> Self {
-        Self { reader: Reader::new(verifier, policy.clone()), policy, format }
+        Self { reader: Reader::new(verifier, policy), format }
     }
 
     /// Takes the next bytes; says whether the file is complete.
@@ -250,6 +249,9 @@ impl<V: Verifier> Stream<V> {
             let Ok(block) = tar::Block::try_from(first.as_slice()) else { return Ok(false) };
             bytes = rest;
             self.format = match (Format::of(&block), unindexed) {
+                (Format::Unindexed, Some(_)) if self.reader.policy().expected.has_head() => {
+                    return Err(Refusal::from(Surprise::NoHead).into());
+                }
                 (Format::Unindexed, Some(unindexed)) => Chosen::Tar(Box::new(unindexed.open(target.store)?)),
                 (Format::Unindexed, None) | (Format::Package, _) => Chosen::Package,
             };
@@ -288,7 +290,7 @@ impl<V: Verifier> Stream<V> {
             Chosen::NotYet(_) | Chosen::Package | Chosen::Offer(_) => Ok(()),
             Chosen::Tar(intake) => {
                 let Some(unindexed) = unindexed else { return Err(truncated.into()) };
-                let firmware = intake.verify(&unindexed.keys, &self.policy)?;
+                let firmware = intake.verify(&unindexed.keys, self.reader.policy())?;
                 Ok(target.accept(&Arc::new(firmware.index), &firmware.index_bytes, &firmware.identity)?)
             }
         }

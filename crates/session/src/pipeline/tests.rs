@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use inband_package::Expected;
 use inband_package::index::MemberKind;
 use inband_package::key::KeyRing;
 use inband_package::maker::{Input, PackOptions, PrivateKey, Source, pack};
@@ -181,7 +182,7 @@ fn send<M: Medium>(line: &mut Pipeline<M, KeyRing>, bytes: &[u8]) -> Result<bool
 }
 
 fn update<M: Medium>(line: &mut Pipeline<M, KeyRing>, id: u32, package: &Package) -> Result<(), ResultCode> {
-    line.begin(id, Door::Dfu, NOW)?;
+    line.begin(id, Door::Dfu, NOW, Expected::ANYTHING)?;
     send(line, &package.bytes)?;
     line.finish()
 }
@@ -201,7 +202,7 @@ fn slot_state(line: &Line, slot: Slot) -> SlotState {
 fn a_whole_update_to_its_confirmation_and_back_again() {
     let mut line = line();
     let second = Package::new("2.0", 2);
-    line.begin(1, Door::Dfu, NOW).unwrap();
+    line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     let mut seen = Vec::new();
     for block in second.bytes.chunks(BLOCK) {
         let progress = line.push(block).unwrap();
@@ -236,7 +237,7 @@ fn how_the_bytes_are_cut_makes_no_difference() {
     let package = Package::new("2.0", 2);
     for size in [1, 511, 513, 65_536, package.bytes.len()] {
         let mut line = line();
-        line.begin(1, Door::Dfu, NOW).unwrap();
+        line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         for block in package.bytes.chunks(size) {
             line.push(block).unwrap();
         }
@@ -278,7 +279,7 @@ fn what_the_package_reader_refuses_ends_the_session_with_its_result() {
     ];
     for (bytes, expected, written) in cases {
         let mut line = line();
-        line.begin(1, Door::Dfu, NOW).unwrap();
+        line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         assert_eq!(send(&mut line, &bytes), Err(expected));
         assert!(line.last_error().is_some_and(|text| !text.is_empty()));
         assert_eq!(last(&line), (1, SessionState::Failed, expected));
@@ -300,7 +301,7 @@ fn a_package_that_ends_early_is_truncated() {
     let package = Package::new("2.0", 2);
     for length in [0, 1, 512, 1600, 3000, 50_000, package.bytes.len() - 1] {
         let mut line = line();
-        line.begin(1, Door::Dfu, NOW).unwrap();
+        line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         send(&mut line, &package.bytes[..length]).unwrap();
         assert_eq!(line.finish(), Err(ResultCode::Truncated), "{length} bytes");
         assert_eq!(last(&line), (1, SessionState::Failed, ResultCode::Truncated));
@@ -317,7 +318,7 @@ fn an_aborted_session_leaves_the_slot_invalid_and_the_log_says_which_package() {
         (2, ResultCode::Disconnected, SessionState::Failed),
         (3, ResultCode::Timeout, SessionState::Failed),
     ] {
-        line.begin(id, Door::Dfu, NOW).unwrap();
+        line.begin(id, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         send(&mut line, &package.bytes[..100_000]).unwrap();
         line.abort(result);
         assert_eq!(last(&line), (id, state, result));
@@ -336,7 +337,7 @@ fn a_suffix_behind_the_package_is_taken_before_and_after_staging() {
     let suffix = suffix_of(&package.bytes);
     for split in 0..=suffix.len() {
         let mut line = line();
-        line.begin(1, Door::Dfu, NOW).unwrap();
+        line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         send(&mut line, &package.bytes).unwrap();
         line.push(&suffix[..split]).unwrap();
         line.finish().unwrap();
@@ -367,11 +368,11 @@ fn on_trial_no_session_begins() {
     let mut line = line();
     update(&mut line, 1, &Package::new("2.0", 2)).unwrap();
     line.boot().unwrap();
-    assert_eq!(line.begin(2, Door::Dfu, NOW), Err(ResultCode::OnTrial));
+    assert_eq!(line.begin(2, Door::Dfu, NOW, Expected::ANYTHING), Err(ResultCode::OnTrial));
     assert_eq!(line.push(b"x"), Err(ResultCode::Internal));
     assert_eq!(last(&line), (1, SessionState::PendingConfirm, ResultCode::Ok));
     line.confirm().unwrap();
-    assert_eq!(line.begin(2, Door::Dfu, NOW), Ok(()));
+    assert_eq!(line.begin(2, Door::Dfu, NOW, Expected::ANYTHING), Ok(()));
 }
 
 #[test]
@@ -397,7 +398,7 @@ fn a_forged_package_leaves_a_staged_one_alone() {
     update(&mut line, 1, &good).unwrap();
     let mut forged = Package::new("6.6.6", 9).bytes;
     forged[1536..1600].fill(1);
-    line.begin(2, Door::Dfu, NOW).unwrap();
+    line.begin(2, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     assert_eq!(send(&mut line, &forged), Err(ResultCode::BadSignature));
     assert_eq!(last(&line), (2, SessionState::Failed, ResultCode::BadSignature));
     assert_eq!(slot_state(&line, Slot::B), SlotState::Staged);
@@ -418,7 +419,7 @@ fn a_firmware_that_never_became_healthy_is_told_of_once() {
         let mut line = line();
         update(&mut line, 1, &Package::new("2.0", 2)).unwrap();
         if forge {
-            line.begin(2, Door::Dfu, NOW).unwrap();
+            line.begin(2, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
             assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadHead));
         }
         // The loader starts it, and the daemon on it never runs.
@@ -432,7 +433,7 @@ fn a_firmware_that_never_became_healthy_is_told_of_once() {
         assert_eq!(line.store().record().floor, 1);
         let records = line.store().record().sequence;
         // A later failure is not covered by the old story, in no later start.
-        line.begin(3, Door::Dfu, NOW).unwrap();
+        line.begin(3, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         line.abort(ResultCode::Aborted);
         let line = with_medium(line, |_| {});
         assert_eq!(last(&line), (3, SessionState::Aborted, ResultCode::Aborted));
@@ -482,7 +483,7 @@ fn a_firmware_that_came_up_unhealthy_is_told_from_one_that_never_came_up() {
 #[test]
 fn a_daemon_killed_in_the_middle_finds_an_interrupted_session_once() {
     let mut line = line();
-    line.begin(1, Door::Dfu, NOW).unwrap();
+    line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     send(&mut line, &Package::new("2.0", 2).bytes[..80_000]).unwrap();
     let line = with_medium(line, |_| {});
     assert_eq!(last(&line), (1, SessionState::Interrupted, ResultCode::Interrupted));
@@ -573,7 +574,7 @@ fn any_operation_that_fails_ends_the_session_with_its_result_and_no_harm() {
 fn an_end_that_cannot_be_recorded_is_for_the_log() {
     // Behind the journal's entry and the record at the beginning.
     let mut line = with_medium(line(), |medium| medium.fail_at(2, MediumErrorKind::Io));
-    line.begin(1, Door::Dfu, NOW).unwrap();
+    line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     assert_eq!(send(&mut line, &[0; 512]), Err(ResultCode::BadHead));
     let text: String = line.last_error().unwrap().to_string();
     assert!(text.contains("; and the end could not be recorded: "), "{text}");
@@ -590,8 +591,8 @@ fn what_was_not_asked_for_in_order_is_our_own_fault() {
     assert_eq!(line.confirm(), Err(ResultCode::Internal));
     line.abort(ResultCode::Aborted);
     assert_eq!(last(&line), (0, SessionState::Idle, ResultCode::None));
-    line.begin(1, Door::Dfu, NOW).unwrap();
-    assert_eq!(line.begin(2, Door::Dfu, NOW), Err(ResultCode::Internal));
+    line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
+    assert_eq!(line.begin(2, Door::Dfu, NOW, Expected::ANYTHING), Err(ResultCode::Internal));
     // Which does not disturb the session that is open.
     send(&mut line, &Package::new("2.0", 2).bytes).unwrap();
     line.finish().unwrap();
@@ -601,7 +602,7 @@ fn what_was_not_asked_for_in_order_is_our_own_fault() {
 
 /// A session that comes to nothing, at this time.
 fn forged(line: &mut Line, id: u32, now: Duration) -> Result<(), ResultCode> {
-    line.begin(id, Door::Dfu, now)?;
+    line.begin(id, Door::Dfu, now, Expected::ANYTHING)?;
     assert_eq!(send(line, &[0; 512]), Err(ResultCode::BadHead));
     Ok(())
 }
@@ -612,7 +613,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn wear_out(line: &mut Line, package: &Package, now: Duration) -> u32 {
     for times in 0.. {
         let id = line.store().record().last_id + 1;
-        match line.begin(id, Door::Dfu, now) {
+        match line.begin(id, Door::Dfu, now, Expected::ANYTHING) {
             Ok(()) => {
                 send(line, &package.bytes[..20_000]).unwrap();
                 line.abort(ResultCode::Aborted);
@@ -638,7 +639,7 @@ fn a_day_has_24_rewrites_and_no_restart_makes_them_more() {
     );
     // Refused, and nothing is written: not the journal, not the record.
     let before = line.store().medium().operations().len();
-    assert_eq!(line.begin(99, Door::Dfu, Duration::ZERO), Err(ResultCode::Worn));
+    assert_eq!(line.begin(99, Door::Dfu, Duration::ZERO, Expected::ANYTHING), Err(ResultCode::Worn));
     assert_eq!(line.store().medium().operations().len(), before);
     for loss in Loss::ALL {
         line = with_medium(line, |medium| medium.power_cycle(loss));
@@ -672,11 +673,11 @@ fn a_session_that_is_cut_off_has_been_paid_for() {
     let mut line = line();
     for _ in 0..24 {
         let id = line.store().record().last_id + 1;
-        line.begin(id, Door::Dfu, Duration::ZERO).unwrap();
+        line.begin(id, Door::Dfu, Duration::ZERO, Expected::ANYTHING).unwrap();
         send(&mut line, &package.bytes[..20_000]).unwrap();
         line = with_medium(line, |medium| medium.power_cycle(Loss::All));
     }
-    assert_eq!(line.begin(99, Door::Dfu, Duration::ZERO), Err(ResultCode::Worn));
+    assert_eq!(line.begin(99, Door::Dfu, Duration::ZERO, Expected::ANYTHING), Err(ResultCode::Worn));
 }
 
 #[test]
@@ -693,7 +694,7 @@ fn uptime_that_was_written_down_survives_a_restart() {
 #[test]
 fn a_journal_that_cannot_be_written_lets_no_session_begin() {
     let mut line = with_medium(line(), |medium| medium.fail_at(0, MediumErrorKind::Io));
-    assert_eq!(line.begin(1, Door::Dfu, NOW), Err(ResultCode::StoreFailed));
+    assert_eq!(line.begin(1, Door::Dfu, NOW, Expected::ANYTHING), Err(ResultCode::StoreFailed));
     assert_eq!(last(&line), (0, SessionState::Idle, ResultCode::None));
     assert_eq!(update(&mut line, 1, &Package::new("2.0", 2)), Ok(()));
 }
@@ -702,13 +703,13 @@ fn a_journal_that_cannot_be_written_lets_no_session_begin() {
 fn a_store_that_fails_costs_a_session_and_a_trial_none() {
     let mut line = with_medium(line(), |medium| medium.fail_at(1, MediumErrorKind::Io));
     let full = line.view().budget.levels().sessions;
-    assert_eq!(line.begin(1, Door::Dfu, NOW), Err(ResultCode::StoreFailed));
+    assert_eq!(line.begin(1, Door::Dfu, NOW, Expected::ANYTHING), Err(ResultCode::StoreFailed));
     let left = line.view().budget.levels().sessions;
     assert!(left < full);
     assert_eq!(update(&mut line, 2, &Package::new("2.0", 2)), Ok(()));
     line.boot().unwrap();
     let left = line.view().budget.levels();
-    assert_eq!(line.begin(3, Door::Dfu, NOW), Err(ResultCode::OnTrial));
+    assert_eq!(line.begin(3, Door::Dfu, NOW, Expected::ANYTHING), Err(ResultCode::OnTrial));
     assert_eq!(line.view().budget.levels(), left);
 }
 
@@ -722,6 +723,6 @@ fn without_its_journal_the_bmc_takes_an_update_and_then_makes_the_host_wait() {
             }
         });
         assert_eq!(update(&mut line, 1, &package), Ok(()));
-        assert_eq!(line.begin(2, Door::Dfu, NOW), Err(ResultCode::Worn));
+        assert_eq!(line.begin(2, Door::Dfu, NOW, Expected::ANYTHING), Err(ResultCode::Worn));
     }
 }

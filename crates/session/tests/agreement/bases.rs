@@ -1,7 +1,7 @@
 //! Packages that are right, and the policies of BMCs that take them.
 
 use inband_package::key::KeyId;
-use inband_package::{Kind, PublicKey, Rule, Running, Scheme};
+use inband_package::{Expected, Kind, PublicKey, Rule, Running, Scheme, sha256};
 use inband_store::{Region, RegionPolicy};
 
 use crate::draft::{Chunk, Draft, Member};
@@ -19,6 +19,7 @@ pub(crate) struct Bmc {
     pub(crate) running: Running,
     pub(crate) same_version: Rule,
     pub(crate) downgrade: Rule,
+    pub(crate) expected: Expected,
     pub(crate) required: Vec<Kind>,
     pub(crate) keys: Vec<(PublicKey, Option<Scheme>)>,
     pub(crate) revoked: Vec<KeyId>,
@@ -157,11 +158,22 @@ impl Bmc {
                 (running.security_version, running.bcd_device) <= (draft.security_version, draft.bcd_device)
                     && random.once_in(2),
             ),
+            expected: Expected::ANYTHING,
             running,
             required,
             keys: keys::all().into_iter().map(|key| (key, None)).collect(),
             revoked: Vec::new(),
             regions,
         }
+    }
+
+    /// Somebody has said what comes, more or less: this archive.
+    pub(crate) fn expect(&mut self, archive: &[u8], random: &mut Random) {
+        let refuses = self.downgrade == Rule::Refuse;
+        self.expected = Expected {
+            not_older: refuses && random.once_in(2),
+            length: random.once_in(16).then_some(archive.len() as u64),
+            head: random.once_in(16).then(|| sha256(&archive[512..1024])),
+        };
     }
 }

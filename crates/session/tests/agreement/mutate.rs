@@ -354,7 +354,10 @@ fn add_order(signature: &mut [u8]) {
 pub(crate) fn bmc(bmc: &mut Bmc, total: u64, random: &mut Random) {
     let before = bmc.clone();
     let number = random.below(bmc.keys.len());
-    match random.below(24) {
+    match random.below(26) {
+        24 if random.once_in(2) => bmc.expected.head = Some([0; 32]),
+        24 => bmc.expected.length = Some(*random.pick(&[total - 1, total + 512, 0])),
+        25 => bmc.expected.not_older = true,
         14 | 19 => bmc.same_version = Rule::Refuse,
         15 | 20 | 21 => bmc.downgrade = Rule::Refuse,
         16 => bmc.compatible = vec!["com.example.none".into()],

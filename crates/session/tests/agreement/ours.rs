@@ -70,6 +70,7 @@ fn policy(bmc: &Bmc) -> Policy {
         running: Some(bmc.running.clone()),
         same_version: bmc.same_version,
         downgrade: bmc.downgrade,
+        expected: bmc.expected,
     }
 }
 

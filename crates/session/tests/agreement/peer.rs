@@ -93,6 +93,11 @@ pub(crate) fn policy(bmc: &Bmc) -> String {
         },
         "refuse_same": bmc.same_version == Rule::Refuse,
         "refuse_downgrade": bmc.downgrade == Rule::Refuse,
+        "expected": {
+            "not_older": bmc.expected.not_older,
+            "length": bmc.expected.length,
+            "head": bmc.expected.head.map(|head| Hex(&head).to_string()),
+        },
         "required": bmc.required.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
         "keys": bmc.keys.iter().map(key).collect::<Vec<_>>(),
         "revoked": bmc.revoked.iter().map(|id| Hex(id).to_string()).collect::<Vec<_>>(),

@@ -76,10 +76,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.forget_last();
         self.volume.package = None;
         self.volume.detail = None;
-        match self.session.first_byte(Door::Volume, now) {
-            Ok(session) => {
-                self.current = Some(session);
-                self.worker.send(Command::Begin { session, door: Door::Volume, now })?;
+        let door = Door::Volume;
+        match self.begin_by(door, now) {
+            Ok((session, expected)) => {
+                self.worker.send(Command::Begin { session, door, now, expected })?;
                 Ok(true)
             }
             // Nothing was written that may not be; whatever has changed since, the medium is not the package's.

@@ -225,7 +225,7 @@ const SCENARIOS: &[Scenario] = &[
         action: |board, versions, tell| {
             let mut bytes = versions.get(5).bytes.clone();
             bytes[1536..1600].fill(3);
-            board.begin(4, Door::Dfu, NOW).unwrap();
+            board.begin(4, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
             tell(board);
             assert_eq!(send(board, &bytes), Err(ResultCode::BadSignature));
             tell(board);
@@ -235,7 +235,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "an abort",
         before: |_, _| {},
         action: |board, versions, tell| {
-            board.begin(3, Door::Dfu, NOW).unwrap();
+            board.begin(3, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
             tell(board);
             let bytes = &versions.get(4).bytes;
             send(board, &bytes[..bytes.len() - 9_000]).unwrap();
@@ -248,7 +248,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "an offer of what runs already, which is copied",
         before: |_, _| {},
         action: |board, versions, tell| {
-            board.begin_offer(3, Door::Bulk, NOW).unwrap();
+            board.begin_offer(3, Door::Bulk, NOW, Expected::ANYTHING).unwrap();
             tell(board);
             send(board, needed::beginning(versions.get(3))).unwrap();
             tell(board);
@@ -305,7 +305,7 @@ const SCENARIOS: &[Scenario] = &[
 
 /// A session up to the staged slot.
 fn whole_session(board: &mut Board, id: u32, package: &Package, tell: &mut Tell<'_>) {
-    board.begin(id, Door::Dfu, NOW).unwrap();
+    board.begin(id, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     tell(board);
     for block in package.bytes.chunks(BLOCK) {
         board.push(block).unwrap();

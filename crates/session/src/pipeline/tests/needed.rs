@@ -47,7 +47,7 @@ pub(super) fn beginning(package: &Package) -> &[u8] {
 
 /// Begins a session and offers a package.
 pub(super) fn offer(line: &mut Line, id: u32, package: &Package) -> Result<Offered, ResultCode> {
-    line.begin_offer(id, Door::Bulk, NOW)?;
+    line.begin_offer(id, Door::Bulk, NOW, Expected::ANYTHING)?;
     send(line, beginning(package))?;
     line.offered()
 }
@@ -199,7 +199,7 @@ fn what_is_no_offer_ends_the_session() {
     for (bytes, result) in cases.into_iter().chain([(&garbage[..], ResultCode::Protocol)]) {
         for portion in [1, 700, usize::MAX] {
             let mut line = line();
-            line.begin_offer(1, Door::Bulk, NOW).unwrap();
+            line.begin_offer(1, Door::Bulk, NOW, Expected::ANYTHING).unwrap();
             let pushed = bytes.chunks(portion).try_for_each(|bytes| line.push(bytes).map(drop));
             assert_eq!(pushed.and_then(|()| line.offered().map(drop)), Err(result));
             assert_eq!(last(&line), (1, SessionState::Failed, result));
@@ -209,7 +209,7 @@ fn what_is_no_offer_ends_the_session() {
     }
     // Nor does a good one touch the slot before it is complete.
     let mut line = line();
-    line.begin_offer(1, Door::Bulk, NOW).unwrap();
+    line.begin_offer(1, Door::Bulk, NOW, Expected::ANYTHING).unwrap();
     send(&mut line, beginning).unwrap();
     assert_eq!(slot_state(&line, Slot::B), SlotState::Empty);
     line.offered().unwrap();
@@ -258,10 +258,10 @@ fn what_no_caller_asks_for() {
     for result in [line.offered().err(), line.look().err(), line.chunk(0, &[1]).err(), line.settle().err()] {
         assert_eq!(result, Some(ResultCode::Internal), "without a session");
     }
-    line.begin_offer(1, Door::Bulk, NOW).unwrap();
+    line.begin_offer(1, Door::Bulk, NOW, Expected::ANYTHING).unwrap();
     assert_eq!(line.chunk(0, &[1]), Err(ResultCode::Internal), "before the offer is complete");
     assert_eq!(last(&line), (1, SessionState::Failed, ResultCode::Internal));
-    line.begin(10, Door::Bulk, NOW).unwrap();
+    line.begin(10, Door::Bulk, NOW, Expected::ANYTHING).unwrap();
     send(&mut line, beginning(&package)).unwrap();
     assert_eq!(line.offered().err(), Some(ResultCode::Internal), "of a file that is to come whole");
     for (id, number) in [(2, None), (3, Some(0)), (4, Some(u32::MAX))] {

@@ -10,7 +10,7 @@ use super::*;
 fn verdict(line: &mut Line, id: u32, bytes: &[u8]) -> Result<(), ResultCode> {
     let before = line.store().medium().slot(Slot::B).to_vec();
     let slots = line.store().record().slots;
-    line.begin(id, Door::Dfu, NOW).unwrap();
+    line.begin(id, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     let result = send(line, bytes).map(|complete| assert!(complete));
     let result = result.and_then(|()| line.finish());
     if result.is_err() {
@@ -52,7 +52,7 @@ fn what_runs_is_what_versions_are_compared_with() {
         (versioned("1.5", 1, 0x0150), ResultCode::Downgrade),
         (versioned("1.0", 1, 0x0199), ResultCode::Downgrade),
     ]) {
-        line.begin(id, Door::Dfu, NOW).unwrap();
+        line.begin(id, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
         assert_eq!(send(&mut line, &bytes), Err(result));
         assert_eq!(last(&line), (id, SessionState::Failed, result));
     }
@@ -61,7 +61,7 @@ fn what_runs_is_what_versions_are_compared_with() {
 }
 
 fn update_with(line: &mut Line, id: u32, bytes: &[u8]) -> Result<(), ResultCode> {
-    line.begin(id, Door::Dfu, NOW)?;
+    line.begin(id, Door::Dfu, NOW, Expected::ANYTHING)?;
     send(line, bytes)?;
     line.finish()
 }
@@ -132,7 +132,7 @@ fn regions_that_are_kept_or_shut() {
     let mut tampered = whole.clone();
     let at = whole.windows(16).position(|bytes| bytes == &settings[39_000..39_016]).unwrap();
     tampered[at] ^= 1;
-    line.begin(5, Door::Dfu, NOW).unwrap();
+    line.begin(5, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
     assert_eq!(send(&mut line, &tampered), Err(ResultCode::BadChunk));
 
     for (id, bytes) in [(6, whole), (7, package(&[image("kernel", &kernel)]))] {

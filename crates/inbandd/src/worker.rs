@@ -204,6 +204,13 @@ pub enum Reply {
         /// Why.
         refused: Refused,
     },
+    /// The slot is being read back.
+    ReadBack {
+        /// The session's id.
+        session: u32,
+        /// How far it is.
+        percent: u8,
+    },
     /// The session's package is staged.
     Staged {
         /// Its id.
@@ -232,6 +239,7 @@ impl Reply {
             | Self::Missing { .. }
             | Self::Complete(_)
             | Self::Failed { .. }
+            | Self::ReadBack { .. }
             | Self::Staged { .. }
             | Self::View(_)
             | Self::Confirmed(_)
@@ -372,7 +380,11 @@ impl<M: Medium, V: Verifier + Clone> Bench<M, V> {
                             reply(Reply::Taken(progress));
                         }
                     });
-                    match verified.and_then(|()| self.pipeline.finish()) {
+                    let finished = verified.and_then(|()| {
+                        self.pipeline
+                            .finish_telling(&mut |percent| reply(Reply::ReadBack { session, percent }))
+                    });
+                    match finished {
                         Ok(()) => {
                             reply(self.view());
                             reply(Reply::Staged { session });

@@ -314,13 +314,16 @@ fn while_a_tar_is_written_the_slot_is_told_to_be_invalid() {
         assert_eq!((record.choice, record.slot(Slot::B).state), (Slot::A, SlotState::Invalid), "{session}");
         assert_eq!(accepted.unwrap().version.as_str(), format!("{session}.0"));
         let_go.send(()).unwrap();
+        let mut percent = Vec::new();
         loop {
             match next(&mut worker, &woken).unwrap() {
+                Reply::ReadBack { percent: now, .. } => percent.push(now),
                 Reply::View(view) => assert_eq!(view.record.slot(Slot::B).state, SlotState::Staged),
                 Reply::Staged { .. } => break,
                 other => panic!("{other:?}"),
             }
         }
+        assert!(percent.is_sorted() && percent.last() == Some(&100), "{percent:?}");
     }
 }
 
@@ -425,7 +428,11 @@ fn the_end_of_a_session_is_seen_while_a_command_is_in_work() {
         loop {
             match next(&mut exchange.worker, &exchange.woken).unwrap() {
                 Reply::Staged { session: 3 } => break,
-                Reply::View(_) | Reply::Taken(_) | Reply::Portion { .. } | Reply::Complete(_) => {}
+                Reply::View(_)
+                | Reply::Taken(_)
+                | Reply::Portion { .. }
+                | Reply::Complete(_)
+                | Reply::ReadBack { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use inband_package::{Checked, Digest, Expected, Head, Index, Policy, Running, Sink, Verifier};
 use inband_store::medium::Medium;
-use inband_store::{Identity, Slot, Store, StoreError};
+use inband_store::{Identity, ReadBack, Slot, Store, StoreError};
 
 use crate::budget::{Budget, Rates, seconds};
 use crate::door::Door;
@@ -167,10 +167,11 @@ impl<V: Verifier> Intake<V> {
         store: &mut Store<M>,
         budget: &mut Budget,
         unindexed: Option<&Unindexed>,
+        tell: &mut dyn FnMut(ReadBack),
     ) -> Result<(), Fault> {
         self.verify(store, budget, unindexed)?;
         self.source.finish(&mut Target { store, budget, accepted: &mut self.accepted })?;
-        Ok(store.finish(ending(SessionState::Staged, ResultCode::Ok))?)
+        Ok(store.finish_telling(ending(SessionState::Staged, ResultCode::Ok), tell)?)
     }
 
     fn progress(&self) -> Progress {
@@ -366,11 +367,25 @@ impl<M: Medium, V: Verifier + Clone> Pipeline<M, V> {
     /// [`ResultCode::Truncated`] if the package is not complete; [`ResultCode::ReadbackMismatch`] and others of the
     /// store. The session is over.
     pub fn finish(&mut self) -> Result<(), ResultCode> {
+        self.finish_telling(&mut |_| ())
+    }
+
+    /// The same, telling how far the reading back has come: in percent, each of them once.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_telling(&mut self, tell: &mut dyn FnMut(u8)) -> Result<(), ResultCode> {
+        let mut told = None;
+        let mut tell = |at: ReadBack| {
+            if told.replace(at.percent()) != Some(at.percent()) {
+                tell(at.percent());
+            }
+        };
         let result = match &mut self.work {
             Work::Idle => return Err(self.out_of_order("nothing to finish")),
             Work::Staged(_) => return Ok(()),
             Work::Reading(intake) => {
-                intake.finish(&mut self.store, &mut self.budget, self.unindexed.as_ref())
+                intake.finish(&mut self.store, &mut self.budget, self.unindexed.as_ref(), &mut tell)
             }
         };
         result.map_err(|error| self.fail(&error))?;

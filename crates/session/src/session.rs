@@ -120,7 +120,7 @@ struct Deadlines {
 /// * Inputs from a door: [`knock`](Self::knock), [`open`](Self::open), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
 ///   [`progress`](Self::progress), [`host_waits`](Self::host_waits), [`host_ended`](Self::host_ended).
 /// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
-///   [`handover`](Self::handover), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
+///   [`handover`](Self::handover), [`read_back`](Self::read_back), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
 /// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due.
 /// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
 ///
@@ -143,6 +143,8 @@ pub struct Session {
     head: [u8; 16],
     received: u64,
     announced: u64,
+    /// Percent of the slot that were read back.
+    read_back: u8,
     deadlines: Option<Deadlines>,
     lockout: Lockout,
     /// The session that the lock-out heard of last; each counts once.
@@ -169,6 +171,7 @@ impl Session {
             head: [0; 16],
             received: 0,
             announced: 0,
+            read_back: 0,
             deadlines: None,
             lockout: Lockout::default(),
             counted: 0,
@@ -226,6 +229,27 @@ impl Session {
     #[must_use]
     pub const fn result(&self) -> ResultCode {
         self.result
+    }
+
+    /// How far it is, where that is known: what of the package is received, then what of the slot is read back.
+    #[must_use]
+    pub fn percent(&self) -> Option<u8> {
+        match self.state {
+            SessionState::Receiving => {
+                let percent = self.received.saturating_mul(100).checked_div(self.announced)?;
+                Some(u8::try_from(percent).unwrap_or(u8::MAX).min(100))
+            }
+            SessionState::Handover | SessionState::Verifying => Some(self.read_back),
+            SessionState::Idle
+            | SessionState::Interrupted
+            | SessionState::Staged
+            | SessionState::Activating
+            | SessionState::PendingConfirm
+            | SessionState::Done
+            | SessionState::Failed
+            | SessionState::Aborted
+            | SessionState::RolledBack => None,
+        }
     }
 
     /// The door that owns the session.
@@ -344,6 +368,7 @@ impl Session {
         self.head = [0; 16];
         self.received = 0;
         self.announced = 0;
+        self.read_back = 0;
         let limits = &self.config.limits;
         let (bytes, time) = limits.pace(self.door);
         self.deadlines = Some(Deadlines {
@@ -412,6 +437,13 @@ impl Session {
         {
             self.head = head;
             self.tell(Audit::Accepted { id: self.id, head, version, announced: self.announced });
+        }
+    }
+
+    /// So many percent of the slot were read back on behalf of session `id`.
+    pub const fn read_back(&mut self, id: u32, percent: u8) {
+        if id == self.id {
+            self.read_back = percent;
         }
     }
 

@@ -31,6 +31,6 @@ pub use layout::{Layout, Region, RegionPolicy};
 pub use medium::{Medium, MediumError};
 pub use record::{Record, SessionRecord, Slot, SlotRecord, SlotState, StartId, TrialRecord};
 pub use store::{
-    ChunkHint, Ending, FingerprintKey, Firmware, Found, GIVEN_BACK_LIMIT, Identity, Options, Store,
+    ChunkHint, Ending, FingerprintKey, Firmware, Found, GIVEN_BACK_LIMIT, Identity, Options, ReadBack, Store,
     StoreError,
 };

@@ -31,6 +31,7 @@ pub use finding::Found;
 pub use fingerprint::FingerprintKey;
 pub use have::ChunkHint;
 use plan::Plan;
+pub use plan::ReadBack;
 use writing::{Before, Known, Writing};
 
 /// Bytes compared, filled and read back at a time: 64 KiB.
@@ -374,11 +375,23 @@ impl<M: Medium> Store<M> {
     /// [`StoreError::Mismatch`] if the slot does not hold what the index says; [`StoreError::Order`] before
     /// [`Store::prepare`]; those of the medium. The slot then stays invalid; [`Store::abandon`] is due.
     pub fn finish(&mut self, ending: Ending) -> Result<(), StoreError> {
+        self.finish_telling(ending, &mut |_| ())
+    }
+
+    /// The same, telling how far the reading back has come.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_telling(
+        &mut self,
+        ending: Ending,
+        tell: &mut dyn FnMut(ReadBack),
+    ) -> Result<(), StoreError> {
         let Phase::Writing(writing) = &mut self.phase else {
             return Err(StoreError::Order("the slot is not ready to be finished"));
         };
         let target = self.running.other();
-        let result = complete(&mut self.medium, target, writing, &mut self.piece);
+        let result = complete(&mut self.medium, target, writing, &mut self.piece, tell);
         if result.is_err() {
             writing.sound = false;
         }
@@ -633,10 +646,11 @@ fn complete(
     slot: Slot,
     writing: &Writing,
     piece: &mut [u8],
+    tell: &mut dyn FnMut(ReadBack),
 ) -> Result<(), StoreError> {
     writing.plan.fill_tails(medium, slot, piece, writing.can_compare_tails())?;
     medium.sync(slot).map_err(StoreError::Write)?;
-    writing.plan.read_back(medium, slot, piece)
+    writing.plan.read_back(medium, slot, piece, tell)
 }
 
 /// Reads both places and picks the newest valid record.

@@ -204,14 +204,6 @@ const fn code(result: ResultCode) -> Code {
     }
 }
 
-/// In percent; FFh where it is not known.
-fn percent(done: u32, of: u32) -> u8 {
-    match u64::from(done).saturating_mul(100).checked_div(of.into()) {
-        Some(percent) => percent.min(100) as u8,
-        None => 0xff,
-    }
-}
-
 fn first_eight(head: &[u8; 16]) -> [u8; 8] {
     std::array::from_fn(|at| head[at])
 }
@@ -243,10 +235,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         Status {
             state: page.state.number(),
             door: page.door.map_or(0, Door::number),
-            percent: match page.state {
-                SessionState::Receiving | SessionState::Interrupted => percent(page.received, page.announced),
-                _ => 0xff,
-            },
+            percent: self.bmc.session.percent().unwrap_or(0xff),
             result: page.result_code,
             door_states: bytes[6],
             flags: bytes[7],

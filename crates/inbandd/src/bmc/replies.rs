@@ -49,6 +49,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.whole = progress.whole;
                 self.update_complete();
             }
+            Reply::ReadBack { session, percent } => self.session.read_back(session, percent),
             Reply::Staged { session } if Some(session) == self.current => {
                 let counts = self.session.verdict(session, Ok(()), now).is_ok();
                 if self.is_by(Door::Volume) {

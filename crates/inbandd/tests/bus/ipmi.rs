@@ -96,7 +96,8 @@ fn a_start_shows_the_disk_and_its_session_is_known_by_the_nonce() {
     assert!(now.received as usize >= package().bytes().len() && now.flags & 0x80 != 0);
     bench.hold(Hold::Everything);
     disk.eject().unwrap();
-    assert_eq!(status(&bench).state, SessionState::Verifying.number());
+    let judged = status(&bench);
+    assert_eq!((judged.state, judged.percent), (SessionState::Verifying.number(), 0));
     bench.hold(Hold::Nothing);
     bench.bus.advance(Duration::from_secs(3));
     let end = status(&bench);

@@ -233,6 +233,17 @@ fn a_whole_update_to_its_confirmation_and_back_again() {
 }
 
 #[test]
+fn reading_back_tells_each_percent_once_and_in_order() {
+    let mut line = line();
+    line.begin(1, Door::Dfu, NOW, Expected::ANYTHING).unwrap();
+    line.push(&Package::new("2.0", 2).bytes).unwrap();
+    let mut told = Vec::new();
+    line.finish_telling(&mut |percent| told.push(percent)).unwrap();
+    assert!(told.len() > 2 && told.is_sorted_by(|one, next| one < next), "{told:?}");
+    assert_eq!(told.last(), Some(&100));
+}
+
+#[test]
 fn how_the_bytes_are_cut_makes_no_difference() {
     let package = Package::new("2.0", 2);
     for size in [1, 511, 513, 65_536, package.bytes.len()] {

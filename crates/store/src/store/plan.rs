@@ -17,6 +17,26 @@ use crate::text::Text;
 /// What a region holds behind its member, as erased flash does.
 const FILL: u8 = 0xff;
 
+/// How far a slot has been read back, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadBack {
+    /// What was read, and is as it has to be.
+    pub done: u64,
+    /// All there is to read.
+    pub all: u64,
+}
+
+impl ReadBack {
+    /// In percent.
+    #[must_use]
+    pub const fn percent(self) -> u8 {
+        match self.done.saturating_mul(100).checked_div(self.all) {
+            Some(percent @ 0..100) => percent as u8,
+            Some(_) | None => 100,
+        }
+    }
+}
+
 /// The first half of a digest, as the record keeps it.
 pub(super) fn short(digest: &Digest) -> [u8; 16] {
     let mut short = [0; 16];
@@ -207,13 +227,20 @@ impl Plan {
         Ok(())
     }
 
-    /// Reads all regions and compares them with the index, chunk by chunk, tails included.
+    /// Reads all regions and compares them with the index, chunk by chunk, tails included. Tells how far it is behind each of them.
     pub(super) fn read_back(
         &self,
         medium: &mut impl Medium,
         slot: Slot,
         piece: &mut [u8],
+        tell: &mut dyn FnMut(ReadBack),
     ) -> Result<(), StoreError> {
+        let all = self.contents().map(|(_, (region, _))| region.length).sum();
+        let mut done = 0;
+        let mut tell = |bytes: u64| {
+            done += bytes;
+            tell(ReadBack { done, all });
+        };
         for (number, (region, member)) in self.contents() {
             let mut at = region.offset;
             for (chunk_number, chunk) in member.chunks.iter().enumerate() {
@@ -227,6 +254,7 @@ impl Plan {
                     return Err(StoreError::Mismatch { slot, offset: at, what: "the chunk" });
                 }
                 at = end;
+                tell(chunk.length.into());
             }
             pieces(at, region.end(), piece.len(), |at, length| {
                 medium.read(slot, at, &mut piece[..length]).map_err(StoreError::Read)?;
@@ -234,7 +262,10 @@ impl Plan {
                     Some(inside) => {
                         Err(StoreError::Mismatch { slot, offset: at + inside as u64, what: "the filling" })
                     }
-                    None => Ok(()),
+                    None => {
+                        tell(length as u64);
+                        Ok(())
+                    }
                 }
             })?;
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use inband_session::{Audit, SessionState};
+use inband_session::{Audit, By, SessionState};
 
 /// Lines in a burst, at most.
 const BURST: u32 = 200;
@@ -65,7 +65,12 @@ impl AuditLog {
 /// Whether a line is of a kind that a host cannot cause often.
 const fn is_rare(line: &Audit) -> bool {
     match line {
-        Audit::DoorArmed { .. } | Audit::OnTrial { .. } | Audit::LockedOut { .. } => true,
+        Audit::DoorArmed { by, .. } | Audit::DoorShut { by, .. } => match by {
+            By::Bmc => true,
+            // Whatever powers the host on, a host may have it done again and again.
+            By::Ipmi | By::PowerOn | By::Deadline => false,
+        },
+        Audit::OnTrial { .. } | Audit::LockedOut { .. } => true,
         Audit::Changed { state, .. } => match state {
             SessionState::Staged
             | SessionState::Activating
@@ -81,7 +86,7 @@ const fn is_rare(line: &Audit) -> bool {
             | SessionState::Aborted => false,
         },
         Audit::DoorStarted { .. }
-        | Audit::DoorShut { .. }
+        | Audit::DoorStopped { .. }
         | Audit::DoorOpened { .. }
         | Audit::DoorLeft { .. }
         | Audit::Refused { .. }

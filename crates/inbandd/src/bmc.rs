@@ -22,6 +22,7 @@ use crate::{
     worker::{Command, Gone, Worker},
 };
 
+mod armed;
 mod bulk;
 mod ipmi;
 mod operator;
@@ -30,6 +31,7 @@ mod sets;
 mod trial;
 mod volume;
 
+pub use armed::ArmedOptions;
 use bulk::Endpoints;
 pub(crate) use bulk::dfu_mode;
 use ipmi::Handle;
@@ -67,6 +69,8 @@ pub struct Options {
     pub bulk: bool,
     /// The disk; without it there is no volume door.
     pub volume: Option<VolumeOptions>,
+    /// Doors that somebody has to arm.
+    pub armed: ArmedOptions,
     /// The door handle; without it the host opens no doors by IPMI, and is told nothing there.
     pub ipmi: Option<IpmiOptions>,
     /// Restart into staged firmware as soon as the host has left DFU mode, or ejected what the disk says of it.
@@ -252,6 +256,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             busy |= self.handle_dfu(now)?;
             busy |= self.drive_bulk(now);
             busy |= self.handle_volume(now)?;
+            self.handle_armed(now)?;
             self.handle_ipmi(now)?;
             if self.handle_usb(now, &clock)? {
                 busy = true;
@@ -271,6 +276,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.restart.poll_timeout(),
                     self.keep_budget_at,
                     self.volume.poll_timeout(),
+                    self.armed_timeout(),
                     self.ipmi_timeout(),
                 ];
                 return Ok(due.into_iter().flatten().min());

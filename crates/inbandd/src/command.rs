@@ -15,6 +15,10 @@ pub enum Ask {
     Status,
     /// `arm DOOR`: let it open at the host's next knock.
     Arm(Door),
+    /// `arm DOOR SECONDS`: likewise, for that time in the place of the one of the configuration; 0 is without an end.
+    ArmFor(Door, u32),
+    /// `host-powered-on`: the BMC has powered the host on.
+    HostPoweredOn,
     /// `disarm DOOR`: take that back.
     Disarm(Door),
     /// `activate`: restart into what is staged.
@@ -46,7 +50,11 @@ impl Ask {
         let door = |name: Option<&str>| Door::ALL.into_iter().find(|door| Some(door.name()) == name);
         let ask = match words.next()? {
             "status" => Self::Status,
-            "arm" => Self::Arm(door(words.next())?),
+            "arm" => match (door(words.next())?, words.next()) {
+                (door, None) => Self::Arm(door),
+                (door, Some(seconds)) => Self::ArmFor(door, seconds.parse().ok()?),
+            },
+            "host-powered-on" => Self::HostPoweredOn,
             "disarm" => Self::Disarm(door(words.next())?),
             "activate" => Self::Activate,
             "confirm" => Self::Confirm,
@@ -68,6 +76,8 @@ impl Ask {
         match self {
             Self::Status => "status".into(),
             Self::Arm(door) => format!("arm {door}"),
+            Self::ArmFor(door, seconds) => format!("arm {door} {seconds}"),
+            Self::HostPoweredOn => "host-powered-on".into(),
             Self::Disarm(door) => format!("disarm {door}"),
             Self::Activate => "activate".into(),
             Self::Confirm => "confirm".into(),
@@ -245,6 +255,8 @@ pub struct Report {
     page: StatusPage,
     versions: [Text<48>; 2],
     given_back: u8,
+    /// Until doors are shut again that were armed for a time.
+    shuts: [Option<Duration>; 4],
     answers: Answers,
     disk: Answers,
     lent: bool,
@@ -271,6 +283,7 @@ impl Report {
             lent,
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
             given_back: record.slot(page.running).trial.given_back,
+            shuts: Door::ALL.map(|door| Some(session.shuts_at(door)?.saturating_sub(now))),
             page,
         }
     }
@@ -317,7 +330,20 @@ impl Report {
         }
         let doors = ["door_dfu", "door_bulk", "door_volume", "door_ipmi"];
         fields.extend(doors.into_iter().zip(page.doors).map(|(name, state)| (name, text(state.name()))));
+        for (door, name) in [
+            (Door::Dfu, "door_dfu_shuts_s"),
+            (Door::Bulk, "door_bulk_shuts_s"),
+            (Door::Volume, "door_volume_shuts_s"),
+        ] {
+            fields.extend(self.shuts_s(door).map(|seconds| (name, Value::Number(seconds))));
+        }
         fields
+    }
+
+    /// Seconds, rounded up, until a door is shut that was armed for a time.
+    fn shuts_s(&self, door: Door) -> Option<u64> {
+        self.shuts[door.index()]
+            .map(|left| u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX))
     }
 
     fn text(&self) -> String {
@@ -329,7 +355,11 @@ impl Report {
             let _ = writeln!(text, "slot {}: {state} {}{next}", slot.name(), self.version(slot));
         }
         for door in [Door::Dfu, Door::Bulk, Door::Volume] {
-            let _ = writeln!(text, "door {door}: {}", page.door_state(door).name());
+            let _ = write!(text, "door {door}: {}", page.door_state(door).name());
+            let _ = match self.shuts_s(door) {
+                Some(seconds) => writeln!(text, ", shuts in {seconds} s"),
+                None => writeln!(text),
+            };
         }
         if self.lent {
             text.push_str("the kernel has no FunctionFS: its own disk is all that a host sees, without DFU and without pages\n");
@@ -359,9 +389,11 @@ mod tests {
 
     #[test]
     fn every_command_is_read_as_it_is_written() {
-        let mut all = vec![Ask::Status, Ask::Activate, Ask::Confirm, Ask::Commit, Ask::Abort];
+        let mut all =
+            vec![Ask::Status, Ask::HostPoweredOn, Ask::Activate, Ask::Confirm, Ask::Commit, Ask::Abort];
         all.extend([AskedBy::Host, AskedBy::Bmc].map(Ask::Restart));
         all.extend(Door::ALL.map(Ask::Arm));
+        all.extend(Door::ALL.map(|door| Ask::ArmFor(door, u32::MAX)));
         all.extend(Door::ALL.map(Ask::Disarm));
         for ask in all {
             assert_eq!(Ask::parse(ask.line().as_bytes()), Some(ask));
@@ -379,6 +411,10 @@ mod tests {
             b"arm",
             b"arm  dfu",
             b"arm door",
+            b"arm dfu ",
+            b"arm dfu -1",
+            b"arm dfu 4294967296",
+            b"arm dfu 9 9",
             b"restart",
             b"restart me",
             b"status\0",

@@ -22,7 +22,7 @@ use inband_volume::bot::Halts;
 #[cfg(feature = "virtual")]
 use crate::side::Usbip;
 use crate::{
-    bmc::{Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
+    bmc::{ArmedOptions, Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
     config::{ArmBy, Config, Conformance, When},
     error::Error,
     memory::{self, MEMINFO},
@@ -266,6 +266,10 @@ impl<S: Side> Daemon<S> {
                 confirms: config.ipmi.confirm,
                 max_package: config.store.max_package,
             }),
+            armed: ArmedOptions {
+                time: (config.doors.armed_for_s != 0).then(|| seconds(config.doors.armed_for_s)),
+                power_on: config.doors.arm_by.contains(&ArmBy::PowerOn).then_some(config.doors.power_on),
+            },
             activate: config.activation.when == When::Immediate,
             identity: Box::new(move |view| {
                 let record = &view.record;

@@ -32,6 +32,7 @@ To a running inbandd, by the control socket of its configuration:
        inbandd status             how it stands
        inbandd arm DOOR           let the door open at the host's next knock (dfu, bulk), or
                                   show the disk for one update (volume)
+       inbandd host-powered-on    the BMC has powered the host on: arm what the configuration says
        inbandd disarm DOOR        take that back
        inbandd activate           restart the BMC into what is staged
        inbandd confirm            the firmware on trial is healthy
@@ -47,6 +48,8 @@ Options:
       --security-version NUMBER init: its security version, the floor to begin with [default: 0]
       --asked-by host|bmc       restart: who wants it; a trial's boot that the host ends does
                                 not count [default: bmc]
+      --for SECONDS             arm: until then, if nobody comes; 0: until somebody has come
+                                [default: doors.armed_for_s of the configuration]
       --json                    to a running inbandd: answer as JSON
   -v, --verbose                 more log lines
   -q, --quiet                   only warnings and errors
@@ -110,8 +113,8 @@ fn arguments() -> Result<Option<Arguments>, Error> {
     };
     let mut named = false;
     // An option for another task than the one that is carried out, if there is one.
-    let (mut of_run, mut of_init, mut of_ask, mut of_restart) = (None, None, None, None);
-    let mut asked_by = AskedBy::Bmc;
+    let (mut of_run, mut of_init, mut of_ask, mut of_restart, mut of_arm) = (None, None, None, None, None);
+    let (mut asked_by, mut seconds) = (AskedBy::Bmc, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -123,6 +126,7 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                     Some("prepare") => Task::Prepare,
                     Some("status") => Task::Ask(Ask::Status),
                     Some("arm") => Task::Ask(Ask::Arm(door(&mut parser)?)),
+                    Some("host-powered-on") => Task::Ask(Ask::HostPoweredOn),
                     Some("disarm") => Task::Ask(Ask::Disarm(door(&mut parser)?)),
                     Some("activate") => Task::Ask(Ask::Activate),
                     Some("confirm") => Task::Ask(Ask::Confirm),
@@ -168,6 +172,10 @@ fn arguments() -> Result<Option<Arguments>, Error> {
                     _ => return Err(Error::Usage("--asked-by takes host or bmc".into())),
                 };
             }
+            Long("for") => {
+                of_arm = Some("--for");
+                seconds = Some(number(&mut parser)?);
+            }
             Long("json") => {
                 of_ask = Some("--json");
                 arguments.json = true;
@@ -186,14 +194,19 @@ fn arguments() -> Result<Option<Arguments>, Error> {
         }
     }
     let misplaced = match &mut arguments.task {
-        Task::Run => of_init.or(of_ask).or(of_restart),
-        Task::Check | Task::Prepare => of_run.or(of_init).or(of_ask).or(of_restart),
-        Task::Init => of_run.or(of_ask).or(of_restart),
+        Task::Run => of_init.or(of_ask).or(of_restart).or(of_arm),
+        Task::Check | Task::Prepare => of_run.or(of_init).or(of_ask).or(of_restart).or(of_arm),
+        Task::Init => of_run.or(of_ask).or(of_restart).or(of_arm),
         Task::Ask(Ask::Restart(by)) => {
             *by = asked_by;
-            of_run.or(of_init)
+            of_run.or(of_init).or(of_arm)
         }
-        Task::Ask(_) => of_run.or(of_init).or(of_restart),
+        Task::Ask(ask) => {
+            if let (Ask::Arm(door), Some(seconds)) = (*ask, seconds) {
+                (*ask, of_arm) = (Ask::ArmFor(door, seconds), None);
+            }
+            of_run.or(of_init).or(of_restart).or(of_arm)
+        }
     };
     match misplaced {
         Some(option) => Err(Error::Usage(format!("{option} has no meaning here"))),

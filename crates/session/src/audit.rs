@@ -10,24 +10,59 @@ use crate::door::Door;
 use crate::result::ResultCode;
 use crate::state::SessionState;
 
+/// Who armed a door, or shut it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Somebody on the BMC, by a command.
+    Bmc,
+    /// The host, by IPMI.
+    Ipmi,
+    /// The BMC powered the host on.
+    PowerOn,
+    /// The door's time is over.
+    Deadline,
+}
+
+impl By {
+    /// The name, as in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bmc => "bmc",
+            Self::Ipmi => "ipmi",
+            Self::PowerOn => "power-on",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
 /// Something that belongs in the log. Shown as one line of words `key=value`, the first of which is the event; no value
 /// holds a space or a control character, whatever a host sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audit {
-    /// Somebody on the BMC armed a door.
+    /// A door was armed.
     DoorArmed {
         /// The door.
         door: Door,
+        /// On whose behalf.
+        by: By,
     },
-    /// The host had a door armed, by a command that it may give.
+    /// A start is in force, which may have armed the door.
     DoorStarted {
         /// The door.
         door: Door,
     },
-    /// Somebody on the BMC took that back.
+    /// That start is not in force any more.
+    DoorStopped {
+        /// The door.
+        door: Door,
+    },
+    /// A door that was armed, or the disk, which opens by itself, was shut before a host had come to an end there.
     DoorShut {
         /// The door.
         door: Door,
+        /// On whose behalf.
+        by: By,
     },
     /// The host knocked and the door is open.
     DoorOpened {
@@ -100,9 +135,10 @@ pub enum Audit {
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DoorArmed { door } => write!(f, "event=door-armed door={door}"),
-            Self::DoorStarted { door } => write!(f, "event=door-started door={door}"),
-            Self::DoorShut { door } => write!(f, "event=door-shut door={door}"),
+            Self::DoorArmed { door, by } => write!(f, "event=door-armed door={door} by={}", by.name()),
+            Self::DoorStarted { door } => write!(f, "event=door-started door={door} by=ipmi"),
+            Self::DoorStopped { door } => write!(f, "event=door-stopped door={door} by=ipmi"),
+            Self::DoorShut { door, by } => write!(f, "event=door-shut door={door} by={}", by.name()),
             Self::DoorOpened { door } => write!(f, "event=door-opened door={door}"),
             Self::DoorLeft { door } => write!(f, "event=door-left door={door}"),
             Self::Refused { door, result, times, wait } => {

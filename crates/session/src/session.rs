@@ -116,12 +116,13 @@ struct Deadlines {
 /// Doors and the one session, seen from the main loop. Sans-IO: times are since any fixed moment and never go back.
 ///
 /// * Commands, on behalf of somebody on the BMC: [`arm`](Self::arm), [`disarm`](Self::disarm), [`abort`](Self::abort),
-///   [`activate`](Self::activate).
+///   [`activate`](Self::activate); of its power control: [`power_on`](Self::power_on); of a host: [`start`](Self::start), [`stopped`](Self::stopped).
 /// * Inputs from a door: [`knock`](Self::knock), [`open`](Self::open), [`leave`](Self::leave), [`first_byte`](Self::first_byte),
 ///   [`progress`](Self::progress), [`host_waits`](Self::host_waits), [`host_ended`](Self::host_ended).
 /// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
 ///   [`handover`](Self::handover), [`read_back`](Self::read_back), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
-/// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due.
+/// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due; [`shuts_at`](Self::shuts_at) when a door is to be
+///   [`shut`](Self::shut), or to be looked at [again](Self::postpone), by whoever knows whether somebody is in there.
 /// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
 ///
 /// A session goes [`first_byte`](Self::first_byte), [`progress`](Self::progress) with each portion,
@@ -132,6 +133,8 @@ pub struct Session {
     config: Config,
     store: StoreView,
     doors: [DoorState; 4],
+    /// When doors that were armed are shut again.
+    until: [Option<Duration>; 4],
     state: SessionState,
     id: u32,
     /// Whether the store has heard of the session, or cannot: a host is told an id that no other session can have.
@@ -162,6 +165,7 @@ impl Session {
         let mut session = Self {
             config,
             doors,
+            until: [None; 4],
             state: SessionState::Idle,
             id: 0,
             recorded: true,
@@ -188,6 +192,7 @@ impl Session {
         self.last_id = self.last_id.max(store.record.last_id);
         self.store = store;
         self.doors = self.config.doors.map(DoorPolicy::at_rest);
+        self.until = [None; 4];
         self.restore();
     }
 

@@ -12,6 +12,7 @@ LIC_FILES_CHKSUM = "\
 SRC_URI = "\
     git://github.com/inband/inband.git;protocol=https;branch=main \
     file://inbandd.toml \
+    file://inband-host-powered-on.service \
 "
 SRCREV = "${AUTOREV}"
 PV = "0.1.0+git"
@@ -47,6 +48,8 @@ do_install:append() {
         *.path|*.service|*.timer) install -m 0644 "$unit" ${D}${systemd_system_unitdir} ;;
         esac
     done
+    # Not enabled: for doors.arm_by = ["power-on"].
+    install -m 0644 ${UNPACKDIR}/inband-host-powered-on.service ${D}${systemd_system_unitdir}
     # inbandd.toml is the machine's, and so are the keys: a bbappend brings both.
     install -d ${D}${sysconfdir}/inband/keys
     install -m 0644 ${UNPACKDIR}/inbandd.toml ${D}${sysconfdir}/inband

@@ -310,6 +310,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
     fn shut(&mut self, now: Duration, commit: bool) -> Result<(), Code> {
         let Some(opened) = self.opened.take() else { return Err(Code::NOTHING) };
         let door = opened.door;
+        self.bmc.session.stopped(door);
         if commit && door == Door::Volume {
             let taken = self.bmc.commit_volume(now);
             if self.keep(taken)? {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use inband_dfu::{device::Intake, wire::Status};
-use inband_session::{Door, ResultCode, SessionState};
+use inband_session::{By, Door, ResultCode, SessionState};
 use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault, trial::Restart};
 use crate::{
     command::{Answer, Ask, AskedBy, Report},
+    config::PowerOn,
     worker::{Command, Refused, Worker},
 };
 
@@ -40,22 +41,17 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let state = self.session.state();
         Ok(match ask {
             Ask::Status => None,
-            Ask::Arm(door) => Some(match self.session.arm(door) {
-                Ok(()) => {
-                    self.worker.send(Command::GrantOne { now })?;
-                    if door == Door::Volume {
-                        self.show_volume(now, None)?;
-                    }
-                    Answer::Done
-                }
-                Err(_) => Answer::DoorOff,
-            }),
+            Ask::Arm(door) => Some(self.arm(now, door, None)?),
+            Ask::ArmFor(door, seconds) => Some(self.arm(now, door, Some(seconds))?),
+            Ask::HostPoweredOn => {
+                Some(if self.host_powered_on(now, PowerOn::Command)? { Answer::Done } else { Answer::NotNow })
+            }
             // Nobody leaves a disk but by ejecting it.
             Ask::Disarm(Door::Volume) if state.is_at_work() && self.is_by(Door::Volume) => Some(Answer::Busy),
             Ask::Disarm(door) => {
-                self.session.disarm(door);
+                self.session.disarm(door, By::Bmc);
                 if door == Door::Volume {
-                    self.hide_volume(now)?;
+                    self.hide_volume(now, By::Bmc)?;
                 }
                 Some(Answer::Done)
             }
@@ -104,6 +100,17 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 }
             }
         })
+    }
+
+    fn arm(&mut self, now: Duration, door: Door, seconds: Option<u32>) -> Result<Answer, Fault<B::Error>> {
+        if self.session.arm(door, self.armed_until(now, seconds)).is_err() {
+            return Ok(Answer::DoorOff);
+        }
+        self.worker.send(Command::GrantOne { now })?;
+        if door == Door::Volume {
+            self.show_volume(now, None)?;
+        }
+        Ok(Answer::Done)
     }
 
     /// The answer that was waited for.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_dfu::wire::State;
-use inband_session::Door;
+use inband_session::{By, Door};
 use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault, STALE, bulk::dfu_mode, volume::runtime};
@@ -48,16 +48,16 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.backend.attach(&dfu_mode(&identity, false)).map_err(Fault::Backend)
     }
 
-    /// Nobody is to come in by this door any more, and nobody is at work there.
+    /// The start that opened this door is over: nobody is to come in there any more, and nobody is at work there.
     pub(super) fn shut_door(&mut self, now: Duration, door: Door) -> Result<(), Fault<B::Error>> {
         match door {
             Door::Volume => {
-                self.session.disarm(door);
-                self.hide_volume(now)
+                self.session.disarm(door, By::Ipmi);
+                self.hide_volume(now, By::Ipmi)
             }
             Door::Dfu | Door::Bulk | Door::Ipmi if self.dfu.state() == State::AppIdle => {
-                self.session.disarm(Door::Dfu);
-                self.session.disarm(Door::Bulk);
+                self.session.disarm(Door::Dfu, By::Ipmi);
+                self.session.disarm(Door::Bulk, By::Ipmi);
                 Ok(())
             }
             Door::Dfu | Door::Bulk | Door::Ipmi => self.leave(now),

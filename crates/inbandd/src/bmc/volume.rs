@@ -9,7 +9,7 @@ use inband_dfu::{
     descriptors::{self, Identity},
     wire::State,
 };
-use inband_session::{Door, DoorPolicy, HostEnd, Progress, ResultCode, SessionState};
+use inband_session::{By, Door, DoorPolicy, HostEnd, Progress, ResultCode, SessionState};
 use inband_store::Identity as Package;
 use inband_usb::{Completion, DescriptorSet, DeviceBackend, Direction, EndpointAddress, Setup};
 use inband_volume::{
@@ -58,6 +58,10 @@ const VERDICT_TIME: Duration = Duration::from_secs(10 * 60);
 const ACTIVATE_AFTER: Duration = Duration::from_secs(60);
 /// From a medium that there was no memory for to the next try.
 const FILL_AGAIN: Duration = Duration::from_secs(60);
+/// From the end of the door's time, while somebody is in there, to the next look.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// What a host gets that has written something and no package by then: it may be in the middle of a copy.
+const SPARED: Duration = Duration::from_secs(5 * 60);
 /// Pages handed to the worker that it has not taken, at most: 256 KiB.
 const PAGES: usize = 16;
 
@@ -132,6 +136,8 @@ pub(super) struct Volume {
     package: Option<Package>,
     /// What exactly was wrong with the volume.
     detail: Option<&'static str>,
+    /// The door's time was over once already, and somebody had written something.
+    spared: bool,
 }
 
 impl Volume {
@@ -282,6 +288,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     ) -> Result<(), Fault<B::Error>> {
         let fits = profile.is_none_or(|profile| self.profile() == Some(profile));
         let shown = self.options.volume.is_none() || self.volume.disk.is_some() && fits;
+        self.volume.spared = false;
         if let Some(media) = self.volume.media().filter(|media| shown && media.has_verdict()) {
             media.remove();
             self.volume.due = Some((now.saturating_add(GAP), Due::Fresh));
@@ -304,9 +311,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         chosen.is_some() && chosen != self.profile()
     }
 
-    /// Somebody on the BMC has taken that back.
-    pub(super) fn hide_volume(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+    /// That is taken back.
+    pub(super) fn hide_volume(&mut self, now: Duration, by: By) -> Result<(), Fault<B::Error>> {
         let goes = self.is_once() | self.forget_profile();
+        self.session.shut(Door::Volume, by);
         if goes && self.volume.disk.is_some() { self.leave_volume(now) } else { Ok(()) }
     }
 
@@ -537,6 +545,19 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub(super) fn volume_tells(&mut self) -> bool {
         let due = matches!(self.volume.due, Some((_, Due::Verdict(_) | Due::AfterVerdict)));
         due || self.volume.media().is_some_and(|media| media.has_verdict())
+    }
+
+    /// Until when somebody is at something there, though the door's time is over; `None` if nobody is.
+    pub(super) fn volume_in_use(&mut self, now: Duration) -> Option<Duration> {
+        let at_work = self.is_by(Door::Volume) && self.session.state().is_at_work();
+        if at_work || self.volume_tells() {
+            return Some(now.saturating_add(LOOK_AGAIN));
+        }
+        let waits = self.volume.due.is_some();
+        let written = self.volume.media().is_some_and(|media| !waits && !media.is_untouched());
+        // Who writes and never comes to a package gets that once.
+        let spared = std::mem::replace(&mut self.volume.spared, written);
+        (written && !spared).then(|| now.saturating_add(SPARED))
     }
 
     /// The host has been gone for too long.

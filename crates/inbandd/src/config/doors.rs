@@ -15,6 +15,10 @@ pub struct Doors {
     pub volume: Volume,
     /// Who, besides somebody on the BMC, may arm a door whose policy is `armed`.
     pub arm_by: Vec<ArmBy>,
+    /// What says that the BMC has powered the host on.
+    pub power_on: PowerOn,
+    /// Seconds after which a door that was armed is shut again; 0 is never.
+    pub armed_for_s: u32,
 }
 
 impl Default for Doors {
@@ -24,16 +28,29 @@ impl Default for Doors {
             bulk: Bulk::default(),
             volume: Volume::default(),
             arm_by: vec![ArmBy::Ipmi],
+            power_on: PowerOn::default(),
+            armed_for_s: 900,
         }
     }
 }
 
 /// Who may arm a door, besides somebody on the BMC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ArmBy {
     /// The host: a start by IPMI.
     Ipmi,
+    /// The BMC, by powering the host on.
+    PowerOn,
+}
+
+/// What says that the BMC has powered the host on. A host that starts anew by itself must not count: it could arm the doors whenever it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PowerOn {
+    /// Whatever powers it on calls `inbandd host-powered-on`.
+    #[default]
+    Command,
 }
 
 /// The door `volume`: a disk beside the run-time DFU interface.

@@ -36,8 +36,9 @@ use inband_usb::{HostDevice, HostError, Setup};
 use inband_virtual::memory::{Bus, MemoryDevice, MemoryHost};
 use inband_volume::{bot::Halts, fat::Geometry};
 use inbandd::{
-    bmc::{self, Bmc, DiskKind, Health, IpmiOptions, Profile, VolumeOptions},
+    bmc::{self, ArmedOptions, Bmc, DiskKind, Health, IpmiOptions, Profile, VolumeOptions},
     command::{Answer, Ask},
+    config::PowerOn,
     programs::{Exit, Runner, Task},
     worker::{Command, Gone, Inline, Reply, Worker},
 };
@@ -76,6 +77,10 @@ pub(crate) struct Setting {
     pub(crate) ipmi: bool,
     /// It opens doors that are shut.
     pub(crate) ipmi_opens: bool,
+    /// Seconds for which doors are armed; 0 is without an end.
+    pub(crate) armed_for: u32,
+    /// What says that the BMC has powered the host on.
+    pub(crate) power_on: Option<PowerOn>,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -99,6 +104,8 @@ impl Setting {
         lent: false,
         ipmi: false,
         ipmi_opens: true,
+        armed_for: 900,
+        power_on: None,
         activate: false,
         health: false,
         restart: false,
@@ -363,6 +370,10 @@ impl Bench {
                 confirms: true,
                 max_package: MAX_PACKAGE,
             }),
+            armed: ArmedOptions {
+                time: (setting.armed_for != 0).then(|| Duration::from_secs(setting.armed_for.into())),
+                power_on: setting.power_on,
+            },
             activate: setting.activate,
             identity: Box::new(identity),
             health: setting.health.then(|| Health {

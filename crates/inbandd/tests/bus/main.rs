@@ -12,6 +12,7 @@ mod host;
 #[path = "../support/package.rs"]
 mod package;
 
+mod armed;
 mod bulk;
 mod bulk_faults;
 mod cells;

@@ -25,6 +25,8 @@ fn help_names_every_command_and_option() {
             "inbandd status",
             "inbandd arm DOOR",
             "inbandd disarm DOOR",
+            "inbandd host-powered-on",
+            "--for SECONDS",
             "inbandd activate",
             "inbandd confirm",
             "inbandd abort",

@@ -3,31 +3,50 @@
 use core::time::Duration;
 
 use super::Session;
-use crate::audit::Audit;
+use crate::audit::{Audit, By};
 use crate::door::{Door, DoorPolicy, DoorState};
 use crate::lockout::Lockout;
 use crate::result::ResultCode;
 use crate::state::SessionState;
 
 impl Session {
-    /// Lets a door open at the host's next knock. Ends a lock-out: somebody on the BMC wants the host to come in.
+    /// Lets a door open at the host's next knock, until that moment if there is one; somebody on the BMC wants it. Ends a lock-out.
     ///
     /// # Errors
     /// [`ResultCode::DoorShut`] if the door's policy is `off`.
-    pub fn arm(&mut self, door: Door) -> Result<(), ResultCode> {
-        match self.policy(door) {
-            DoorPolicy::Off => return Err(ResultCode::DoorShut),
-            DoorPolicy::Always | DoorPolicy::Armed => {}
+    pub fn arm(&mut self, door: Door, until: Option<Duration>) -> Result<(), ResultCode> {
+        if self.policy(door) == DoorPolicy::Off {
+            return Err(ResultCode::DoorShut);
         }
         self.lockout = Lockout::default();
-        if self.door(door) == DoorState::Shut {
-            self.doors[door.index()] = DoorState::Armed;
-            self.tell(Audit::DoorArmed { door });
-        }
+        self.set_armed(door, By::Bmc);
+        self.keep_until(door, until);
         Ok(())
     }
 
-    /// The host wants a door to open at its next knock, by a channel that has no payload. Other than [`arm`](Self::arm) this ends no lock-out.
+    /// The BMC has powered the host on: doors that are for somebody to arm are armed, until that moment at least if there is one. Other than
+    /// [`arm`](Self::arm) this ends no lock-out. Returns whether one of them was shut.
+    pub fn power_on(&mut self, until: Option<Duration>) -> bool {
+        let mut opens = false;
+        for door in Door::ALL {
+            match (self.policy(door), self.door(door), self.shuts_at(door)) {
+                (DoorPolicy::Armed, DoorState::Shut, _) => {
+                    self.set_armed(door, By::PowerOn);
+                    self.keep_until(door, until);
+                    opens = true;
+                }
+                // Nobody's time becomes shorter by it.
+                (DoorPolicy::Armed, _, Some(at)) => {
+                    self.keep_until(door, until.map(|until| until.max(at)));
+                }
+                (DoorPolicy::Armed, _, None) | (DoorPolicy::Always | DoorPolicy::Off, ..) => {}
+            }
+        }
+        opens
+    }
+
+    /// The host wants a door to open at its next knock, by a channel that has no payload, which says when that is over. Other than
+    /// [`arm`](Self::arm) this ends no lock-out.
     ///
     /// # Errors
     /// [`ResultCode::DoorShut`] if the door's policy is `off`, and those of [`may_begin`](Self::may_begin); nothing has changed then.
@@ -37,18 +56,41 @@ impl Session {
         may.map_err(|result| self.refused(door, result, now))?;
         if self.door(door) == DoorState::Shut {
             self.doors[door.index()] = DoorState::Armed;
-            self.tell(Audit::DoorStarted { door });
         }
+        self.keep_until(door, None);
+        self.tell(Audit::DoorStarted { door });
         Ok(())
     }
 
+    /// That start is over.
+    pub fn stopped(&mut self, door: Door) {
+        self.tell(Audit::DoorStopped { door });
+    }
+
     /// Takes [`Session::arm`] back. An open door stays open until it is left.
-    pub fn disarm(&mut self, door: Door) {
-        let at_rest = self.policy(door).at_rest();
-        if self.door(door) == DoorState::Armed && at_rest == DoorState::Shut {
-            self.doors[door.index()] = DoorState::Shut;
-            self.tell(Audit::DoorShut { door });
+    pub fn disarm(&mut self, door: Door, by: By) {
+        if self.door(door) == DoorState::Armed {
+            self.shut(door, by);
         }
+    }
+
+    /// Likewise, and an open door is shut as well: whoever calls this knows that nobody is in there. One that is never shut stays as it is.
+    pub fn shut(&mut self, door: Door, by: By) {
+        if self.policy(door).at_rest() == DoorState::Shut && self.door(door) != DoorState::Shut {
+            self.rest(door);
+            self.tell(Audit::DoorShut { door, by });
+        }
+    }
+
+    /// When a door is to be shut, unless somebody is in there; `None` where nothing but the host's coming and going shuts it.
+    #[must_use]
+    pub const fn shuts_at(&self, door: Door) -> Option<Duration> {
+        self.until[door.index()]
+    }
+
+    /// Somebody is in there still: the door is looked at again at that moment.
+    pub const fn postpone(&mut self, door: Door, until: Duration) {
+        self.until[door.index()] = Some(until);
     }
 
     /// The host wants a door opened: for `dfu`, may DETACH be honoured? If so, the door is open.
@@ -84,6 +126,12 @@ impl Session {
     pub fn open(&mut self, door: Door) -> bool {
         if self.door(door) == DoorState::Armed {
             self.doors[door.index()] = DoorState::Open;
+            match door {
+                // Nobody has come yet.
+                Door::Volume => {}
+                // Whoever has is bound by the deadlines of DFU mode.
+                Door::Dfu | Door::Bulk | Door::Ipmi => self.until[door.index()] = None,
+            }
             self.tell(Audit::DoorOpened { door });
         }
         self.door(door) == DoorState::Open
@@ -92,7 +140,7 @@ impl Session {
     /// The door is not open to the host any more; it stands as its policy has it at rest.
     pub fn leave(&mut self, door: Door) {
         if self.door(door) == DoorState::Open {
-            self.doors[door.index()] = self.policy(door).at_rest();
+            self.rest(door);
             self.tell(Audit::DoorLeft { door });
         }
     }
@@ -101,12 +149,33 @@ impl Session {
     /// [reinstated](Self::reinstate). Whoever withdraws it tells why: a host can have it done again and again.
     pub const fn withdraw(&mut self, door: Door) {
         self.doors[door.index()] = DoorState::Shut;
+        self.until[door.index()] = None;
     }
 
     /// Takes [`withdraw`](Self::withdraw) back: a door that is shut stands as its policy has it at rest.
     pub fn reinstate(&mut self, door: Door) {
         if self.door(door) == DoorState::Shut {
-            self.doors[door.index()] = self.policy(door).at_rest();
+            self.rest(door);
+        }
+    }
+
+    fn set_armed(&mut self, door: Door, by: By) {
+        if self.door(door) == DoorState::Shut {
+            self.doors[door.index()] = DoorState::Armed;
+            self.tell(Audit::DoorArmed { door, by });
+        }
+    }
+
+    fn rest(&mut self, door: Door) {
+        self.doors[door.index()] = self.policy(door).at_rest();
+        self.until[door.index()] = None;
+    }
+
+    /// For a door that somebody has to arm and nobody has come in by.
+    fn keep_until(&mut self, door: Door, until: Option<Duration>) {
+        let is_entered = self.door(door) == DoorState::Open && door != Door::Volume;
+        if self.policy(door) == DoorPolicy::Armed && !is_entered {
+            self.until[door.index()] = until;
         }
     }
 }

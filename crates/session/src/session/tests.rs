@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use inband_store::{Levels, SessionRecord, SlotRecord};
 
 use super::*;
+use crate::audit::By;
 use crate::budget::Rates;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -147,7 +148,7 @@ fn a_shut_door_is_opened_by_nobody_but_an_arm_and_a_knock() {
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);
     assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::DoorShut));
-    assert_eq!(session.arm(Door::Dfu), Ok(()));
+    assert_eq!(session.arm(Door::Dfu, None), Ok(()));
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
     assert_eq!(session.first_byte(Door::Dfu, NOW), Err(ResultCode::DoorShut), "armed is not open");
     assert_eq!(session.knock(Door::Dfu, NOW), Ok(()));
@@ -161,12 +162,12 @@ fn a_shut_door_is_opened_by_nobody_but_an_arm_and_a_knock() {
 #[test]
 fn arming_can_be_taken_back_until_the_host_knocks() {
     let mut session = Session::new(config(DoorPolicy::Armed), view());
-    session.arm(Door::Dfu).unwrap();
-    session.disarm(Door::Dfu);
+    session.arm(Door::Dfu, None).unwrap();
+    session.disarm(Door::Dfu, By::Bmc);
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);
-    session.arm(Door::Dfu).unwrap();
+    session.arm(Door::Dfu, None).unwrap();
     session.knock(Door::Dfu, NOW).unwrap();
-    session.disarm(Door::Dfu);
+    session.disarm(Door::Dfu, By::Bmc);
     assert_eq!(session.door(Door::Dfu), DoorState::Open);
 }
 
@@ -174,7 +175,7 @@ fn arming_can_be_taken_back_until_the_host_knocks() {
 fn a_door_with_policy_always_is_never_shut() {
     let mut session = Session::new(config(DoorPolicy::Always), view());
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
-    session.disarm(Door::Dfu);
+    session.disarm(Door::Dfu, By::Bmc);
     assert_eq!(session.door(Door::Dfu), DoorState::Armed);
     session.knock(Door::Dfu, NOW).unwrap();
     session.leave(Door::Dfu);
@@ -185,7 +186,7 @@ fn a_door_with_policy_always_is_never_shut() {
 fn a_door_that_is_withdrawn_is_shut_until_it_is_reinstated_or_armed() {
     for (policy, at_rest) in [(DoorPolicy::Always, DoorState::Armed), (DoorPolicy::Armed, DoorState::Shut)] {
         let mut session = Session::new(config(policy), view());
-        session.arm(Door::Dfu).unwrap();
+        session.arm(Door::Dfu, None).unwrap();
         session.knock(Door::Dfu, NOW).unwrap();
         session.withdraw(Door::Dfu);
         assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
@@ -194,7 +195,7 @@ fn a_door_that_is_withdrawn_is_shut_until_it_is_reinstated_or_armed() {
         session.reinstate(Door::Dfu);
         assert_eq!(session.door(Door::Dfu), at_rest);
         session.withdraw(Door::Dfu);
-        session.arm(Door::Dfu).unwrap();
+        session.arm(Door::Dfu, None).unwrap();
         assert_eq!(session.knock(Door::Dfu, NOW), Ok(()));
         session.reinstate(Door::Dfu);
         assert_eq!(session.door(Door::Dfu), DoorState::Open, "one that is not shut stays as it is");
@@ -204,7 +205,7 @@ fn a_door_that_is_withdrawn_is_shut_until_it_is_reinstated_or_armed() {
 #[test]
 fn a_door_that_is_off_cannot_be_armed() {
     let mut session = Session::new(config(DoorPolicy::Off), view());
-    assert_eq!(session.arm(Door::Dfu), Err(ResultCode::DoorShut));
+    assert_eq!(session.arm(Door::Dfu, None), Err(ResultCode::DoorShut));
     assert_eq!(session.knock(Door::Dfu, NOW), Err(ResultCode::DoorShut));
     assert_eq!(session.door(Door::Dfu), DoorState::Shut);
 }
@@ -537,7 +538,7 @@ fn somebody_on_the_bmc_ends_a_lock_out() {
         ended(&mut session, BAD, NOW);
     }
     assert_eq!(session.may_begin(Door::Dfu, NOW), Err(ResultCode::LockedOut));
-    session.arm(Door::Dfu).unwrap();
+    session.arm(Door::Dfu, None).unwrap();
     assert_eq!(session.may_begin(Door::Dfu, NOW), Ok(()));
     // The row begins anew, too.
     for _ in 0..9 {
@@ -661,8 +662,8 @@ fn any_order_of_inputs_keeps_the_promises() {
         for (step, amount) in steps {
             let before = session.state();
             match step {
-                0 => drop(session.arm(Door::Dfu)),
-                1 => session.disarm(Door::Dfu),
+                0 => drop(session.arm(Door::Dfu, None)),
+                1 => session.disarm(Door::Dfu, By::Bmc),
                 2 => {
                     let asked = session.may_knock(Door::Dfu, now);
                     prop_assert_eq!(session.knock(Door::Dfu, now), asked);
@@ -708,4 +709,60 @@ fn any_order_of_inputs_keeps_the_promises() {
             prop_assert_eq!(StatusPage::decode(&page), Ok(session.status(now)));
         }
     });
+}
+
+#[test]
+fn who_armed_a_door_and_who_shut_it_is_told_once() {
+    let mut session = Session::new(config(DoorPolicy::Armed), view());
+    let _ = drain(&mut session);
+    let until = Some(NOW + MINUTE);
+    for _ in 0..3 {
+        session.arm(Door::Dfu, until).unwrap();
+        session.power_on(until);
+    }
+    session.shut(Door::Dfu, By::Deadline);
+    session.shut(Door::Dfu, By::Deadline);
+    assert!(session.power_on(until));
+    session.disarm(Door::Dfu, By::Bmc);
+    session.start(Door::Dfu, NOW).unwrap();
+    session.stopped(Door::Dfu);
+    session.disarm(Door::Dfu, By::Ipmi);
+    let lines = drain(&mut session);
+    let of_dfu = lines.iter().filter(|line| line.contains("door=dfu"));
+    assert_eq!(
+        of_dfu.collect::<Vec<_>>(),
+        [
+            "event=door-armed door=dfu by=bmc",
+            "event=door-shut door=dfu by=deadline",
+            "event=door-armed door=dfu by=power-on",
+            "event=door-shut door=dfu by=bmc",
+            "event=door-started door=dfu by=ipmi",
+            "event=door-stopped door=dfu by=ipmi",
+            "event=door-shut door=dfu by=ipmi",
+        ]
+    );
+}
+
+#[test]
+fn a_door_has_a_time_from_when_it_is_armed_until_somebody_is_in_there() {
+    let mut session = Session::new(config(DoorPolicy::Armed), view());
+    let (soon, late) = (Some(NOW + MINUTE), Some(NOW + 2 * MINUTE));
+    session.arm(Door::Dfu, late).unwrap();
+    session.arm(Door::Dfu, soon).unwrap();
+    assert_eq!(session.shuts_at(Door::Dfu), soon, "the last word counts");
+    session.power_on(late);
+    assert_eq!(session.shuts_at(Door::Dfu), late);
+    session.power_on(soon);
+    assert_eq!(session.shuts_at(Door::Dfu), late, "but a power-on makes nothing shorter");
+    session.start(Door::Dfu, NOW).unwrap();
+    assert_eq!(session.shuts_at(Door::Dfu), None, "a start has a time of its own");
+    session.power_on(soon);
+    assert_eq!(session.shuts_at(Door::Dfu), None);
+    session.arm(Door::Dfu, soon).unwrap();
+    session.knock(Door::Dfu, NOW).unwrap();
+    assert_eq!(session.shuts_at(Door::Dfu), None);
+    session.arm(Door::Dfu, soon).unwrap();
+    assert_eq!(session.shuts_at(Door::Dfu), None, "nor is it armed anew behind whoever is in");
+    session.leave(Door::Dfu);
+    assert_eq!((session.door(Door::Dfu), session.shuts_at(Door::Dfu)), (DoorState::Shut, None));
 }

@@ -7,7 +7,10 @@ use inband_ipmi::wire::Code;
 use inband_session::{Door, DoorPolicy, Rates, ResultCode, SessionState};
 use inband_store::{memory::Loss, record::Place};
 use inband_virtual::memory::MemoryHost;
-use inbandd::command::{Answer, Ask};
+use inbandd::{
+    command::{Answer, Ask},
+    config::PowerOn,
+};
 
 use super::{
     event::start_volume,
@@ -233,7 +236,8 @@ impl Column {
             | Self::Started
             | Self::StartedWhole
             | Self::StartedJudging => {
-                Setting { volume: DoorPolicy::Armed, policy: DoorPolicy::Armed, ..usual }
+                let power_on = Some(PowerOn::Command);
+                Setting { volume: DoorPolicy::Armed, policy: DoorPolicy::Armed, power_on, ..usual }
             }
             Self::AtOnceVerdict | Self::AtOnceDetached | Self::AtOnceDfuStaged | Self::AtOnceLeft => {
                 Setting { activate: true, ..usual }

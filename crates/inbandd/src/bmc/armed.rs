@@ -1,0 +1,67 @@
+//! Doors that are armed for a time, and the host's power-on (docs/spec/session.md, 2).
+
+use std::time::Duration;
+
+use inband_session::{By, Door, DoorPolicy, DoorState};
+use inband_usb::DeviceBackend;
+
+use super::{Bmc, Fault};
+use crate::{config::PowerOn, worker::Worker};
+
+/// What is configured about doors that somebody has to arm.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArmedOptions {
+    /// For how long they are; without it, until a host has come and gone.
+    pub time: Option<Duration>,
+    /// What is believed when it says that the BMC has powered the host on; without it nobody is.
+    pub power_on: Option<PowerOn>,
+}
+
+impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
+    /// The BMC has powered the host on, or so this source says. Returns whether that arms doors here.
+    ///
+    /// # Errors
+    /// The USB side or the worker is gone.
+    pub fn host_powered_on(&mut self, now: Duration, source: PowerOn) -> Result<bool, Fault<B::Error>> {
+        let arms = Door::ALL.into_iter().any(|door| self.session.policy(door) == DoorPolicy::Armed);
+        if !arms || self.options.armed.power_on != Some(source) || self.goes_down() {
+            return Ok(false);
+        }
+        let has_disk = self.session.door(Door::Volume) != DoorState::Shut;
+        if self.session.power_on(self.armed_until(now, None)) && !has_disk {
+            self.show_volume(now, None)?;
+        }
+        Ok(true)
+    }
+
+    /// Until when a door is armed from now on: for so many seconds, 0 being without an end, or as it is configured.
+    pub(super) fn armed_until(&self, now: Duration, seconds: Option<u32>) -> Option<Duration> {
+        let time = match seconds {
+            Some(0) => None,
+            Some(seconds) => Some(Duration::from_secs(seconds.into())),
+            None => self.options.armed.time,
+        };
+        time.map(|time| now.saturating_add(time))
+    }
+
+    pub(super) fn armed_timeout(&self) -> Option<Duration> {
+        Door::ALL.into_iter().filter_map(|door| self.session.shuts_at(door)).min()
+    }
+
+    /// Shuts the doors whose time is over, but where somebody is in there.
+    pub(super) fn handle_armed(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
+        for door in Door::ALL {
+            if self.session.shuts_at(door).is_none_or(|at| at > now) {
+                continue;
+            }
+            match (door, self.session.door(door)) {
+                (Door::Volume, DoorState::Open) => match self.volume_in_use(now) {
+                    Some(until) => self.session.postpone(door, until),
+                    None => self.hide_volume(now, By::Deadline)?,
+                },
+                _ => self.session.shut(door, By::Deadline),
+            }
+        }
+        Ok(())
+    }
+}

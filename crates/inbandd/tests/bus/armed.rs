@@ -1,0 +1,255 @@
+//! Doors that are armed for a time, and by the host's power-on.
+
+use std::time::Duration;
+
+use inband_dfu::wire::Request;
+use inband_session::{Door, DoorPolicy, DoorState, Rates, ResultCode, SessionState};
+use inband_virtual::memory::MemoryHost;
+use inbandd::{
+    command::{Answer, Ask},
+    config::PowerOn,
+};
+
+use crate::{
+    bench::{Bench, GEOMETRY, Setting, VOLUME_PRODUCT, command, new_store},
+    disk_host::{Disk, NO_MEDIUM, padded},
+    host,
+    package::Package,
+};
+
+const ARMED: Setting = Setting {
+    policy: DoorPolicy::Armed,
+    bulk: DoorPolicy::Always,
+    volume: DoorPolicy::Armed,
+    power_on: Some(PowerOn::Command),
+    ..Setting::DEFAULT
+};
+const SHUT: [DoorState; 2] = [DoorState::Shut; 2];
+const ALMOST: Duration = Duration::from_secs(899);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn doors(bench: &Bench) -> [DoorState; 2] {
+    [Door::Dfu, Door::Volume].map(|door| bench.status().door_state(door))
+}
+
+fn arm(bench: &Bench, door: Door) {
+    assert_eq!(bench.ask(Ask::Arm(door)), Answer::Done);
+}
+
+fn has_disk(bench: &Bench) -> bool {
+    bench.wait_attached();
+    bench.bus.descriptors().unwrap().product_id == VOLUME_PRODUCT
+}
+
+fn disk(bench: &Bench) -> Disk<MemoryHost> {
+    assert!(has_disk(bench));
+    Disk::open(bench.open())
+}
+
+/// Seconds until a door is shut again, as `inbandd status` has it.
+fn told(bench: &Bench, door: Door) -> Option<u64> {
+    let text = bench.ask(Ask::Status).text();
+    let (_, rest) = text.split_once(&format!("\"door_{door}_shuts_s\":"))?;
+    let seconds: u64 = rest.split([',', '}']).next().unwrap().parse().unwrap();
+    assert!(text.contains(&format!(", shuts in {seconds} s\n")));
+    Some(seconds)
+}
+
+#[test]
+fn doors_that_nobody_comes_to_are_shut_again() {
+    let bench = Bench::with(ARMED);
+    assert_eq!(told(&bench, Door::Dfu), None);
+    for door in [Door::Dfu, Door::Volume] {
+        arm(&bench, door);
+    }
+    assert!(has_disk(&bench));
+    bench.bus.advance(ALMOST - Duration::from_secs(5));
+    assert_eq!(doors(&bench), [DoorState::Armed, DoorState::Open]);
+    assert!(matches!(told(&bench, Door::Dfu), Some(1..=6)));
+    assert!(matches!(told(&bench, Door::Volume), Some(1..=6)));
+    bench.bus.advance(Duration::from_secs(7));
+    assert_eq!(doors(&bench), SHUT);
+    assert!(!has_disk(&bench));
+    assert!(host::detach(&mut bench.claim()).is_err());
+    assert_eq!(told(&bench, Door::Dfu), None);
+}
+
+#[test]
+fn whoever_arms_may_say_for_how_long() {
+    let bench = Bench::with(ARMED);
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Dfu, 30)), Answer::Done);
+    bench.bus.advance(Duration::from_secs(31));
+    assert_eq!(doors(&bench), SHUT);
+    // Without an end, and then with one after all.
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Dfu, 0)), Answer::Done);
+    bench.bus.advance(100 * MINUTE);
+    assert_eq!(doors(&bench)[0], DoorState::Armed);
+    arm(&bench, Door::Dfu);
+    bench.bus.advance(16 * MINUTE);
+    assert_eq!(doors(&bench), SHUT);
+    // As it is configured.
+    let bench = Bench::with(Setting { armed_for: 0, ..ARMED });
+    arm(&bench, Door::Volume);
+    bench.bus.advance(100 * MINUTE);
+    assert!(has_disk(&bench));
+}
+
+#[test]
+fn a_door_that_is_not_for_arming_has_no_time() {
+    let bench = Bench::with(Setting { policy: DoorPolicy::Always, volume: DoorPolicy::Always, ..ARMED });
+    for door in [Door::Dfu, Door::Bulk, Door::Volume] {
+        assert_eq!(bench.ask(Ask::ArmFor(door, 1)), Answer::Done);
+        assert_eq!(told(&bench, door), None);
+    }
+    bench.bus.advance(MINUTE);
+    assert_eq!(doors(&bench), [DoorState::Armed, DoorState::Open]);
+}
+
+#[test]
+fn a_host_in_dfu_mode_is_not_cut_off() {
+    let bench = Bench::with(ARMED);
+    arm(&bench, Door::Dfu);
+    bench.bus.advance(ALMOST - Duration::from_secs(8));
+    drop(bench.enter_dfu());
+    bench.bus.advance(Duration::from_secs(30));
+    let end = bench.update(&Package::new(0x0200, 20_000).bytes());
+    assert!(end.is_ok(), "{end:?}");
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    bench.leave_dfu();
+    assert_eq!(doors(&bench), SHUT);
+}
+
+#[test]
+fn a_copy_to_the_disk_is_not_cut_off() {
+    let bench = Bench::with(ARMED);
+    arm(&bench, Door::Volume);
+    let mut disk = disk(&bench);
+    bench.bus.advance(ALMOST - MINUTE);
+    let package = Package::new(0x0215, 60_000);
+    let blocks = padded(&package.bytes());
+    let (first, rest) = blocks.split_at(512);
+    disk.write(0, first).unwrap();
+    bench.bus.advance(4 * MINUTE);
+    disk.write(1, rest).unwrap();
+    bench.assert_session(SessionState::Receiving, ResultCode::None);
+    disk.eject().unwrap();
+    bench.bus.advance(Duration::from_secs(3));
+    // The host may read what came of it, as ever.
+    bench.bus.advance(9 * MINUTE);
+    assert!(disk.ready().is_err_and(|sense| sense != NO_MEDIUM));
+    assert!(disk.text().contains("STATE=PASS"));
+    drop(disk);
+    bench.bus.advance(2 * MINUTE);
+    assert_eq!(doors(&bench), SHUT);
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+}
+
+#[test]
+fn a_host_that_was_lost_in_its_copy_does_not_leave_the_door_open_for_ever() {
+    let bench = Bench::with(ARMED);
+    arm(&bench, Door::Volume);
+    let mut disk = disk(&bench);
+    bench.bus.advance(ALMOST - MINUTE);
+    disk.write(0, &padded(&Package::new(0x0215, 60_000).bytes())[..512]).unwrap();
+    drop(disk);
+    bench.bus.unplug();
+    bench.bus.advance(2 * MINUTE);
+    bench.bus.plug();
+    bench.assert_session(SessionState::Failed, ResultCode::Disconnected);
+    bench.bus.advance(MINUTE);
+    assert_eq!(doors(&bench), SHUT);
+    assert!(!has_disk(&bench));
+}
+
+#[test]
+fn who_writes_other_files_gets_five_minutes_more_and_no_others() {
+    let bench = Bench::with(Setting { fat: true, ..ARMED });
+    arm(&bench, Door::Volume);
+    let mut disk = disk(&bench);
+    bench.bus.advance(ALMOST - MINUTE);
+    disk.write(GEOMETRY.data(), &[7; 512]).unwrap();
+    bench.bus.advance(3 * MINUTE);
+    disk.write(GEOMETRY.data() + 1, &[7; 512]).unwrap();
+    assert_eq!(doors(&bench), [DoorState::Shut, DoorState::Open]);
+    drop(disk);
+    bench.bus.advance(4 * MINUTE);
+    assert_eq!(doors(&bench), SHUT);
+    // Whoever arms the door once more has all of it once more.
+    arm(&bench, Door::Volume);
+    bench.bus.advance(ALMOST);
+    assert!(has_disk(&bench));
+}
+
+#[test]
+fn a_power_on_arms_what_has_to_be_armed_and_nothing_else() {
+    let bench = Bench::with(Setting { volume: DoorPolicy::Off, ..ARMED });
+    assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done);
+    assert_eq!(doors(&bench), [DoorState::Armed, DoorState::Shut]);
+    bench.bus.advance(ALMOST);
+    assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done, "and once more, from then on");
+    bench.bus.advance(ALMOST);
+    assert_eq!(doors(&bench)[0], DoorState::Armed);
+    bench.bus.advance(Duration::from_secs(3));
+    assert_eq!(doors(&bench), SHUT);
+
+    let bench = Bench::with(Setting { policy: DoorPolicy::Off, ..ARMED });
+    assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done);
+    assert_eq!(doors(&bench), [DoorState::Shut, DoorState::Open]);
+    assert!(has_disk(&bench));
+
+    // Where it is not to, and where there is nothing to arm.
+    for setting in [
+        Setting { power_on: None, ..ARMED },
+        Setting { policy: DoorPolicy::Always, volume: DoorPolicy::Off, ..ARMED },
+    ] {
+        let bench = Bench::with(setting);
+        let before = doors(&bench);
+        assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::NotNow);
+        assert_eq!(doors(&bench), before);
+    }
+}
+
+#[test]
+fn a_power_on_makes_no_time_shorter_and_disturbs_nobody() {
+    let bench = Bench::with(ARMED);
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Volume, 3600)), Answer::Done);
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Dfu, 0)), Answer::Done);
+    let mut disk = disk(&bench);
+    disk.copy(&Package::new(0x0215, 60_000).bytes());
+    assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done);
+    assert_eq!(disk.eject(), Ok(()));
+    drop(disk);
+    bench.bus.advance(Duration::from_secs(3));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    assert!(told(&bench, Door::Volume).unwrap() > 3500);
+    assert_eq!(told(&bench, Door::Dfu), None);
+    bench.bus.advance(60 * MINUTE);
+    assert_eq!(doors(&bench)[0], DoorState::Armed);
+}
+
+#[test]
+fn a_power_on_ends_no_lock_out_and_grants_nothing() {
+    let bench = Bench::with(Setting { refusals: 1, volume: DoorPolicy::Off, ..ARMED });
+    arm(&bench, Door::Dfu);
+    let mut file = Package::new(0x0200, 20_000).bytes();
+    file[1536] ^= 1;
+    assert!(bench.update(&file).is_err());
+    command(&mut bench.claim(), Request::ClrStatus).unwrap();
+    bench.leave_dfu();
+    assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done);
+    assert!(bench.status().locked_out);
+    assert!(host::detach(&mut bench.claim()).is_err());
+    arm(&bench, Door::Dfu);
+    assert!(host::detach(&mut bench.claim()).is_ok());
+
+    // One rewrite, and no more.
+    let rates = Rates { sessions: 200, rewrites: 1 };
+    let bench = Bench::boot(Setting { rates, volume: DoorPolicy::Off, ..ARMED }, new_store());
+    let file = Package::new(0x0200, 20_000).bytes();
+    arm(&bench, Door::Dfu);
+    assert!(bench.update(&file).is_ok());
+    bench.leave_dfu();
+    assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done);
+    assert!(bench.update(&file).is_err());
+    assert!(bench.status().wait_minutes > 0);
+}

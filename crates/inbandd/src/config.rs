@@ -494,6 +494,13 @@ impl Config {
                 "ipmi.start_holds_s = 0: no start would hold; 900 is what it is without a word".into(),
             );
         }
+        let by_qemu = self.ipmi.channel.as_ref().is_some_and(IpmiChannel::is_qemu);
+        if self.doors.power_on == PowerOn::Qemu && !by_qemu {
+            return value(
+                "doors.power_on = \"qemu\" needs ipmi.channel = \"qemu:SOCKET\": who is there tells of it"
+                    .into(),
+            );
+        }
         let volume = &self.doors.volume;
         if volume.policy != DoorPolicy::Off
             && volume.profile == VolumeProfile::Fat

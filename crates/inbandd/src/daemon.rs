@@ -42,6 +42,7 @@ use crate::{
 };
 #[cfg(all(target_os = "linux", feature = "virtual"))]
 use crate::{
+    config::PowerOn,
     ipmi::{Channel, Event},
     side::Usbredir,
 };
@@ -380,7 +381,10 @@ impl<S: Side> Daemon<S> {
                     let reply = reply.unwrap_or_else(|| standalone.handle(&asked.request()));
                     asked.answer(reply);
                 }
-                Event::HostReset => log::info!("event=host-reset"),
+                Event::HostReset => {
+                    log::info!("event=host-reset");
+                    self.bmc.host_powered_on(now, PowerOn::Qemu).map_err(fault)?;
+                }
             }
         }
         Ok(())

@@ -51,6 +51,8 @@ pub enum PowerOn {
     /// Whatever powers it on calls `inbandd host-powered-on`.
     #[default]
     Command,
+    /// QEMU tells of a reset of its guest, whoever caused it: for trying out.
+    Qemu,
 }
 
 /// The door `volume`: a disk beside the run-time DFU interface.

@@ -41,6 +41,14 @@ pub enum IpmiChannel {
     QemuListen(PathBuf),
 }
 
+impl IpmiChannel {
+    /// Whether it is QEMU's, which also tells of resets.
+    #[must_use]
+    pub const fn is_qemu(&self) -> bool {
+        matches!(self, Self::Qemu(_) | Self::QemuListen(_))
+    }
+}
+
 impl<'de> Deserialize<'de> for IpmiChannel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

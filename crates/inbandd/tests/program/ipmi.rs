@@ -13,7 +13,7 @@ use inband_ipmi::{
     vm::qemu,
     wire::{COMMAND, Code, NETFN},
 };
-use inband_session::SessionState;
+use inband_session::{Door as Opened, DoorState, SessionState};
 
 use crate::{
     disk_host::Disk,
@@ -25,10 +25,15 @@ use crate::{
 const WITH_DISK: u16 = 3;
 
 fn home(channel: &str) -> Home {
+    home_with(channel, "")
+}
+
+/// With these lines about the doors.
+fn home_with(channel: &str, doors: &str) -> Home {
     let home = Home::with_store();
     let config = good_config().replace("dfu_product_id = 2", "dfu_product_id = 2\nvolume_product_id = 3");
     home.configure(&format!(
-        "{config}\n[doors]\ndfu.policy = \"off\"\nvolume = {{ policy = \"armed\", profile = \"raw\" }}\n[ipmi]\nchannel = \"{channel}:ipmi\"\n"
+        "{config}\n[doors]\ndfu.policy = \"off\"\nvolume = {{ policy = \"armed\", profile = \"raw\" }}\n{doors}\n[ipmi]\nchannel = \"{channel}:ipmi\"\n"
     ));
     home
 }
@@ -136,5 +141,20 @@ fn a_bmc_that_is_there_before_its_guest_finds_it_and_finds_it_again() {
         let mut qemu = Qemu::over(listener.accept().unwrap().0);
         assert_eq!(qemu.command(&Command::Capabilities).0, Code::OK);
         std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_reset_of_the_guest_arms_where_that_is_configured_and_else_does_not() {
+    let door = |qemu: &mut Qemu| qemu.status().door_states >> (2 * Opened::Volume.index()) & 3;
+    for (arm_by, open) in [("[\"power-on\"]", true), ("[\"ipmi\"]", false)] {
+        let home = home_with("qemu-listen", &format!("power_on = \"qemu\"\narm_by = {arm_by}"));
+        let _running = home.start();
+        let mut qemu = Qemu::connect(&home.path("ipmi"));
+        assert_eq!(door(&mut qemu), DoorState::Shut.number());
+        qemu.stream.write_all(&[0x04, 0xa1]).unwrap();
+        // What was said before is done before the next request is answered.
+        let expected = if open { DoorState::Open } else { DoorState::Shut };
+        assert_eq!(door(&mut qemu), expected.number());
     }
 }

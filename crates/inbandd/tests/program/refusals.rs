@@ -74,6 +74,8 @@ fn a_configuration_with_a_mistake_in_it() {
         ),
         (format!("{good}\n[doors.dfu]\npolcy = \"off\"\n"), &["unknown field `polcy`"]),
         (format!("{good}\n[doors.ipmi]\n"), &["unknown field `ipmi`"]),
+        (format!("{good}\n[doors]\npower_on = \"qemu\"\n"), &["doors.power_on", "ipmi.channel"]),
+        (format!("{good}\n[doors]\narm_by = [\"reset\"]\n"), &["`reset`", "`power-on`"]),
         (
             format!("{good}\n[doors.volume]\npolicy = \"always\"\n"),
             &["doors.volume.policy = \"always\"", "identity.volume_product_id"],

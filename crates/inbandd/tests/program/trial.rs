@@ -235,13 +235,17 @@ fn commands_have_exit_codes_of_their_own() {
     let running = home.start();
     for (arguments, code) in [
         (&["arm", "dfu"][..], 0),
+        (&["arm", "dfu", "--for", "60"], 0),
         (&["disarm", "dfu"], 0),
+        (&["host-powered-on"], 10),
         (&["arm", "volume"], 8),
         (&["activate"], 10),
         (&["confirm"], 10),
         (&["abort"], 10),
         (&["arm", "window"], 2),
         (&["arm"], 2),
+        (&["arm", "dfu", "--for", "ever"], 2),
+        (&["disarm", "dfu", "--for", "60"], 2),
         (&["restart", "--asked-by", "me"], 2),
         (&["confirm", "--asked-by", "host"], 2),
         (&["check", "--json"], 2),

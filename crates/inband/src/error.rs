@@ -7,16 +7,22 @@ use std::{
 
 use inband_bulk::host::Error as BulkError;
 use inband_dfu::host::Error as DfuError;
+use inband_ipmi::wire::Code;
 use inband_session::{ResultCode, first_block::TextError};
 use inband_usb::{HostError, descriptor::ParseError};
 
 use crate::{
+    ipmi::{IpmiError, LinkError},
     text::{shown, shown_path},
     usb::Place,
 };
 
 /// Exit code of a cancelled command.
 pub const CANCELLED: u8 = 14;
+/// Exit code where there is nothing to do that to.
+const NOTHING: u8 = 17;
+/// Exit code where the BMC does not let the host do that, or cannot.
+const NOT_ALLOWED: u8 = 18;
 
 /// Why a command failed. Each variant has one exit code, or takes it from the table of results.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +136,34 @@ pub enum Error {
         place: Place,
         /// How long we waited.
         seconds: u64,
+    },
+    /// There is no way for IPMI commands.
+    #[error("no IPMI: {reason}")]
+    NoIpmi {
+        /// Why.
+        reason: String,
+        /// What to try.
+        advice: String,
+        /// Whether it is for want of permission.
+        permission: bool,
+    },
+    /// An IPMI command failed.
+    #[error("{place}: cannot {action}: {source}")]
+    Ipmi {
+        /// The way it went.
+        place: Place,
+        /// What we wanted to do.
+        action: &'static str,
+        /// Why it did not work.
+        source: IpmiError,
+    },
+    /// The BMC does not know something that was asked for; it was not asked for.
+    #[error("{place}: this BMC has no {what}; nothing was done")]
+    Lacks {
+        /// The way to the BMC.
+        place: Place,
+        /// What it lacks.
+        what: &'static str,
     },
     /// The package would be refused; nothing was sent.
     #[error("{}: {}: {reason}", shown_path(.path), .code.name())]
@@ -288,8 +322,11 @@ impl Error {
             Self::Cancelled | Self::Aborted { .. } | Self::LeftWritten { .. } => CANCELLED,
             Self::Demo { .. } => 20,
             Self::System { .. } | Self::UnknownResult { .. } => 1,
-            Self::Attach { permission: true, .. } => 5,
+            Self::Attach { permission: true, .. } | Self::NoIpmi { permission: true, .. } => 5,
             Self::Attach { permission: false, .. } => 1,
+            Self::NoIpmi { permission: false, .. } => 3,
+            Self::Ipmi { source, .. } => source.exit_code(),
+            Self::Lacks { .. } => NOT_ALLOWED,
         }
     }
 
@@ -310,6 +347,9 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::UnknownResult { .. } => "unknown-result",
             Self::NotActivated { .. } => "not-activated",
+            Self::NoIpmi { .. } => "no-ipmi",
+            Self::Ipmi { source, .. } => source.name(),
+            Self::Lacks { .. } => "not-allowed",
             Self::BadPackage { .. } => "bad-package",
             Self::Pack(_) => "pack",
             Self::File { .. } => "file",
@@ -327,6 +367,7 @@ impl Error {
     pub const fn result(&self) -> Option<ResultCode> {
         match self {
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => Some(*code),
+            Self::Ipmi { source, .. } => source.result(),
             _ => None,
         }
     }
@@ -341,7 +382,11 @@ impl Error {
             | Self::System { .. }
             | Self::Pack(_)
             | Self::Attach { .. } => return None,
-            Self::NoDevice { advice, .. } | Self::Bus { advice, .. } => return Some(advice.clone()),
+            Self::NoDevice { advice, .. } | Self::Bus { advice, .. } | Self::NoIpmi { advice, .. } => {
+                return Some(advice.clone());
+            }
+            Self::Ipmi { source, .. } => return source.advice().map(str::to_owned),
+            Self::Lacks { .. } => "`inband status` says which channel tells; a newer inbandd may have it",
             Self::ManyDevices(_) => "choose one with --device PATH or --device SERIAL",
             Self::Device { advice: Some(advice), .. } => return Some(advice.clone()),
             Self::Device { source, .. } if source.is_of_bulk() => {
@@ -424,6 +469,69 @@ impl DeviceError {
     }
 }
 
+impl IpmiError {
+    fn exit_code(&self) -> u8 {
+        if let Some(result) = self.result() {
+            return result.exit_code();
+        }
+        match self {
+            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) => NOTHING,
+            Self::Refused(Code::NOT_ALLOWED | Code::PRIVILEGE) => NOT_ALLOWED,
+            // Another BMC.
+            Self::Refused(Code::INVALID_COMMAND) => 3,
+            Self::Link(LinkError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => 5,
+            Self::Link(LinkError::System(_)) | Self::Random(_) => 1,
+            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) => 10,
+            Self::Refused(_)
+            | Self::Link(LinkError::Length | LinkError::Broken(_))
+            | Self::Reply(_)
+            | Self::Page { .. }
+            | Self::Changing(_) => 11,
+            Self::Cancelled => CANCELLED,
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) => "nothing",
+            Self::Refused(Code::NOT_ALLOWED | Code::PRIVILEGE) => "not-allowed",
+            Self::Refused(Code::INVALID_COMMAND) => "no-device",
+            Self::Refused(_) if self.result().is_some() => "refused",
+            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) => "no-answer",
+            Self::Cancelled => "cancelled",
+            Self::Refused(_)
+            | Self::Link(_)
+            | Self::Random(_)
+            | Self::Reply(_)
+            | Self::Page { .. }
+            | Self::Changing(_) => "ipmi",
+        }
+    }
+
+    const fn advice(&self) -> Option<&'static str> {
+        if let Some(result) = self.result() {
+            return Some(result.advice());
+        }
+        Some(match self {
+            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) => "`inband status` shows what there is",
+            Self::Refused(Code::NOT_ALLOWED) => {
+                "the BMC's configuration says what a host may do (ipmi.activate, ipmi.confirm); on the BMC there are `inbandd activate` and `inbandd confirm`"
+            }
+            Self::Refused(Code::PRIVILEGE) => "ask from the host itself, by its system interface",
+            Self::Refused(Code::INVALID_COMMAND) => {
+                "this BMC does not know the command: does inbandd run there, with ipmi.channel, and is ipmi.command the one of --ipmi-command?"
+            }
+            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) => {
+                "look whether the BMC is up; whatever was asked for can be asked for again, and a start ends by itself"
+            }
+            Self::Refused(_) | Self::Reply(_) | Self::Page { .. } | Self::Changing(_) => {
+                "the BMC does not follow the protocol: use the version of inband that came with its firmware"
+            }
+            Self::Link(_) | Self::Random(_) | Self::Cancelled => return None,
+        })
+    }
+}
+
 const fn host_exit_code(error: &HostError) -> u8 {
     match error {
         HostError::Permission => 5,
@@ -485,6 +593,7 @@ mod tests {
             source: Box::new(source),
             advice: None,
         };
+        let ipmi = |source| Error::Ipmi { place: place(), action: "ask it", source };
         let errors = [
             (2, Error::Usage("x".into())),
             (2, Error::Pack("x".into())),
@@ -522,6 +631,21 @@ mod tests {
             (5, Error::Bus { where_: String::new(), source: HostError::Permission, advice: String::new() }),
             (3, Error::Bus { where_: String::new(), source: HostError::Cancelled, advice: String::new() }),
             (20, Error::Demo { failed: 1, all: 5 }),
+            (3, Error::NoIpmi { reason: String::new(), advice: String::new(), permission: false }),
+            (5, Error::NoIpmi { reason: String::new(), advice: String::new(), permission: true }),
+            (18, Error::Lacks { place: place(), what: "x" }),
+            (8, ipmi(IpmiError::Refused(Code::DOOR_SHUT))),
+            (9, ipmi(IpmiError::Refused(Code::ON_TRIAL))),
+            (15, ipmi(IpmiError::Refused(Code::NO_RESOURCES))),
+            (17, ipmi(IpmiError::Refused(Code::WRONG_NONCE))),
+            (18, ipmi(IpmiError::Refused(Code::NOT_ALLOWED))),
+            (3, ipmi(IpmiError::Refused(Code::INVALID_COMMAND))),
+            (11, ipmi(IpmiError::Refused(Code(0xff)))),
+            (10, ipmi(IpmiError::NoAnswer(None))),
+            (11, ipmi(IpmiError::Changing(0))),
+            (10, ipmi(LinkError::Lost(io()).into())),
+            (11, ipmi(LinkError::Length.into())),
+            (1, ipmi(LinkError::System(io()).into())),
             (1, Error::System { action: "x", source: io() }),
         ];
         let specified = specified();

@@ -6,6 +6,7 @@
 //! * [`find`], [`bmc`], [`follow`]: which devices are BMCs, what they say, and how to keep sight of one.
 //! * [`dfu`], [`bulk`]: one download, one exchange with an opened BMC. [`disk`]: the disk that it shows.
 //! * [`update`]: one update as a sequence of events; a bar, lines and JSON are sinks of them.
+//! * [`ipmi`]: the door handle, where this machine speaks IPMI with its BMC.
 //! * [`package`]: keys, packing, signing, checking.
 //! * [`demo`]: all of it against a virtual BMC.
 //! * `platform`: what differs between Linux, macOS and Windows.
@@ -26,6 +27,7 @@ pub mod disk;
 pub mod error;
 pub mod find;
 pub mod follow;
+pub mod ipmi;
 pub mod logger;
 pub mod output;
 pub mod package;

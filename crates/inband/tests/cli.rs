@@ -24,7 +24,8 @@ fn help_teaches() {
     }
     // Whatever a user can do has an example or needs none.
     for command in [
-        "list", "update", "status", "detach", "keygen", "pack", "sign", "verify", "inspect", "demo", "attach",
+        "list", "update", "status", "start", "stop", "abort", "activate", "confirm", "detach", "keygen",
+        "pack", "sign", "verify", "inspect", "demo", "attach",
     ] {
         let help = run([command, "--help"]).expect(0).out;
         assert!(help.contains("Example"), "{command}: {help}");
@@ -80,6 +81,7 @@ fn completions_and_manual_pages_come_out() {
     let page = fs::read_to_string(target.join("inband.1")).unwrap();
     assert!(page.contains(".TH"), "{page}");
     assert!(fs::read_to_string(target.join("inband-update.1")).unwrap().contains("DFU mode"));
+    assert!(fs::read_to_string(target.join("inband-start.1")).unwrap().contains("nonce"));
     assert!(fs::read_to_string(target.join("inband-sign.1")).unwrap().contains("528 bytes"));
 }
 

@@ -6,8 +6,9 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use inband_package::Kind;
 
-use super::values::{Bcd, NamedFile, NewKey, Signer, UsbIds, kind};
+use super::values::{Bcd, NamedFile, NewKey, Nonce, Signer, UsbIds, byte, kind};
 use crate::{
+    ipmi::Channel,
     output::Verbosity,
     usb::{Selector, Server},
 };
@@ -18,6 +19,7 @@ Examples:
   inband update bmc.tar          send firmware; the BMC checks and stages it
   inband update bmc.tar --wait   ... and wait until the BMC runs it
   inband status                  what runs, what boots next, how the last update ended
+  inband start                   open a door that is shut, by IPMI; `inband stop` shuts it
   inband --usbip 127.0.0.1 list  a BMC served over USB/IP: no root, no driver
   inband demo                    a virtual BMC, updated and attacked, anywhere
 
@@ -25,12 +27,13 @@ Examples:
 
 Exit codes: 0 done, 2 wrong command line, 3 no device, 4 more than one device, 5 no permission, 6 package refused, \
 7 file error, 8 door shut, 9 BMC busy, 10 device lost or timeout, 11 protocol broken, 12 device held by another program, \
-13 rolled back, 14 cancelled, 15 BMC could not store it, 16 key missing or wrong, 1 anything else.";
+13 rolled back, 14 cancelled, 15 BMC could not store it, 16 key missing or wrong, 17 nothing to do that to, 18 not allowed or not known \
+there, 1 anything else.";
 
 /// Where help shows the options that every command has: behind its own.
 const GLOBAL: &str = "Options of every command";
 
-/// Updates the firmware of a BMC from its host, over USB.
+/// Updates the firmware of a BMC from its host, over USB and IPMI.
 #[derive(Debug, Parser)]
 #[command(name = "inband", version, after_help = EXAMPLES, disable_help_subcommand = false)]
 pub struct Cli {
@@ -47,6 +50,15 @@ pub struct Global {
     /// Reach devices through a USB/IP server instead of this machine's USB (port 3240 unless given)
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub usbip: Option<Server>,
+
+    /// The way of IPMI commands: a device file, qemu:SOCKET of a virtual BMC, or none. Unless given, /dev/ipmi0, where it is needed; with
+    /// --usbip none
+    #[arg(long, global = true, value_name = "CHANNEL")]
+    pub ipmi: Option<Channel>,
+
+    /// The IPMI command that the BMC listens to, of network function 2Eh (ipmi.command in its configuration)
+    #[arg(long, global = true, value_name = "NUMBER", default_value = "0x49", value_parser = byte)]
+    pub ipmi_command: u8,
 
     /// Which device: its serial number, or its path as `inband list` shows it, such as usb:1-2.3
     #[arg(long, short, global = true, value_name = "SELECTOR")]
@@ -123,12 +135,68 @@ Examples:
 
     /// Show slots, versions, doors and the result of the last update
     #[command(after_help = "\
-The exit code is 0 whatever the last result was; `inband status --json` has it in the field \"result\".
+The BMC is asked by USB, and by IPMI what only that tells: whether a start is in force, and how far a verification has come. Where USB shows no BMC, because its \
+doors are shut and hidden or its link is off, IPMI tells all of it. Which of them told is said. The exit code is 0 whatever the last result was; \
+`inband status --json` has it in the field \"result\".
 
 Examples:
   inband status
+  inband status --ipmi none                by USB alone
   inband status --json | jq -r .result")]
     Status,
+
+    /// Open a door of a BMC that keeps it shut, by IPMI
+    #[command(after_help = "\
+For other tools: `inband update` does it by itself. The door is open for one update, until `inband stop`, or until nothing has come in for as long as is said. \
+What is printed is a nonce, which names this start: `inband status` tells it, so that a script knows its own. One start is in force at a time.
+
+`dfu` is for dfu-util, fwupd and all others that know DFU; `bulk` opens that and what `inband update` prefers; `volume` is a disk. Unless given, it is bulk, if the BMC \
+has it, or else dfu, or else volume. With --package the BMC takes that package and no other.
+
+Examples:
+  inband start && dfu-util -D bmc.tar ; inband stop
+  inband start volume                      a disk to copy FIRMWARE.BIN to, and to eject
+  inband start volume --profile raw        ... or to write with dd
+  inband start --package bmc.tar --no-downgrade
+  inband start --json | jq -r .nonce")]
+    Start(Start),
+
+    /// Shut the door that a start opened, by IPMI
+    #[command(after_help = "\
+What has come in so far is dropped, unless the BMC has all of it: then it goes on. With --commit it is judged, as behind an eject: that is for `volume`; over dfu and \
+bulk a package says itself where it ends, and the exit code is 17.
+
+Without --nonce it is the start in force that ends, whoever made it; where there is none the exit code is 17.
+
+Examples:
+  inband stop
+  inband stop --nonce 1f2e3d4c             the start that printed this
+  inband stop --commit                     all is copied: judge it")]
+    Stop(Stop),
+
+    /// Drop the session and the start that there are, whoever's they are, by IPMI
+    #[command(after_help = "\
+For what somebody left behind: the running firmware is as it was. What the BMC has all of goes on; where there is nothing to drop the exit code is 17.
+
+Example:
+  inband abort")]
+    Abort,
+
+    /// Restart the BMC into staged firmware, by IPMI
+    #[command(after_help = "\
+The BMC's configuration says whether a host may (ipmi.activate); if not, the exit code is 18. Where nothing is staged it is 17.
+
+Example:
+  inband update bmc.tar && inband activate")]
+    Activate,
+
+    /// Say that the firmware on trial is good, by IPMI
+    #[command(after_help = "\
+The BMC's configuration says whether a host may (ipmi.confirm); if not, the exit code is 18. Where nothing is on trial it is 17.
+
+Example:
+  inband confirm")]
+    Confirm,
 
     /// Ask a BMC to enter DFU mode, for another tool
     #[command(after_help = "\
@@ -278,13 +346,58 @@ pub struct Update {
     pub dry_run: bool,
 }
 
+#[derive(Args, Debug)]
+pub struct Start {
+    /// The door
+    pub door: Option<DoorName>,
+
+    /// What the disk holds. Unless given, fat, if the BMC has it
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<ProfileName>,
+
+    /// Have the BMC refuse what is older than what it runs
+    #[arg(long)]
+    pub no_downgrade: bool,
+
+    /// Have the BMC wait with staged firmware until somebody asks for it, whatever its configuration says
+    #[arg(long)]
+    pub defer: bool,
+
+    /// Have the BMC refuse all but this package, by the length and the digest of its head
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub package: Option<PathBuf>,
+
+    /// Have the BMC refuse all but packages of so many bytes
+    #[arg(long, value_name = "BYTES", conflicts_with = "package")]
+    pub length: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// Have what came in judged, and not dropped
+    #[arg(long)]
+    pub commit: bool,
+
+    /// Of the start that is to end, as it was printed
+    #[arg(long, value_name = "NONCE")]
+    pub nonce: Option<Nonce>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileName {
+    /// A filesystem, for FIRMWARE.BIN
+    Fat,
+    /// The package itself, from the first block on
+    Raw,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DoorName {
     /// Control transfers, all of the package
     Dfu,
     /// Bulk transfers, of what the BMC lacks
     Bulk,
-    /// The BMC's USB disk, profile raw, on Linux
+    /// The BMC's USB disk
     Volume,
 }
 

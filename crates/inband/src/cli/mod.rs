@@ -15,9 +15,10 @@ use serde::Serialize;
 
 use crate::{
     cancel::Cancel,
-    commands,
+    commands::{self, handle},
     error::Error,
     find::Scope,
+    ipmi::Ipmi,
     logger,
     output::{Output, Verbosity},
     package::{self, keys::PublicKeys},
@@ -95,7 +96,14 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
         Command::List(list) => {
             with_scope(&cli.global, |scope| commands::list::run(scope, selector, list.all, output))
         }
-        Command::Status => with_scope(&cli.global, |scope| commands::status::run(scope, selector, output)),
+        Command::Status => with_scope(&cli.global, |scope| {
+            commands::status::run(scope, selector, ipmi(&cli.global, &cancel), output)
+        }),
+        Command::Start(args) => handle::start(ipmi(&cli.global, &cancel), args, output, &cancel),
+        Command::Stop(args) => handle::stop(&mut ipmi(&cli.global, &cancel).client?, args, output),
+        Command::Abort => handle::abort(&mut ipmi(&cli.global, &cancel).client?, output),
+        Command::Activate => handle::activate(&mut ipmi(&cli.global, &cancel).client?, output),
+        Command::Confirm => handle::confirm(&mut ipmi(&cli.global, &cancel).client?, output),
         Command::Log => with_scope(&cli.global, |scope| commands::log::run(scope, selector, output)),
         Command::Detach => {
             with_scope(&cli.global, |scope| commands::detach::run(scope, selector, output, &cancel))
@@ -118,6 +126,11 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
         }
         Command::Man(args) => man(&args.directory),
     }
+}
+
+/// The way of IPMI commands that the user means.
+fn ipmi(global: &Global, cancel: &Cancel) -> Ipmi {
+    Ipmi::open(global.ipmi.as_ref(), global.usbip.is_some(), global.ipmi_command, cancel)
 }
 
 /// The bus the user means, and how to speak of it.

@@ -1,6 +1,6 @@
 //! Values of options that have a form of their own.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use inband_package::{Kind, Scheme};
 
@@ -113,6 +113,43 @@ pub fn kind(text: &str) -> Result<Kind, String> {
     })
 }
 
+/// What names a start: eight hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nonce(pub u32);
+
+impl FromStr for Nonce {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let nonce = match digits.len() {
+            1..=8 if digits.bytes().all(|b| b.is_ascii_hexdigit()) => u32::from_str_radix(digits, 16).ok(),
+            _ => None,
+        };
+        let nonce = nonce.filter(|nonce| *nonce != 0);
+        nonce.map(Self).ok_or_else(|| "has to be as `inband start` prints it, such as 1f2e3d4c".to_owned())
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// A number of one byte: decimal, or hexadecimal behind `0x`.
+///
+/// # Errors
+/// What to write instead.
+pub fn byte(text: &str) -> Result<u8, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => u8::from_str_radix(digits, 16).ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    };
+    number.ok_or_else(|| "has to be a number from 0 to 255, such as 0x49".to_owned())
+}
+
 fn names(names: impl IntoIterator<Item = &'static str>) -> String {
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
@@ -173,6 +210,21 @@ mod tests {
         assert_eq!("1d6b:0104".parse(), Ok(UsbIds { vendor: 0x1d6b, product: 0x0104 }));
         for text in ["", "1d6b", "1d6b:", "1d6b:01045", "+1:2", "1d6b:g"] {
             assert!(text.parse::<UsbIds>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonces_and_bytes_are_numbers_and_nothing_else() {
+        for (text, nonce) in [("1f2e3d4c", 0x1f2e_3d4c), ("0x1F2E3D4C", 0x1f2e_3d4c), ("1", 1)] {
+            assert_eq!(text.parse(), Ok(Nonce(nonce)), "{text}");
+        }
+        assert_eq!(Nonce(0x2a).to_string(), "0000002a");
+        for text in ["", "0", "0x", "+1", "123456789", "1f2e3d4g"] {
+            assert!(text.parse::<Nonce>().is_err(), "{text}");
+        }
+        assert_eq!((byte("0x49"), byte("73"), byte("0xff")), (Ok(0x49), Ok(73), Ok(255)));
+        for text in ["", "0x", "256", "0x100", "-1", "0x+1", "49h"] {
+            assert!(byte(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is known about a BMC, as JSON has it. Texts are as the device gave them: whoever prints them escapes them.
 
 use inband_dfu::host::InterfaceMode;
+use inband_ipmi::command::{FLAG_STARTED, Status};
 use inband_session::{
     Door, ResultCode, SessionState,
     status::{FirmwarePage, StatusPage},
@@ -10,8 +11,11 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     bmc::Bmc,
+    cli::values::Nonce,
     error::DeviceError,
+    ipmi::Report,
     text::{bcd, hex},
+    usb::Place,
 };
 
 /// A BMC. Fields are only ever added.
@@ -25,16 +29,16 @@ pub struct Facts {
     pub manufacturer: Option<String>,
     /// iProduct.
     pub product: Option<String>,
-    /// idVendor, four hexadecimal digits.
-    pub vendor_id: String,
+    /// idVendor, four hexadecimal digits; like all that only USB tells `None` where that shows no BMC.
+    pub vendor_id: Option<String>,
     /// idProduct, four hexadecimal digits.
-    pub product_id: String,
+    pub product_id: Option<String>,
     /// bcdDevice.
-    pub bcd_device: String,
+    pub bcd_device: Option<String>,
     /// The board.
     pub machine: String,
     /// `run-time` or `dfu`.
-    pub mode: &'static str,
+    pub mode: Option<&'static str>,
     /// The session's state.
     #[serde(serialize_with = "state_by_name")]
     pub state: SessionState,
@@ -74,6 +78,21 @@ pub struct Facts {
     pub wait_minutes: u16,
     /// Slots a and b.
     pub slots: [SlotFacts; 2],
+    /// Who told: `usb`, `ipmi`.
+    pub told_by: Vec<&'static str>,
+    /// How much of the package came in, or of it is verified; what only IPMI tells is `None` without it, and where it is not known.
+    pub percent: Option<u8>,
+    /// The start in force.
+    pub start: Option<StartFacts>,
+}
+
+/// A start in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StartFacts {
+    /// Its nonce, eight hexadecimal digits.
+    pub nonce: String,
+    /// Seconds that it still holds.
+    pub holds_s: u16,
 }
 
 /// How the doors stand.
@@ -115,20 +134,41 @@ impl Facts {
         Ok(Self::new(bmc, &status, &firmware))
     }
 
-    /// Puts together what was read.
+    /// Puts together what was read by USB.
     #[must_use]
     pub fn new(bmc: &Bmc, status: &StatusPage, firmware: &[FirmwarePage; 2]) -> Self {
-        let door = |door: Door| status.door_state(door).name();
         Self {
-            path: bmc.place.to_string(),
             serial: bmc.strings.serial.clone(),
             manufacturer: bmc.strings.manufacturer.clone(),
             product: bmc.strings.product.clone(),
-            vendor_id: format!("{:04x}", bmc.vendor_id),
-            product_id: format!("{:04x}", bmc.product_id),
-            bcd_device: bcd(bmc.device_version),
-            machine: bmc.machine.clone(),
-            mode: mode_name(bmc.mode()),
+            vendor_id: Some(format!("{:04x}", bmc.vendor_id)),
+            product_id: Some(format!("{:04x}", bmc.product_id)),
+            bcd_device: Some(bcd(bmc.device_version)),
+            mode: Some(mode_name(bmc.mode())),
+            told_by: vec!["usb"],
+            ..Self::of_pages(&bmc.place, &bmc.machine, status, firmware)
+        }
+    }
+
+    /// Puts together what was read by IPMI.
+    #[must_use]
+    pub fn by_ipmi(place: &Place, report: &Report) -> Self {
+        Self::of_pages(place, &report.machine, &report.page, &report.firmware).with(&report.status)
+    }
+
+    /// What the pages tell, whoever brought them.
+    fn of_pages(place: &Place, machine: &str, status: &StatusPage, firmware: &[FirmwarePage; 2]) -> Self {
+        let door = |door: Door| status.door_state(door).name();
+        Self {
+            path: place.to_string(),
+            serial: None,
+            manufacturer: None,
+            product: None,
+            vendor_id: None,
+            product_id: None,
+            bcd_device: None,
+            machine: machine.to_owned(),
+            mode: None,
             state: status.state,
             result: result_name(status.result()),
             result_code: status.result_code,
@@ -153,7 +193,20 @@ impl Facts {
             locked_out: status.locked_out,
             wait_minutes: status.wait_minutes,
             slots: [slot_facts(&firmware[0]), slot_facts(&firmware[1])],
+            told_by: Vec::new(),
+            percent: None,
+            start: None,
         }
+    }
+
+    /// The same with what only IPMI tells.
+    #[must_use]
+    pub fn with(mut self, told: &Status) -> Self {
+        self.told_by.push("ipmi");
+        self.percent = Some(told.percent).filter(|percent| *percent <= 100);
+        self.start = (told.flags & FLAG_STARTED != 0)
+            .then(|| StartFacts { nonce: Nonce(told.nonce).to_string(), holds_s: told.holds_s });
+        self
     }
 
     /// The version in a slot; empty if there is none.

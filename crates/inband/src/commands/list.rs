@@ -113,7 +113,7 @@ pub fn table(rows: &[Facts]) -> Table {
             shown(&facts.path),
             facts.serial.as_deref().map_or_else(|| "-".to_owned(), shown),
             shown(&facts.machine),
-            facts.mode.to_owned(),
+            facts.mode.unwrap_or("-").to_owned(),
             format!("{}{trial}", version_cell(facts.version(facts.running))),
             next,
             facts.state.name().to_owned(),

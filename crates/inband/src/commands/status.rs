@@ -6,35 +6,104 @@ use inband_session::{ResultCode, SessionState};
 
 use super::{
     disk::{self, DiskFacts},
-    facts::{Doors, Facts},
+    facts::{Doors, Facts, StartFacts},
 };
 use crate::{
     error::Error,
     find::Scope,
+    ipmi::Ipmi,
     output::Output,
     text::{Table, bytes, counted, digest_cell, shown},
     usb::Selector,
 };
 
-/// Shows how a BMC stands; of one that shows its disk alone what that tells.
+/// Shows how a BMC stands; of one that shows its disk alone what that tells, unless IPMI tells more.
 ///
 /// # Errors
 /// Those of finding and of asking it.
-pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) -> Result<(), Error> {
-    let mut bmc = match (scope.one(selector), scope.disks_alone(selector)?.as_slice()) {
-        (Ok(bmc), _) => bmc,
-        (Err(Error::NoDevice { .. }), [disk]) => {
-            let facts = DiskFacts::read(scope, disk)?;
-            output.text(disk::table(slice::from_ref(&facts)).to_string().trim_end());
-            output.json("disk", &facts);
-            return Ok(());
+pub fn run(
+    scope: &Scope<'_>,
+    selector: Option<&Selector>,
+    ipmi: Ipmi,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let facts = match scope.one(selector) {
+        Ok(mut bmc) => {
+            let facts = Facts::read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
+            beside(facts, ipmi, output)?
         }
-        (Err(error), _) => return Err(error),
+        // A selector is of USB.
+        Err(none @ (Error::NoDevice { .. } | Error::Bus { .. })) if selector.is_none() => {
+            match by_ipmi(ipmi, output)? {
+                Some(facts) => facts,
+                None => return alone(scope, selector, none, output),
+            }
+        }
+        Err(none @ Error::NoDevice { .. }) => return alone(scope, selector, none, output),
+        Err(error) => return Err(error),
     };
-    let facts = Facts::read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
     output.text(text(&facts).trim_end());
     output.json("status", &facts);
     Ok(())
+}
+
+/// Shows what the disk of a BMC tells that has nothing else on the bus.
+fn alone(
+    scope: &Scope<'_>,
+    selector: Option<&Selector>,
+    none: Error,
+    output: &mut Output,
+) -> Result<(), Error> {
+    if matches!(none, Error::Bus { .. }) {
+        return Err(none);
+    }
+    let disks = scope.disks_alone(selector)?;
+    let [disk] = disks.as_slice() else { return Err(none) };
+    let facts = DiskFacts::read(scope, disk)?;
+    output.text(disk::table(slice::from_ref(&facts)).to_string().trim_end());
+    output.json("disk", &facts);
+    Ok(())
+}
+
+/// What IPMI tells where USB shows nothing; `None` if there is no BMC of ours behind it. A failure is one only where the channel was named.
+fn by_ipmi(ipmi: Ipmi, output: &mut Output) -> Result<Option<Facts>, Error> {
+    let told = ipmi.client.and_then(|mut client| {
+        let report = client.report().map_err(|source| client.failure("read the status", source))?;
+        Ok(Facts::by_ipmi(client.place(), &report))
+    });
+    left_out(ipmi.named, told, output)
+}
+
+/// What USB told, with what IPMI knows of the same BMC.
+fn beside(facts: Facts, ipmi: Ipmi, output: &mut Output) -> Result<Facts, Error> {
+    let told = ipmi.client.and_then(|mut client| {
+        let told = client.machine().and_then(|machine| Ok((machine, client.status()?)));
+        told.map_err(|source| client.failure("read the status", source))
+    });
+    Ok(match left_out(ipmi.named, told, output)? {
+        Some((machine, status)) if machine == facts.machine && status.session == facts.session => {
+            facts.with(&status)
+        }
+        Some(_) => {
+            output.note("left out: IPMI, which tells of another BMC, or of another session");
+            facts
+        }
+        None => facts,
+    })
+}
+
+fn left_out<T>(named: bool, told: Result<T, Error>, output: &mut Output) -> Result<Option<T>, Error> {
+    match told {
+        Ok(told) => Ok(Some(told)),
+        Err(error) if named || matches!(error, Error::Cancelled) => Err(error),
+        // Machines without IPMI, and with that of others, are the rule.
+        Err(Error::NoIpmi { permission: false, .. } | Error::Usage(_)) => Ok(None),
+        Err(error) if error.name() == "no-device" => Ok(None),
+        Err(error) => {
+            output.note(format_args!("left out: {error}"));
+            Ok(None)
+        }
+    }
 }
 
 /// The status for people.
@@ -44,9 +113,15 @@ pub fn text(facts: &Facts) -> String {
     let mut field = |name: &str, value: String| fields.row([name.to_owned(), value]);
     field("BMC", format!("{} at {}", shown(&facts.machine), shown(&facts.path)));
     field("serial", facts.serial.as_deref().map_or_else(|| "-".to_owned(), shown));
-    field("mode", facts.mode.to_owned());
+    if let Some(mode) = facts.mode {
+        field("mode", mode.to_owned());
+    }
     let Doors { dfu, bulk, volume, .. } = &facts.doors;
     field("doors", format!("dfu {dfu}, bulk {bulk}, volume {volume}"));
+    if let Some(StartFacts { nonce, holds_s }) = &facts.start {
+        let holds = counted((*holds_s).into(), "second");
+        field("start", format!("{nonce}, holds {holds} more; `inband stop` ends it"));
+    }
     let trial = match (facts.on_trial, facts.boots_given) {
         (false, _) => String::new(),
         (true, 0) => ", on trial".to_owned(),
@@ -54,7 +129,8 @@ pub fn text(facts: &Facts) -> String {
     };
     field("running", format!("slot {}{trial}", facts.running));
     field("next boot", format!("slot {}", facts.boots_next));
-    field("state", facts.state.name().to_owned());
+    let percent = facts.percent.map_or_else(String::new, |percent| format!(", {percent} %"));
+    field("state", format!("{}{percent}", facts.state.name()));
     let known = ResultCode::from_code(facts.result_code);
     field(
         "last result",
@@ -86,6 +162,7 @@ pub fn text(facts: &Facts) -> String {
         field("package", digest_cell(&facts.package).to_owned());
     }
     field("security", format!("version {}, floor {}", facts.security_version, facts.security_floor));
+    field("told by", facts.told_by.join(" and "));
 
     let mut slots = Table::new(&["SLOT", "STATE", "VERSION", "SECURITY", "BCDDEVICE"]);
     for slot in &facts.slots {
@@ -124,6 +201,8 @@ const fn next_step(state: SessionState, result: Option<ResultCode>) -> Option<&'
 
 #[cfg(test)]
 mod tests {
+    use inband_ipmi::command::{FLAG_STARTED, Status};
+
     use super::*;
     use crate::commands::facts::SlotFacts;
 
@@ -141,11 +220,11 @@ mod tests {
             serial: None,
             manufacturer: None,
             product: None,
-            vendor_id: "1209".to_owned(),
-            product_id: "0001".to_owned(),
-            bcd_device: "1.00".to_owned(),
+            vendor_id: Some("1209".to_owned()),
+            product_id: Some("0001".to_owned()),
+            bcd_device: Some("1.00".to_owned()),
             machine: "board".to_owned(),
-            mode: "run-time",
+            mode: Some("run-time"),
             state,
             result: result.name(),
             result_code: result.code(),
@@ -165,6 +244,9 @@ mod tests {
             locked_out: false,
             wait_minutes: 0,
             slots: [slot("a"), slot("b")],
+            told_by: vec!["usb"],
+            percent: None,
+            start: None,
         }
     }
 
@@ -204,6 +286,23 @@ mod tests {
         assert_eq!(field(&worn, "wait"), Some(format!("60 minutes: {}", ResultCode::Worn.meaning())));
         let locked = Facts { wait_minutes: 1, locked_out: true, ..facts };
         assert_eq!(field(&locked, "wait"), Some(format!("1 minute: {}", ResultCode::LockedOut.meaning())));
+    }
+
+    #[test]
+    fn ipmi_adds_the_start_in_force_and_how_far_it_is() {
+        let by_usb = facts(SessionState::Verifying, ResultCode::None);
+        assert_eq!((field(&by_usb, "start"), field(&by_usb, "told by")), (None, Some("usb".to_owned())));
+        let mut status = Status { percent: 40, nonce: 0x2a, holds_s: 1, ..Status::default() };
+        assert_eq!(by_usb.clone().with(&status).start, None);
+        status.flags = FLAG_STARTED;
+        let both = by_usb.clone().with(&status);
+        assert_eq!(field(&both, "state").as_deref(), Some("verifying, 40 %"));
+        assert!(field(&both, "start").unwrap().starts_with("0000002a, holds 1 second more"));
+        assert_eq!(field(&both, "told by").as_deref(), Some("usb and ipmi"));
+        // What is no percentage is not told as one.
+        for percent in [101, 0xff] {
+            assert_eq!(by_usb.clone().with(&Status { percent, ..status }).percent, None);
+        }
     }
 
     #[test]

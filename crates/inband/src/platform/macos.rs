@@ -1,7 +1,7 @@
 //! macOS. Nobody has run it there; `cargo xtask arm check` has it compiled, but for what is C.
 
 pub(crate) use super::{
-    not_linux::{attach, disks, holder, take_disk},
+    not_linux::{attach, disks, holder, ipmi, take_disk},
     unix::owner_only,
 };
 

@@ -19,4 +19,6 @@ use macos as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(crate) use system::{attach, disks, driver_advice, holder, owner_only, permission_advice, take_disk};
+pub(crate) use system::{
+    attach, disks, driver_advice, holder, ipmi, owner_only, permission_advice, take_disk,
+};

@@ -8,8 +8,9 @@ use crate::{
     cli::args::Attach,
     disk::{Disk, Drive, Untaken},
     error::Error,
+    ipmi::{Channel, Link},
     output::Output,
-    usb::Server,
+    usb::{Place, Server},
 };
 
 /// Only Linux has vhci_hcd.
@@ -39,4 +40,16 @@ pub(crate) const fn disks() -> Result<Option<Vec<Disk>>, HostError> {
 /// [`HostError::Gone`], always.
 pub(crate) fn take_disk(_: &Disk) -> Result<Box<dyn Drive>, Untaken> {
     Err(Untaken { error: HostError::Gone, advice: None })
+}
+
+/// Nobody has written here how IPMI commands are sent.
+///
+/// # Errors
+/// [`Error::NoIpmi`], always.
+pub(crate) fn ipmi(_: Option<&Channel>) -> Result<(Place, Box<dyn Link>), Error> {
+    Err(Error::NoIpmi {
+        reason: "this program speaks it on Linux only".to_owned(),
+        advice: "any tool that sends raw IPMI commands will do: see docs/spec/ipmi.md".to_owned(),
+        permission: false,
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 
-pub(crate) use super::not_linux::{attach, disks, holder, take_disk};
+pub(crate) use super::not_linux::{attach, disks, holder, ipmi, take_disk};
 
 /// How to be allowed to open devices.
 pub(crate) fn permission_advice(_vendor_id: u16) -> String {

@@ -17,10 +17,11 @@ use std::{
 };
 
 use inband_dfu::host::{End, Error as DfuError, InterfaceMode};
+use inband_ipmi::command::Wishes;
 use inband_package::{Rule, maker::Verified};
 use inband_session::{ResultCode, SessionState, status::StatusPage};
 
-pub use self::prepare::{ByUsb, Prepared, prepare};
+pub use self::prepare::{ByUsb, Prepared, contents_of, prepare};
 use self::{
     deliver::Delivery,
     door::Wish,
@@ -92,6 +93,16 @@ impl Contents {
             Self::Tar(_) => None,
         };
         package.unwrap_or_else(|| Load::whole(self.length()))
+    }
+
+    /// What a start asks for, so that the BMC takes this and nothing else.
+    #[must_use]
+    pub fn wishes(&self) -> Wishes {
+        let head = match self {
+            Self::Package(package) => Some(package.head_digest),
+            Self::Tar(_) => None,
+        };
+        Wishes { length: u32::try_from(self.length()).ok(), head, ..Wishes::default() }
     }
 
     /// Whether a BMC that stands so has this package in its session; of a tar that cannot be told.

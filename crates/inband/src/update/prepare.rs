@@ -116,12 +116,22 @@ fn by_usb(
 fn look_into(plan: &Plan<'_>, cancel: &Cancel) -> Result<Contents, Error> {
     let is_of_our_making = plan.keys.is_some() || plan.downgrade == Rule::Refuse;
     if !is_of_our_making {
-        let failed = |source| Error::File { path: plan.package.clone(), action: "read", source };
-        if let Some(length) = tar_without_head(&plan.package).map_err(failed)? {
-            return Ok(Contents::Tar(length));
-        }
+        return contents_of(&plan.package, cancel);
     }
     let package = check(&plan.package, Demands { keys: plan.keys, machine: None }, cancel)?;
+    Ok(Contents::Package(Box::new(package)))
+}
+
+/// What is in a file: a package, which is checked but for its signatures, or a firmware tar without a head.
+///
+/// # Errors
+/// [`Error::BadPackage`], [`Error::File`], [`Error::Cancelled`].
+pub fn contents_of(path: &Path, cancel: &Cancel) -> Result<Contents, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), action: "read", source };
+    if let Some(length) = tar_without_head(path).map_err(failed)? {
+        return Ok(Contents::Tar(length));
+    }
+    let package = check(path, Demands { keys: None, machine: None }, cancel)?;
     Ok(Contents::Package(Box::new(package)))
 }
 

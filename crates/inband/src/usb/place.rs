@@ -20,6 +20,11 @@ pub enum Place {
         /// The server's name for it.
         busid: String,
     },
+    /// What only IPMI reaches: `ipmi:/dev/ipmi0`.
+    Ipmi {
+        /// The way there.
+        channel: String,
+    },
 }
 
 impl Place {
@@ -32,6 +37,7 @@ impl Place {
                 format!("{bus}-{}", if ports.is_empty() { "0".to_owned() } else { ports.join(".") })
             }
             Self::Export { busid, .. } => busid.clone(),
+            Self::Ipmi { channel } => channel.clone(),
         }
     }
 }
@@ -41,6 +47,7 @@ impl fmt::Display for Place {
         match self {
             Self::Port { .. } => write!(f, "usb:{}", self.short()),
             Self::Export { server, busid } => write!(f, "usbip:{server}/{busid}"),
+            Self::Ipmi { channel } => write!(f, "ipmi:{channel}"),
         }
     }
 }

@@ -52,7 +52,7 @@ impl Bus for UsbipBus {
     fn open(&self, place: &Place) -> Result<Opened, DeviceError> {
         let busid = match place {
             Place::Export { server, busid } if *server == self.server => BusId::new(busid),
-            Place::Export { .. } | Place::Port { .. } => None,
+            Place::Export { .. } | Place::Port { .. } | Place::Ipmi { .. } => None,
         };
         let busid = busid.ok_or(HostError::Gone)?;
         let mut client = usbip::open(self.address(), &busid).map_err(device_error)?;

@@ -14,8 +14,8 @@ use inband_package::Rule;
 use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
-    Activation, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, Ipmi, KeyFormat, Limits, Openbmc,
-    Policy, Region, SignatureKind, Signatures, Store, Trial, Usb, When,
+    Activation, ArmBy, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, Ipmi, IpmiChannel, KeyFormat,
+    Limits, Openbmc, Policy, Region, SignatureKind, Signatures, Store, Trial, Usb, When,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run, slow, spawn};
@@ -49,6 +49,19 @@ pub(crate) struct Kind {
     pub(crate) health: Option<&'static str>,
     /// Firmware tars without a head are taken, from whoever has the RSA key `release.pub`; there is no floor then.
     pub(crate) unindexed: bool,
+    /// It answers IPMI commands at the socket `ipmi` of the bench; a host may activate and confirm.
+    pub(crate) ipmi: Option<MayHosts>,
+}
+
+/// What a host may do by IPMI, besides asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayHosts {
+    /// Open doors.
+    Open,
+    /// Likewise, and activate and confirm.
+    All,
+    /// Nothing.
+    Nothing,
 }
 
 impl Default for Kind {
@@ -61,6 +74,7 @@ impl Default for Kind {
             same_version: Rule::Accept,
             health: None,
             unindexed: false,
+            ipmi: None,
         }
     }
 }
@@ -133,11 +147,22 @@ impl Bmc {
         (child, lines, wire)
     }
 
+    /// Runs the program against this BMC, by its IPMI as well.
+    pub(crate) fn with_ipmi(&self, bench: &Bench, arguments: &[&str]) -> Run {
+        let ipmi = ipmi_of(bench);
+        self.run(&[&["--ipmi", &ipmi], arguments].concat())
+    }
+
     /// The status as JSON.
     #[track_caller]
     pub(crate) fn status(&self) -> serde_json::Value {
         self.run(&["status", "--json"]).expect(0).event("status")
     }
+}
+
+/// The channel to the BMC of a bench, as an argument.
+pub(crate) fn ipmi_of(bench: &Bench) -> String {
+    format!("qemu:{}", bench.arg("ipmi"))
 }
 
 fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
@@ -166,12 +191,14 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
         doors: Doors {
             dfu: Dfu { policy: kind.door, conformance: kind.conformance },
             bulk: Bulk { policy: kind.bulk },
+            arm_by: if kind.ipmi == Some(MayHosts::Nothing) { Vec::new() } else { vec![ArmBy::Ipmi] },
             ..Doors::default()
         },
         activation: Activation { when: kind.activate, restart_command: Vec::new() },
         trial: Trial {
             health: kind.health.map(String::from).into_iter().collect(),
-            deadline_s: 1,
+            // Where a host may confirm there is time to.
+            deadline_s: if kind.ipmi == Some(MayHosts::All) { 60 } else { 1 },
             retry_s: 1,
             ..Trial::default()
         },
@@ -179,6 +206,11 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
         gadget: Gadget::default(),
         openbmc: Openbmc { accept_unindexed: kind.unindexed },
         limits: Limits::default(),
-        ipmi: Ipmi::default(),
+        ipmi: Ipmi {
+            channel: kind.ipmi.map(|_| IpmiChannel::QemuListen(folder.join("ipmi"))),
+            activate: kind.ipmi == Some(MayHosts::All),
+            confirm: kind.ipmi == Some(MayHosts::All),
+            ..Ipmi::default()
+        },
     }
 }

@@ -3,11 +3,13 @@
 mod attach;
 mod disk;
 mod holder;
+mod ipmi;
 mod sys;
 
 pub(crate) use attach::attach;
 pub(crate) use disk::{disks, take as take_disk};
 pub(crate) use holder::{holder, permission_advice};
+pub(crate) use ipmi::ipmi;
 
 pub(crate) use super::unix::owner_only;
 

@@ -1,0 +1,229 @@
+//! `inband start`, `stop`, `abort`, `activate` and `confirm`: the door handle (docs/spec/ipmi.md).
+
+use std::path::Path;
+
+use inband_ipmi::{
+    command::{Capabilities, Door, FLAG_STARTED, Profile, Started, Wishes},
+    wire::Code,
+};
+use inband_session as session;
+use serde::Serialize;
+
+use crate::{
+    cancel::Cancel,
+    cli::{
+        args::{DoorName, ProfileName, Start, Stop},
+        values::Nonce,
+    },
+    error::Error,
+    ipmi::{Client, Ipmi, IpmiError},
+    output::Output,
+    text::counted,
+    update::contents_of,
+};
+
+/// Bits of the options of a start that a BMC says it understands, in the order of the specification.
+pub mod option {
+    /// Refuse what is older.
+    pub const NO_DOWNGRADE: u8 = 1;
+    /// Do not activate by itself.
+    pub const DEFER: u8 = 2;
+    /// A length.
+    pub const LENGTH: u8 = 4;
+    /// A digest of the head.
+    pub const HEAD: u8 = 8;
+}
+
+#[derive(Serialize)]
+struct StartedFacts {
+    path: String,
+    door: &'static str,
+    profile: Option<&'static str>,
+    nonce: String,
+    holds_s: u16,
+}
+
+#[derive(Serialize)]
+struct StoppedFacts {
+    path: String,
+    nonce: String,
+    commit: bool,
+}
+
+#[derive(Serialize)]
+struct Done {
+    path: String,
+}
+
+/// Opens a door.
+///
+/// # Errors
+/// [`Error::Ipmi`]; [`Error::Lacks`] for an option that the BMC does not understand; [`Error::Usage`]; those of the package.
+pub fn start(ipmi: Ipmi, args: &Start, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
+    if args.profile.is_some() && !matches!(args.door, Some(DoorName::Volume) | None) {
+        return Err(Error::Usage("--profile is the disk's: `inband start volume --profile ...`".to_owned()));
+    }
+    let client = &mut ipmi.client?;
+    let capabilities = capabilities(client)?;
+    let door = match args.door {
+        Some(DoorName::Dfu) => Door::Dfu,
+        Some(DoorName::Bulk) => Door::Bulk,
+        Some(DoorName::Volume) => Door::Volume(profile(capabilities, args.profile)),
+        None if args.profile.is_some() => Door::Volume(profile(capabilities, args.profile)),
+        None => fastest(capabilities, Profile::Fat).unwrap_or(Door::Dfu),
+    };
+    let wishes = wishes(args, cancel)?;
+    understood(client, capabilities, &wishes)?;
+    let Started { nonce, holds_s } =
+        client.start(door, wishes).map_err(|source| client.failure("open a door", source))?;
+    let nonce = Nonce(nonce).to_string();
+    let (name, profile) = names(door);
+    let what = profile.map_or_else(String::new, |profile| format!(" ({profile})"));
+    output.text(format_args!(
+        "started: {name}{what} is open for {}, nonce {nonce}",
+        counted(holds_s.into(), "second")
+    ));
+    output.note("next: send the package; `inband stop` shuts the door, `inband status` shows how it goes");
+    output.json(
+        "started",
+        &StartedFacts { path: client.place().to_string(), door: name, profile, nonce, holds_s },
+    );
+    Ok(())
+}
+
+/// What the BMC can do.
+///
+/// # Errors
+/// [`Error::Ipmi`].
+pub fn capabilities(client: &mut Client) -> Result<Capabilities, Error> {
+    client.capabilities().map_err(|source| client.failure("ask what the BMC can do", source))
+}
+
+/// The fastest door that the BMC has; of its disk this profile, if it has that.
+#[must_use]
+pub fn fastest(capabilities: Capabilities, wanted: Profile) -> Option<Door> {
+    let has = |door: session::Door| capabilities.doors & 1 << door.index() != 0;
+    if has(session::Door::Bulk) {
+        Some(Door::Bulk)
+    } else if has(session::Door::Dfu) {
+        Some(Door::Dfu)
+    } else {
+        let profile = if has_profile(capabilities, wanted) { wanted } else { Profile::Raw };
+        has(session::Door::Volume).then_some(Door::Volume(profile))
+    }
+}
+
+/// Whether the disk can have a profile.
+#[must_use]
+pub const fn has_profile(capabilities: Capabilities, profile: Profile) -> bool {
+    let bit = match profile {
+        Profile::Fat => 1,
+        Profile::Raw => 2,
+    };
+    capabilities.profiles & bit != 0
+}
+
+const fn profile(capabilities: Capabilities, named: Option<ProfileName>) -> Profile {
+    match named {
+        Some(ProfileName::Fat) => Profile::Fat,
+        Some(ProfileName::Raw) => Profile::Raw,
+        None if has_profile(capabilities, Profile::Fat) => Profile::Fat,
+        None => Profile::Raw,
+    }
+}
+
+/// A door and what its disk holds, by name.
+#[must_use]
+pub const fn names(door: Door) -> (&'static str, Option<&'static str>) {
+    match door {
+        Door::Dfu => (session::Door::Dfu.name(), None),
+        Door::Bulk => (session::Door::Bulk.name(), None),
+        Door::Volume(Profile::Fat) => (session::Door::Volume.name(), Some("fat")),
+        Door::Volume(Profile::Raw) => (session::Door::Volume.name(), Some("raw")),
+    }
+}
+
+fn wishes(args: &Start, cancel: &Cancel) -> Result<Wishes, Error> {
+    let package = match &args.package {
+        Some(path) => wishes_of(path, cancel)?,
+        None => Wishes { length: args.length, ..Wishes::default() },
+    };
+    Ok(Wishes { no_downgrade: args.no_downgrade, defer_activation: args.defer, ..package })
+}
+
+/// That it is this package and no other.
+fn wishes_of(path: &Path, cancel: &Cancel) -> Result<Wishes, Error> {
+    contents_of(path, cancel).map(|contents| contents.wishes())
+}
+
+/// Whether the BMC understands all that is wished for: one that does not would refuse it without saying what.
+fn understood(client: &Client, capabilities: Capabilities, wishes: &Wishes) -> Result<(), Error> {
+    let wished = [
+        (wishes.no_downgrade, option::NO_DOWNGRADE, "option --no-downgrade of a start"),
+        (wishes.defer_activation, option::DEFER, "option --defer of a start"),
+        (wishes.length.is_some(), option::LENGTH, "option of a start for the length of a package"),
+        (wishes.head.is_some(), option::HEAD, "option of a start for the head of a package"),
+    ];
+    match wished.into_iter().find(|(is_wished, bit, _)| *is_wished && capabilities.options & bit == 0) {
+        Some((_, _, what)) => Err(Error::Lacks { place: client.place().clone(), what }),
+        None => Ok(()),
+    }
+}
+
+/// Shuts the door of a start: of the one in force, unless another one is named.
+///
+/// # Errors
+/// [`Error::Ipmi`].
+pub fn stop(client: &mut Client, args: &Stop, output: &mut Output) -> Result<(), Error> {
+    let stopped = match args.nonce {
+        Some(Nonce(nonce)) => Ok(nonce),
+        None => in_force(client),
+    };
+    let stopped = stopped.and_then(|nonce| client.stop(nonce, args.commit).map(|()| nonce));
+    let nonce = stopped.map_err(|source| client.failure("stop the start", source))?;
+    let nonce = Nonce(nonce).to_string();
+    let then = if args.commit { "what came in is judged" } else { "the door is shut" };
+    output.text(format_args!("stopped: {then} (nonce {nonce})"));
+    output.json("stopped", &StoppedFacts { path: client.place().to_string(), nonce, commit: args.commit });
+    Ok(())
+}
+
+fn in_force(client: &mut Client) -> Result<u32, IpmiError> {
+    let status = client.status()?;
+    if status.flags & FLAG_STARTED == 0 { Err(IpmiError::Refused(Code::NOTHING)) } else { Ok(status.nonce) }
+}
+
+/// Drops the session and the start that there are.
+///
+/// # Errors
+/// [`Error::Ipmi`].
+pub fn abort(client: &mut Client, output: &mut Output) -> Result<(), Error> {
+    client.abort().map_err(|source| client.failure("abort", source))?;
+    tell(client, output, "aborted", "aborted: no session is at work, and no start in force");
+    Ok(())
+}
+
+/// Restarts the BMC into staged firmware.
+///
+/// # Errors
+/// [`Error::Ipmi`].
+pub fn activate(client: &mut Client, output: &mut Output) -> Result<(), Error> {
+    client.activate().map_err(|source| client.failure("activate the staged firmware", source))?;
+    tell(client, output, "activating", "activating: the BMC restarts into the staged firmware");
+    Ok(())
+}
+
+/// Says that the firmware on trial is good.
+///
+/// # Errors
+/// [`Error::Ipmi`].
+pub fn confirm(client: &mut Client, output: &mut Output) -> Result<(), Error> {
+    client.confirm().map_err(|source| client.failure("confirm the running firmware", source))?;
+    tell(client, output, "confirmed", "confirmed: the running firmware stays");
+    Ok(())
+}
+
+fn tell(client: &Client, output: &mut Output, event: &str, text: &str) {
+    output.text(text);
+    output.json(event, &Done { path: client.place().to_string() });
+}

@@ -1,0 +1,177 @@
+//! The commands of the door handle, against a BMC that answers at a socket.
+
+// Clippy's leave for tests does not reach the functions that tests share.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use inband_session::DoorPolicy;
+use inbandd::config::When;
+use support::{
+    Bench, Run,
+    bmc::{Bmc, Kind, MayHosts, ipmi_of},
+    run,
+};
+
+fn armed() -> Kind {
+    Kind { door: DoorPolicy::Armed, ipmi: Some(MayHosts::Open), ..Kind::default() }
+}
+
+/// Runs the program with nothing but the IPMI of a bench.
+fn ipmi(bench: &Bench, arguments: &[&str]) -> Run {
+    run([&["--ipmi", &ipmi_of(bench)], arguments].concat())
+}
+
+fn error(run: Run, code: i32) -> String {
+    let event = run.expect(code).event("error");
+    assert_eq!(event["exit"], code, "{event}");
+    event["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_start_is_told_and_stopped() {
+    let bench = Bench::new();
+    let bmc = Bmc::start(&bench, armed());
+    let status = bmc.with_ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!(status["told_by"], serde_json::json!(["usb", "ipmi"]));
+    assert_eq!((&status["start"], &status["doors"]["dfu"]), (&serde_json::Value::Null, &"shut".into()));
+
+    let started = ipmi(&bench, &["start", "--json"]).expect(0).event("started");
+    assert_eq!((&started["door"], &started["profile"]), (&"bulk".into(), &serde_json::Value::Null));
+    assert_eq!(started["holds_s"], 900);
+    assert_eq!(started["path"], format!("ipmi:{}", ipmi_of(&bench)));
+    let nonce = started["nonce"].as_str().unwrap();
+    let status = bmc.with_ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!(status["start"]["nonce"], nonce);
+    assert!((1..=900).contains(&status["start"]["holds_s"].as_u64().unwrap()), "{status}");
+    assert_eq!(status["doors"]["dfu"], "armed");
+    let text = bmc.with_ipmi(&bench, &["status"]).expect(0).out;
+    assert!(text.contains(nonce) && text.contains("usb and ipmi"), "{text}");
+
+    // Another one is in the way of the next, and not to be stopped by a wrong name.
+    assert_eq!(error(ipmi(&bench, &["start", "dfu", "--json"]), 9), "refused");
+    let wrong = if nonce == "00000001" { "00000002" } else { "00000001" };
+    assert_eq!(error(ipmi(&bench, &["stop", "--nonce", wrong, "--json"]), 17), "nothing");
+    let stopped = ipmi(&bench, &["stop", "--nonce", nonce, "--json"]).expect(0).event("stopped");
+    assert_eq!((&stopped["nonce"], &stopped["commit"]), (&nonce.into(), &false.into()));
+    assert_eq!(bmc.status()["doors"]["dfu"], "shut");
+
+    // Without a name it is the one in force; without one in force there is none.
+    let again = ipmi(&bench, &["start", "dfu", "--json"]).expect(0).event("started");
+    assert_eq!(again["door"], "dfu");
+    assert_ne!(again["nonce"], nonce);
+    assert_eq!(ipmi(&bench, &["stop", "--json"]).expect(0).event("stopped")["nonce"], again["nonce"]);
+    assert_eq!(error(ipmi(&bench, &["stop", "--json"]), 17), "nothing");
+}
+
+#[test]
+fn a_commit_has_nothing_to_judge_by_dfu_and_shuts_the_door() {
+    let bench = Bench::new();
+    let bmc = Bmc::start(&bench, armed());
+    ipmi(&bench, &["start"]).expect(0);
+    assert_eq!(error(ipmi(&bench, &["stop", "--commit", "--json"]), 17), "nothing");
+    assert_eq!(bmc.status()["doors"]["dfu"], "shut");
+}
+
+#[test]
+fn an_abort_ends_a_start_and_what_came_by_it() {
+    let bench = Bench::new();
+    let bmc = Bmc::start(&bench, armed());
+    assert_eq!(error(ipmi(&bench, &["abort", "--json"]), 17), "nothing");
+    ipmi(&bench, &["start"]).expect(0);
+    ipmi(&bench, &["abort", "--json"]).expect(0).event("aborted");
+    let status = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!((&status["start"], &status["doors"]["dfu"]), (&serde_json::Value::Null, &"shut".into()));
+    drop(bmc);
+}
+
+#[test]
+fn doors_that_are_not_for_a_host_to_open_stay_shut() {
+    let bench = Bench::new();
+    for kind in [Kind { door: DoorPolicy::Off, ..armed() }, Kind { ipmi: Some(MayHosts::Nothing), ..armed() }]
+    {
+        let bmc = Bmc::start(&bench, kind);
+        let refused = ipmi(&bench, &["start", "dfu", "--json"]).expect(8).event("error");
+        assert_eq!((&refused["error"], &refused["result"]), (&"refused".into(), &"door-shut".into()));
+        assert!(refused["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{refused}");
+        // There is no disk.
+        assert_eq!(error(ipmi(&bench, &["start", "volume", "--json"]), 8), "refused");
+        drop(bmc);
+        std::fs::remove_dir_all(bench.path("store")).unwrap();
+    }
+}
+
+#[test]
+fn ipmi_alone_tells_how_a_bmc_stands() {
+    let bench = Bench::new();
+    let bmc = Bmc::start(&bench, Kind { door: DoorPolicy::Off, ..armed() });
+    let by_usb = bmc.status();
+    let alone = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!(alone["told_by"], serde_json::json!(["ipmi"]));
+    for field in ["serial", "mode", "vendor_id", "product_id", "bcd_device", "manufacturer", "product"] {
+        assert_eq!(alone[field], serde_json::Value::Null, "{field}");
+    }
+    for field in
+        ["machine", "state", "result", "doors", "session", "running", "boots_next", "slots", "security_floor"]
+    {
+        assert_eq!(alone[field], by_usb[field], "{field}");
+    }
+    let text = ipmi(&bench, &["status"]).expect(0).out;
+    assert!(text.contains("1.0.0") && !text.contains("mode"), "{text}");
+}
+
+#[test]
+fn a_host_activates_and_confirms_where_it_may() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    // What decides about new firmware does not for a minute, so that there is something to confirm.
+    let kind = Kind { ipmi: Some(MayHosts::All), health: Some("/bin/false"), ..Kind::default() };
+    let bmc = Bmc::start(&bench, kind);
+    for command in ["activate", "confirm"] {
+        assert_eq!(error(ipmi(&bench, &[command, "--json"]), 17), "nothing", "{command}");
+    }
+    bmc.run(&["update", &bench.arg("fw.tar")]).expect(0);
+    ipmi(&bench, &["activate", "--json"]).expect(0).event("activating");
+    loop {
+        let status = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+        match status["state"].as_str().unwrap() {
+            "staged" | "activating" => {}
+            "pending-confirm" => {
+                ipmi(&bench, &["confirm", "--json"]).expect(0).event("confirmed");
+                break;
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    drop(bmc);
+    std::fs::remove_dir_all(bench.path("store")).unwrap();
+    let _bmc = Bmc::start(&bench, Kind { ipmi: Some(MayHosts::Open), ..Kind::default() });
+    for command in ["activate", "confirm"] {
+        assert_eq!(error(ipmi(&bench, &[command, "--json"]), 18), "not-allowed", "{command}");
+    }
+}
+
+#[test]
+fn a_way_that_leads_nowhere_is_told() {
+    let bench = Bench::new();
+    // Nobody listens.
+    let nobody = ipmi(&bench, &["start", "--json"]);
+    assert_eq!(error(nobody, 10), "no-answer");
+    assert_eq!(error(run(["--ipmi", &bench.arg("none"), "abort", "--json"]), 3), "no-ipmi");
+    assert_eq!(error(run(["--ipmi", "/dev/null", "abort", "--json"]), 1), "ipmi");
+    for wrong in [
+        &["--ipmi", "none", "start"][..],
+        &["--usbip", "127.0.0.1", "start"],
+        &["--ipmi", "lan", "start"],
+        &["--ipmi-command", "0x149", "start"],
+        &["start", "dfu", "--profile", "raw"],
+        &["stop", "--nonce", "0"],
+        &["start", "--length", "1", "--package", "x"],
+    ] {
+        run(wrong).expect(2);
+    }
+    // Somebody else's BMC does not know the command.
+    let _bmc = Bmc::start(&bench, Kind { activate: When::Reboot, ..armed() });
+    assert_eq!(error(ipmi(&bench, &["--ipmi-command", "0x4a", "start", "--json"]), 3), "no-device");
+}

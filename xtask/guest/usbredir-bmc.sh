@@ -2,7 +2,7 @@
 VENDOR=1209
 RUNTIME_ID=0001
 DFU_ID=0002
-SLOT_SIZE=16777216
+SLOT_SIZE=${SLOT_SIZE:-16777216}
 
 mkdir keys
 inband keygen --out release

@@ -30,6 +30,7 @@ const NEEDS: &[Need] = &[
     need("mksquashfs", "squashfs-tools"),
     // what runs in it
     need("dfu-util", "dfu-util"),
+    need("ipmitool", "ipmitool"),
     need("lsusb", "usbutils"),
     need("udevadm", "udev"),
     need("usbip", "usbip"),

@@ -10,6 +10,7 @@
 //! HOST end            only the first half of that
 //! HOST start          the second
 //! HOST kill           it is killed, and starts again
+//! HOST pause          it is stopped where it is, until it is killed
 //! HOST say WORDS      it finds these words as a line on its standard input
 //! HOST run SCRIPT...  this script of `xtask/guest` runs in its folder, with these arguments; what that prints is as if the guest had said it
 //! HOST cut            it is the guest that ends, at once, and boots again
@@ -100,14 +101,20 @@ impl Beside {
         Ok(Some(Self { folder, runs: suite.runs.clone(), child }))
     }
 
-    /// Gives a guest the device.
+    /// Gives a guest the device, and the BMC.
     pub(super) fn plug(&self, suite: &Suite, guest: &mut Command) {
         // The path of a socket has 107 bytes at most: it is named from where it is.
         guest.current_dir(&self.folder);
         let side = if suite.connects { "reconnect=1" } else { "server=on,wait=off" };
         guest.args(["-device", &suite.controller]);
         guest.args(["-chardev", &format!("socket,id=bmc,path=usbredir.sock,{side}")]);
-        guest.args(["-device", "usb-redir,chardev=bmc"]).args(&suite.machine);
+        guest.args(["-device", "usb-redir,chardev=bmc"]);
+        if let Some(interface) = &suite.ipmi {
+            guest.args(["-chardev", "socket,id=ipmi,path=ipmi.sock,server=on,wait=off"]);
+            guest.args(["-device", "ipmi-bmc-extern,id=ipmi,chardev=ipmi"]);
+            guest.args(["-device", &format!("{interface},bmc=ipmi")]);
+        }
+        guest.args(&suite.machine);
     }
 
     /// What the guest asks for; what there is to say to it.
@@ -118,6 +125,7 @@ impl Beside {
                 self.start_again()
             }
             None if order == "end" => self.end_well().map(|()| String::new()),
+            None if order == "pause" => self.signal("STOP").map(|()| String::new()),
             None if order == "start" => self.start_again(),
             None if order == "kill" => {
                 self.end();
@@ -140,10 +148,15 @@ impl Beside {
     }
 
     fn end_well(&mut self) -> Outcome {
-        let id = self.child.id().to_string();
-        program::output(Command::new("sh").args(["-c", "kill \"$1\"", "kill", &id]))?;
+        self.signal("TERM")?;
         let status = self.child.wait().map_err(|e| format!("cannot wait for what is beside: {e}"))?;
         if status.success() { Ok(()) } else { Err(format!("what is beside the guest ended with {status}")) }
+    }
+
+    fn signal(&self, signal: &str) -> Outcome {
+        let id = self.child.id().to_string();
+        let kill = ["-c", "kill -\"$1\" \"$2\"", "kill", signal, &id];
+        program::output(Command::new("sh").args(kill)).map(drop)
     }
 
     fn end(&mut self) {

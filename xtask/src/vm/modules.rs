@@ -6,11 +6,13 @@ use crate::Outcome;
 
 /// What the guest can load, with the modules these need: the virtual host controllers, of which `init` loads vhci_hcd and
 /// a suite that wants it dummy_hcd, the controllers that QEMU has, the gadget stack, with a function that is none of ours, and what a host
-/// does with disks.
+/// does with disks and with its BMC.
 pub(super) const WANTED: &[&str] = &[
     "configfs",
     "dummy_hcd",
     "ehci_pci",
+    "ipmi_devintf",
+    "ipmi_si",
     "libcomposite",
     "loop",
     "nls_ascii",

@@ -20,6 +20,7 @@ const PROGRAMS: &[&str] = &[
     "dfu-util",
     "eject",
     "fsck.vfat",
+    "ipmitool",
     "iscsi-test-cu",
     "lsusb",
     "mcopy",

@@ -12,6 +12,7 @@
 //! # runs: disk usbredir:usbredir.sock 64
 //! # controller: usb-ehci
 //! # qemu: connects
+//! # ipmi: isa-ipmi-kcs
 //! # machine: -device usb-kbd
 //! # uefi: x.nsh
 //! # drives: one two
@@ -31,6 +32,7 @@
 //!
 //! With `# beside: SCRIPT` an inbandd runs on this machine, or the program of ours that `# runs:` names, and is a device on the USB of a QEMU that
 //! has an xHCI controller for it, or the one that `# controller:` names (see `beside`). QEMU listens at the socket, or connects to it.
+//! With `# ipmi: INTERFACE` it is the machine's BMC as well, at the IPMI interface that QEMU calls so, by the socket `ipmi.sock`, at which QEMU listens.
 //! What `# machine:` says it gets besides; files are where the program beside has its own.
 //!
 //! With `# drives: NAME...` it has USB disks whose writes are logged (see `logged`), and nothing runs beside it; the script beside makes what is on them.
@@ -128,6 +130,8 @@ pub(super) struct Suite {
     pub(super) controller: String,
     /// QEMU connects to it, and not the other way round.
     pub(super) connects: bool,
+    /// What QEMU calls the IPMI interface whose BMC it is as well.
+    pub(super) ipmi: Option<String>,
     /// What QEMU is told besides.
     pub(super) machine: Vec<String>,
     /// USB disks whose writes are logged.
@@ -200,6 +204,7 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         runs: DAEMON.map(String::from).to_vec(),
         controller: CONTROLLER.into(),
         connects: false,
+        ipmi: None,
         machine: Vec::new(),
         drives: Vec::new(),
         uefi: None,
@@ -229,6 +234,8 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
             suite.controller = controller.into();
         } else if line == "qemu: connects" {
             suite.connects = true;
+        } else if let Some(interface) = line.strip_prefix("ipmi: ") {
+            suite.ipmi = Some(interface.into());
         } else if let Some(arguments) = line.strip_prefix("machine: ") {
             suite.machine = arguments.split_whitespace().map(String::from).collect();
         } else if let Some(names) = line.strip_prefix("drives: ") {
@@ -249,7 +256,7 @@ mod tests {
     #[test]
     fn the_head_says_what_a_suite_needs() {
         let suite = parse("x.suite.sh", ENDING,
-            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# machine: -device a\n# uefi: x.nsh\n# drives: a b\n# clock: instructions\n\n# timeout: 9\n",
+            "# About x.\n# timeout: 7\n# binaries: one two\n# kernel: 6.1\n# memory: 99\n# root: debian\n# beside: x.host.sh\n# runs: disk it 64\n# controller: usb-ehci\n# qemu: connects\n# ipmi: isa-ipmi-bt\n# machine: -device a\n# uefi: x.nsh\n# drives: a b\n# clock: instructions\n\n# timeout: 9\n",
         )
         .unwrap();
         assert_eq!(suite.about, "About x.");
@@ -263,6 +270,7 @@ mod tests {
         assert_eq!(suite.runs, ["disk", "it", "64"]);
         assert_eq!(suite.controller, "usb-ehci");
         assert!(suite.connects);
+        assert_eq!(suite.ipmi.as_deref(), Some("isa-ipmi-bt"));
         assert_eq!(suite.machine, ["-device", "a"]);
         assert_eq!(suite.uefi.as_deref(), Some("x.nsh"));
         assert_eq!(suite.drives, ["a", "b"]);

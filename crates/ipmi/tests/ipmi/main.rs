@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod device;
+mod examples;
 mod frozen;
 mod handler;
 mod keeper;

@@ -127,4 +127,14 @@ hidden
 check killed-start ask 0x01 0x00 0x00 0x00 0x00 0x01 0x00 0x00
 check killed-dfu dfu-util -D next.tar
 comes_to killed-staged 5
+hidden
+
+# What README.md has to be pasted, line by line.
+line=0
+while read -r command <&9; do
+    line=$((line + 1))
+    check "readme-$line" sh -c "$command"
+done 9<readme
+expect_text readme '3.00'
+[ "$line" -gt 10 ] || fail readme-lines "$line"
 check_kernel_log kernel-log

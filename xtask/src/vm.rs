@@ -15,6 +15,7 @@ use crate::{Outcome, Selection, contrib, layout};
 
 mod beside;
 mod debian;
+mod host;
 mod kernel;
 mod logged;
 mod modules;
@@ -32,9 +33,12 @@ use suite::{Kind, Suite};
 /// How many guests run at once, however many processors there are: each may take a GiB of memory.
 const MOST_AT_ONCE: usize = 4;
 
-/// `cargo xtask vm [--list] [SUITE]...`
+/// `cargo xtask vm [--list] [SUITE]...`, `cargo xtask vm host`
 pub(crate) fn command(args: lexopt::Parser) -> Outcome {
     let selection = Selection::parse(args)?;
+    if selection.names == ["host"] {
+        return host::run();
+    }
     let suites = suite::all()?;
     if selection.list {
         for suite in &suites {
@@ -131,12 +135,16 @@ impl Guests {
         Ok(Self { folder, systems })
     }
 
+    /// What the guest of a suite boots.
+    fn system(&self, suite: &Suite) -> Outcome<&System> {
+        let system = self.systems.get(&(suite.kind, suite.kernel));
+        system.ok_or_else(|| format!("{}: nothing was prepared for it", suite.name))
+    }
+
     /// Boots the guest of a suite, and says line by line what came of it; of one that went wrong also the end of its console.
     fn boot(&self, suite: &Suite, say: &mut dyn FnMut(&str)) -> Outcome<Report> {
         say(&format!("guest {}: {}", suite.name, suite.about));
-        let system = self.systems.get(&(suite.kind, suite.kernel));
-        let report =
-            qemu::run(&self.folder, system.ok_or("a suite that nothing was prepared for")?, suite, say)?;
+        let report = qemu::run(&self.folder, self.system(suite)?, suite, say)?;
         if report.verdict().is_err() {
             show_tail(&self.folder, suite, say);
         }

@@ -83,6 +83,12 @@ fn boot_once(
     say: &mut dyn FnMut(&str),
 ) -> Outcome<(ExitStatus, bool)> {
     let mut guest = machine(folder, system, suite)?;
+    guest
+        .arg("-chardev")
+        .arg(format!("file,id=console,append=on,path={}", console(folder, suite).display()))
+        .args(["-serial", "chardev:console", "-serial", "stdio"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     if let Some(beside) = &beside {
         beside.plug(suite, &mut guest);
     }
@@ -124,8 +130,8 @@ fn boot_once(
     Ok((status, cut))
 }
 
-/// The machine, but for what is beside it.
-fn machine(folder: &Path, system: &System, suite: &Suite) -> Outcome<Command> {
+/// The machine, but for its serial lines and what is beside it.
+pub(super) fn machine(folder: &Path, system: &System, suite: &Suite) -> Outcome<Command> {
     // timeout(1) ends the guest in time even if we are no longer there to do it.
     let mut guest = Command::new("timeout");
     guest
@@ -138,12 +144,7 @@ fn machine(folder: &Path, system: &System, suite: &Suite) -> Outcome<Command> {
         .arg(if suite.measure.counted { 1 } else { suite.processors }.to_string())
         .arg("-m")
         .arg(suite.memory.to_string())
-        .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"])
-        .arg("-chardev")
-        .arg(format!("file,id=console,append=on,path={}", console(folder, suite).display()))
-        .args(["-serial", "chardev:console", "-serial", "stdio"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
     let arguments =
         format!("{KERNEL_ARGS} inband.script={} inband.rounds={}", suite.script, suite.measure.rounds);
     match &suite.uefi {

@@ -40,7 +40,8 @@
 //! With `# uefi: SCRIPT` the machine has UEFI firmware, whose shell runs that script first and then boots the kernel (see `uefi`).
 //!
 //! A measurement, `xtask/guest/*.bench.sh`, has the same head, but `cargo xtask bench`, which alone runs it, chooses the clock. Likewise
-//! `xtask/guest/*.soak.sh` and `cargo xtask soak`, and `xtask/guest/*.record.sh` and `cargo xtask record`.
+//! `xtask/guest/*.soak.sh` and `cargo xtask soak`, and `xtask/guest/*.record.sh` and `cargo xtask record`. `xtask/guest/host.console.sh` is for whoever
+//! sits at the console (see `host`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ const BENCH_ENDING: &str = ".bench.sh";
 const SOAK_ENDING: &str = ".soak.sh";
 /// The ending by which it records what a host writes.
 const RECORD_ENDING: &str = ".record.sh";
+/// The ending by which it asks somebody what to do.
+const CONSOLE_ENDING: &str = ".console.sh";
 
 /// A kind of guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +113,7 @@ pub(super) struct Suite {
     pub(super) name: String,
     /// What it is about.
     pub(super) about: String,
-    /// How long the boot and the suite may take together.
+    /// How long the boot and the suite may take together; 0 is for ever.
     pub(super) timeout: Duration,
     /// Our own programs that it runs, as in the head.
     pub(super) binaries: Vec<String>,
@@ -165,6 +168,11 @@ pub(super) fn soak(name: &str) -> Outcome<Suite> {
 /// One that records.
 pub(super) fn record(name: &str) -> Outcome<Suite> {
     named(name, RECORD_ENDING)
+}
+
+/// One that asks somebody what to do.
+pub(super) fn console(name: &str) -> Outcome<Suite> {
+    named(name, CONSOLE_ENDING)
 }
 
 fn named(name: &str, ending: &str) -> Outcome<Suite> {
@@ -295,7 +303,7 @@ mod tests {
 
     #[test]
     fn every_script_of_the_tree_says_what_it_is_about() {
-        for ending in [ENDING, BENCH_ENDING, SOAK_ENDING, RECORD_ENDING] {
+        for ending in [ENDING, BENCH_ENDING, SOAK_ENDING, RECORD_ENDING, CONSOLE_ENDING] {
             let scripts = with_ending(ending).unwrap();
             assert!(!scripts.is_empty());
             for script in scripts {

@@ -140,6 +140,15 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         })
     }
 
+    /// The machine starts anew: what a start has opened is shut, and the disk is the one of the configuration.
+    pub(super) fn forget_start(&mut self) {
+        self.forget_profile();
+        if let Some(handle) = &mut self.ipmi {
+            handle.handler.handle_shut();
+            handle.opened = None;
+        }
+    }
+
     fn with_handler<T>(
         &mut self,
         act: impl FnOnce(&mut Handler, &mut Keeper<'_, B, W>) -> T,

@@ -130,6 +130,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.current = None;
                 let view = self.session.store().clone();
                 self.session.restarted(view);
+                self.forget_start();
                 self.bulk.forget_refusal();
                 self.attach(now)?;
             }

@@ -217,6 +217,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         log::error!("event=restart-failed: {reason}; see activation.restart_command");
         let view = self.session.store().clone();
         self.session.restarted(view);
+        self.forget_start();
         self.restart = match self.verdict {
             Verdict::Unhealthy => Restart::Again(now.saturating_add(RESTART_AGAIN)),
             Verdict::None | Verdict::Open(_) => {

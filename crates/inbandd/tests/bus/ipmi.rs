@@ -279,6 +279,21 @@ fn a_bmc_that_goes_down_opens_nothing() {
 }
 
 #[test]
+fn a_restart_of_the_bmc_ends_a_start() {
+    let always = Setting { policy: DoorPolicy::Always, bulk: DoorPolicy::Always, ..ARMED };
+    let bench = Bench::with(Setting { volume: DoorPolicy::Always, fat: false, ..always });
+    for door in [Start::Dfu, FAT] {
+        start(&bench, 0, door).unwrap();
+        assert_eq!(bench.ask(Ask::Restart(AskedBy::Bmc)), Answer::Done);
+        assert_eq!((status(&bench).flags & 0x80, status(&bench).holds_s), (0, 0), "{door:?}");
+        assert!(
+            disk(&bench).text().contains("SPEC=INBAND-RAW-1"),
+            "the disk is the one of the configuration"
+        );
+    }
+}
+
+#[test]
 fn a_host_that_was_gone_has_its_start_as_long_as_it_holds() {
     let bench = Bench::with(ARMED);
     let nonce = start(&bench, 1, RAW).unwrap();

@@ -23,6 +23,11 @@ const TASKS: &[Task] = &[
     },
     Task { name: "kill", about: "the daemon killed at 1,000 moments of updates", run: kill },
     Task {
+        name: "model",
+        about: "a million sequences of commands, door events and faults against the model of a session",
+        run: model,
+    },
+    Task {
         name: "schedules",
         about: "a million hosts made of random numbers on the volume, and each trace of a host in 300 orders",
         run: schedules,
@@ -50,6 +55,13 @@ fn gadget() -> Outcome {
 fn kill() -> Outcome {
     let mut test = cargo(&["test", "--release", "--package", "inbandd", "--test", "program"]);
     test.args(["kill::", "--", "--nocapture"]).env("INBAND_KILL_ROUNDS", "1000");
+    program::run(&mut test)
+}
+
+/// The tests of the bus against the model, with more sequences. `INBAND_SEED` passes through.
+fn model() -> Outcome {
+    let mut test = cargo(&["test", "--release", "--package", "inbandd", "--test", "bus"]);
+    test.args(["model::", "--", "--nocapture"]).env("INBAND_SEQUENCES", "1000000");
     program::run(&mut test)
 }
 

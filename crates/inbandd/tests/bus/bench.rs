@@ -279,15 +279,15 @@ pub(crate) fn layout() -> Layout {
 }
 
 /// The first firmware, as it stands in slot a.
-pub(crate) fn factory() -> Vec<u8> {
+pub(crate) fn factory() -> &'static [u8] {
     static FACTORY: OnceLock<Vec<u8>> = OnceLock::new();
-    FACTORY.get_or_init(|| noise(SLOT, 0xfac)).clone()
+    FACTORY.get_or_init(|| noise(SLOT, 0xfac))
 }
 
 /// A store in which slot a holds the first firmware and runs.
 pub(crate) fn new_store() -> MemoryMedium {
     let mut medium = MemoryMedium::new(SLOT);
-    medium.fill(Slot::A, &factory());
+    medium.fill(Slot::A, factory());
     let firmware = Firmware { version: Text::cut("factory"), bcd_device: FACTORY, security_version: FLOOR };
     Store::create(&mut medium, &firmware).unwrap();
     medium
@@ -427,6 +427,11 @@ impl Bench {
     /// A copy of the store as it is.
     pub(crate) fn medium(&self) -> MemoryMedium {
         self.bmc().worker().inner.pipeline().store().medium().clone()
+    }
+
+    /// Whether a slot holds exactly that.
+    pub(crate) fn slot_is(&self, slot: Slot, bytes: &[u8]) -> bool {
+        self.bmc().worker().inner.pipeline().store().medium().slot(slot) == bytes
     }
 
     /// Ends the daemon without a word, and returns its store. All hosts must be gone.

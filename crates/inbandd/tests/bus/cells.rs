@@ -7,10 +7,11 @@ use std::{fmt::Write as _, time::Duration};
 
 mod after;
 mod event;
-mod image;
-mod look;
+pub(crate) mod image;
+pub(crate) mod look;
 mod stage;
 
+pub(crate) use after::assert_updatable;
 use event::Event;
 use stage::{Column, Profiles, Stage};
 

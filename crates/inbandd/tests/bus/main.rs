@@ -26,6 +26,7 @@ mod hostile;
 mod ipmi;
 mod lent;
 mod limits;
+mod model;
 mod openbmc;
 mod refused;
 mod trial;

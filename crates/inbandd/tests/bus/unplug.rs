@@ -54,7 +54,7 @@ fn assert_bootable(bench: Bench, loss: Loss, context: &str) {
     let staged = bench.status().state == SessionState::Staged;
     let bench = bench.power_cycle(loss);
     let running = bench.status().running;
-    let expected = if staged { (Slot::B, package().slot(SLOT)) } else { (Slot::A, factory()) };
+    let expected = if staged { (Slot::B, package().slot(SLOT)) } else { (Slot::A, factory().to_vec()) };
     assert_eq!(running, expected.0, "{context}");
     assert!(bench.medium().slot(running) == expected.1, "{context}: what boots is not whole");
     bench.assert_updatable();
@@ -148,7 +148,8 @@ fn a_power_cut_behind_every_transfer_leaves_a_bootable_machine() {
             let staged = record.slot(Slot::B).state == SlotState::Staged;
             let bench = bench.power_cycle(loss);
             let running = bench.status().running;
-            let expected = if staged { (Slot::B, package().slot(SLOT)) } else { (Slot::A, factory()) };
+            let expected =
+                if staged { (Slot::B, package().slot(SLOT)) } else { (Slot::A, factory().to_vec()) };
             assert_eq!(running, expected.0, "{context}");
             assert!(bench.medium().slot(running) == expected.1, "{context}");
             bench.assert_updatable();

@@ -17,7 +17,7 @@ use crate::{
 
 /// What is on the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Set {
+pub(crate) enum Set {
     /// Run time, without the disk.
     Bare,
     /// Run time, with it.
@@ -27,7 +27,7 @@ pub(super) enum Set {
 
 /// What is in the drive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Drive {
+pub(crate) enum Drive {
     Empty,
     /// A medium with a package on it, or part of one, or other files.
     Written,
@@ -48,7 +48,7 @@ pub(super) struct Look {
     waits: bool,
 }
 
-pub(super) fn set(bench: &Bench) -> Set {
+pub(crate) fn set(bench: &Bench) -> Set {
     bench.wait_attached();
     match bench.bus.descriptors().unwrap().product_id {
         VOLUME_PRODUCT => Set::Disk,
@@ -58,7 +58,7 @@ pub(super) fn set(bench: &Bench) -> Set {
 }
 
 /// Opens the disk, as a host that has just noticed it.
-pub(super) fn disk(bench: &Bench) -> Disk<MemoryHost> {
+pub(crate) fn disk(bench: &Bench) -> Disk<MemoryHost> {
     let mut disk = Disk::open(bench.open());
     // Another medium, if it is another.
     _ = disk.ready();
@@ -66,12 +66,12 @@ pub(super) fn disk(bench: &Bench) -> Disk<MemoryHost> {
 }
 
 /// Whether the disk says that it has a filesystem.
-pub(super) fn is_fat(disk: &mut Disk<MemoryHost>) -> bool {
+pub(crate) fn is_fat(disk: &mut Disk<MemoryHost>) -> bool {
     let inquiry = disk.command(&[0x12, 0, 0, 0, 36, 0], Data::In(36)).unwrap();
     inquiry[16..].starts_with(b"FIRMWARE FAT")
 }
 
-pub(super) fn drive(bench: &Bench) -> Drive {
+pub(crate) fn drive(bench: &Bench) -> Drive {
     let mut disk = disk(bench);
     let fat = is_fat(&mut disk);
     match disk.ready() {
@@ -124,9 +124,14 @@ impl Stage {
 
     /// Lets what follows follow.
     pub(super) fn settle(&self) {
-        self.bench.bus.advance(Duration::from_secs(3));
-        self.bench.wait_attached();
+        settle(&self.bench);
     }
+}
+
+/// Lets what follows follow.
+pub(super) fn settle(bench: &Bench) {
+    bench.bus.advance(Duration::from_secs(3));
+    bench.wait_attached();
 }
 
 const fn dfu_name(state: State) -> &'static str {

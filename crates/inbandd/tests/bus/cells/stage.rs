@@ -378,9 +378,8 @@ impl Stage {
         self.bench.wait_attached();
     }
 
-    pub(super) fn arm(&self, door: Door) {
-        assert_eq!(self.bench.ask(Ask::Arm(door)), Answer::Done);
-        self.bench.wait_attached();
+    fn arm(&self, door: Door) {
+        arm(&self.bench, door);
     }
 
     fn copy_other(&self) {
@@ -486,4 +485,10 @@ impl Stage {
         self.bench.assert_session(state, ResultCode::None);
         self.host = Some(host);
     }
+}
+
+/// Somebody on the BMC does.
+pub(super) fn arm(bench: &Bench, door: Door) {
+    assert_eq!(bench.ask(Ask::Arm(door)), Answer::Done);
+    bench.wait_attached();
 }

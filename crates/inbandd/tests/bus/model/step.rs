@@ -1,0 +1,178 @@
+//! What happens in a sequence: the steps, and how they are made by chance.
+
+use inband_session::Door;
+use inbandd::command::{Ask, AskedBy};
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    handle::Act,
+    machine::Configured,
+    usb::{Block, Content, Trigger},
+};
+
+/// One step.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// By IPMI, from the system interface, with this tag.
+    Ipmi(u32, Act),
+    /// By IPMI, and refused whatever the state: these bytes behind the organisation, and the completion code.
+    Nonsense(&'static [u8], u8),
+    /// The same by a channel that is not the system interface.
+    FromElsewhere(u32, Act),
+    Ask(Ask),
+    Detach,
+    Block(Block),
+    GetStatus,
+    ClearStatus,
+    AbortDownload,
+    Package(Content),
+    OtherFiles,
+    Command(Trigger),
+    Eject,
+    /// Somebody looks what is in the drive.
+    Look,
+    BusReset,
+    /// For so many seconds.
+    Unplugged(u64),
+    /// Likewise: nothing happens. Of more than some minutes it is a clock that leaps as well.
+    Silence(u64),
+    /// The read-back takes its time from now on, or no longer.
+    Slow(bool),
+    /// The BMC reads its clock so many milliseconds too early: to it the clock stands still, and leaps.
+    Late(u64),
+    Killed,
+    PowerCut,
+}
+
+/// Requests that are none (ipmi.md, 1).
+const NONSENSE: [(&[u8], u8); 15] = [
+    (&[], 0xc7),
+    (&[1], 0xc7),
+    (&[1, 9, 0, 0, 0, 3, 0], 0xc7),
+    (&[1, 9, 0, 0, 0, 3, 0, 0, 0], 0xc7),
+    (&[1, 9, 0, 0, 0, 0, 0, 0], 0xcc),
+    (&[1, 9, 0, 0, 0, 4, 0, 0], 0xcc),
+    (&[1, 9, 0, 0, 0, 1, 1, 0], 0xcc),
+    (&[1, 9, 0, 0, 0, 3, 2, 0], 0xcc),
+    (&[1, 9, 0, 0, 0, 3, 0, 0x10], 0xcc),
+    (&[2, 9, 0, 0, 0, 1, 2, 3, 4, 2], 0xcc),
+    (&[2, 9, 0, 0, 0, 1, 2, 3, 4], 0xc7),
+    (&[3, 0], 0xc7),
+    (&[4, 0x7f, 0], 0xcc),
+    (&[7, 0, 0, 0], 0xc7),
+    (&[8, 0, 0, 0, 0], 0xc1),
+];
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (1..=3u8, prop::bool::weighted(0.3)).prop_map(|(door, other)| Act::Start(door, other)),
+        3 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(mine, commit)| Act::Stop { mine, commit }),
+        1 => Just(Act::Activate),
+        1 => Just(Act::Confirm),
+        2 => Just(Act::Abort),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let door = || select(vec![Door::Dfu, Door::Bulk, Door::Volume, Door::Volume, Door::Dfu]);
+    prop_oneof![
+        4 => door().prop_map(Ask::Arm),
+        2 => door().prop_map(Ask::Disarm),
+        1 => Just(Ask::Commit),
+        1 => Just(Ask::Abort),
+        1 => Just(Ask::Activate),
+        1 => Just(Ask::Confirm),
+        1 => select(vec![Ask::Restart(AskedBy::Bmc), Ask::Restart(AskedBy::Host)]),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let tag = || select(vec![0, 1, 2]);
+    let content = (prop::bool::weighted(0.7), prop::bool::weighted(0.2))
+        .prop_map(|(whole, forged)| Content { whole: whole || forged, forged });
+    let block = prop_oneof![
+        8 => Just(Block::Good),
+        1 => Just(Block::Spoilt),
+        1 => Just(Block::Misnumbered),
+        2 => Just(Block::End),
+    ];
+    prop_oneof![
+        10 => (tag(), act()).prop_map(|(tag, act)| Step::Ipmi(tag, act)),
+        1 => select(NONSENSE.to_vec()).prop_map(|(bytes, code)| Step::Nonsense(bytes, code)),
+        1 => (tag(), act()).prop_map(|(tag, act)| Step::FromElsewhere(tag, act)),
+        6 => ask().prop_map(Step::Ask),
+        4 => Just(Step::Detach),
+        12 => block.prop_map(Step::Block),
+        1 => Just(Step::GetStatus),
+        1 => Just(Step::ClearStatus),
+        1 => Just(Step::AbortDownload),
+        6 => content.prop_map(Step::Package),
+        1 => Just(Step::OtherFiles),
+        2 => select(vec![Trigger::Take, Trigger::Forget]).prop_map(Step::Command),
+        4 => Just(Step::Eject),
+        2 => Just(Step::Look),
+        1 => Just(Step::BusReset),
+        2 => select(vec![1, 50, 70, 700]).prop_map(Step::Unplugged),
+        4 => select(vec![0, 10, 40, 70, 290, 590, 650, 910, 3700, 40_000]).prop_map(Step::Silence),
+        3 => any::<bool>().prop_map(Step::Slow),
+        1 => (0..400u64).prop_map(Step::Late),
+        1 => Just(Step::Killed),
+        1 => Just(Step::PowerCut),
+    ]
+}
+
+pub(super) fn sequence() -> impl Strategy<Value = (Configured, Vec<Step>)> {
+    use inband_session::DoorPolicy::{Always, Armed, Off};
+    let policies = vec![
+        [Armed, Armed, Armed],
+        [Armed, Armed, Armed],
+        [Always, Always, Always],
+        [Always, Always, Armed],
+        [Armed, Off, Always],
+        [Off, Off, Armed],
+        [Armed, Armed, Off],
+    ];
+    let configured =
+        (select(policies), any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.3), 0..3u32)
+            .prop_map(|(policies, fat, opens, health, refusals)| Configured {
+                policies,
+                fat,
+                opens,
+                health,
+                refusals,
+            });
+    let phrase = prop_oneof![4 => step().prop_map(|step| vec![step]), 3 => phrase()];
+    (configured, vec(phrase, 1..12).prop_map(|phrases| phrases.concat()))
+}
+
+/// What hosts and people do in one go, and chance alone would seldom make.
+fn phrase() -> impl Strategy<Value = Vec<Step>> {
+    const WHOLE: Step = Step::Package(Content { whole: true, forged: false });
+    const GOOD: Step = Step::Block(Block::Good);
+    let start = |door| Step::Ipmi(0, Act::Start(door, false));
+    let stop = |commit| Step::Ipmi(0, Act::Stop { mine: true, commit });
+    let arm = |door| Step::Ask(Ask::Arm(door));
+    let activate = Step::Ask(Ask::Activate);
+    prop_oneof![
+        select(vec![
+            vec![arm(Door::Dfu), Step::Detach],
+            vec![start(1), Step::Detach],
+            vec![start(2), Step::Detach, GOOD],
+            vec![start(1), Step::Detach, GOOD, stop(false)],
+            vec![Step::Detach, GOOD, GOOD, GOOD, GOOD],
+            vec![GOOD, GOOD, GOOD, GOOD, Step::Block(Block::End)],
+        ]),
+        select(vec![
+            vec![arm(Door::Volume), WHOLE],
+            vec![start(3), WHOLE],
+            vec![start(3), WHOLE, stop(true)],
+            vec![start(3), WHOLE, stop(false)],
+            vec![start(3), WHOLE, Step::Unplugged(70), stop(true)],
+            vec![start(3), WHOLE, Step::Eject],
+            vec![arm(Door::Volume), Step::Slow(true), WHOLE, Step::Eject],
+            vec![WHOLE, Step::Eject, Step::Look],
+            vec![WHOLE, Step::Eject, activate],
+            vec![start(3), WHOLE, Step::Eject, activate],
+        ]),
+    ]
+}

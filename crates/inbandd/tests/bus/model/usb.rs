@@ -1,0 +1,525 @@
+//! The model's USB side: which set is on the bus, DFU (dfu.md, 1.1) and the drive (volume.md, 9), as far as a session sees them.
+
+use std::time::Duration;
+
+use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
+
+use super::machine::{Machine, seconds};
+use crate::disk_host::{NO_MEDIUM, Sense, WRITE_PROTECTED};
+
+/// How long the drive is empty between two media.
+const GAP: Duration = Duration::from_millis(2500);
+/// How long a name has to stand there before it is taken for a command.
+const COMMAND: Duration = seconds(2);
+
+/// The set on the bus.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OnBus {
+    /// Run time, without the disk.
+    Bare,
+    /// Run time, with it.
+    Disk(Drive),
+    Dfu(Dfu),
+}
+
+/// What is in the drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drive {
+    Refused,
+    /// Nobody's yet: `other` files, or none; a name that is a command from then on.
+    Ready {
+        other: bool,
+        command: Option<(Duration, Trigger)>,
+    },
+    /// The session's.
+    Receiving {
+        content: Content,
+        command: Option<(Duration, Trigger)>,
+    },
+    /// Nothing, since then.
+    Judging(Duration),
+    /// Nothing, until then.
+    Gap(Duration, Medium),
+    /// What tells of an end, until then: a good one?
+    Told(Duration, bool),
+}
+
+/// What comes next into the drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// One for a package.
+    Fresh,
+    Verdict(bool),
+    /// One for a package, if the door is to stay open behind an update.
+    AfterUpdate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    Take,
+    Forget,
+}
+
+/// What of a package there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// With its last block.
+    pub(super) whole: bool,
+    /// With a signature that is none.
+    pub(super) forged: bool,
+}
+
+impl Content {
+    fn verdict(self) -> ResultCode {
+        match self {
+            Self { whole: false, .. } => ResultCode::Incomplete,
+            Self { forged: true, .. } => ResultCode::BadSignature,
+            Self { .. } => ResultCode::Ok,
+        }
+    }
+}
+
+/// DFU mode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dfu {
+    pub(super) state: DfuState,
+    /// When a host is taken for one that has left: nothing was accepted for a minute.
+    quiet: Duration,
+    /// Behind an accepted package.
+    leaves: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DfuState {
+    Idle,
+    /// So many blocks of a package are in, and good so far.
+    Loading {
+        blocks: usize,
+        spoilt: bool,
+    },
+    /// All of them; nobody has asked for the verdict.
+    Judged,
+    /// All of them; the package is staged.
+    Whole,
+    /// The session is over, and the host has not been told.
+    Over,
+    Error,
+}
+
+/// A block that a host sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    /// The next one.
+    Good,
+    /// The next one, with a bit that is another.
+    Spoilt,
+    /// The next one, with a number that is not the next.
+    Misnumbered,
+    /// No data: the end.
+    End,
+}
+
+/// What a control request comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Taken,
+    Stalled,
+}
+
+impl OnBus {
+    pub(super) fn deadline(&self, session: SessionState) -> Option<Duration> {
+        match self {
+            Self::Bare | Self::Disk(Drive::Refused | Drive::Judging(_)) => None,
+            Self::Disk(Drive::Ready { command, .. } | Drive::Receiving { command, .. }) => {
+                command.map(|(at, _)| at)
+            }
+            Self::Disk(Drive::Gap(at, _) | Drive::Told(at, _)) => Some(*at),
+            // The BMC is at work on a block.
+            Self::Dfu(Dfu { state: DfuState::Judged, .. }) if session == SessionState::Verifying => None,
+            Self::Dfu(Dfu { quiet, leaves, .. }) => Some(leaves.map_or(*quiet, |at| at.min(*quiet))),
+        }
+    }
+}
+
+impl Drive {
+    pub(super) const READY: Self = Self::Ready { other: false, command: None };
+}
+
+impl Machine {
+    // The sets.
+
+    pub(super) fn show_run_time(&mut self) {
+        if self.door(Door::Volume) == DoorState::Armed {
+            self.set(Door::Volume, DoorState::Open);
+        }
+        self.gone = None;
+        self.bus = match self.door(Door::Volume) {
+            DoorState::Open => OnBus::Disk(Drive::READY),
+            DoorState::Shut | DoorState::Armed => OnBus::Bare,
+        };
+        self.look_at_disk();
+    }
+
+    pub(super) fn leave_dfu(&mut self) {
+        self.leave(Door::Dfu);
+        self.leave(Door::Bulk);
+        self.show_run_time();
+    }
+
+    /// The disk was there for one update, or in another profile than is configured.
+    pub(super) fn is_once(&self) -> bool {
+        self.policy(Door::Volume) == DoorPolicy::Armed || self.fat != self.configured.fat
+    }
+
+    /// Nobody is to come in by the disk any more.
+    pub(super) fn hide_disk(&mut self) {
+        self.disarm(Door::Volume);
+        let once = self.is_once();
+        self.fat = self.configured.fat;
+        if once && matches!(self.bus, OnBus::Disk(_)) {
+            self.leave(Door::Volume);
+            self.show_run_time();
+        }
+    }
+
+    /// Somebody wants the disk to be there, in this profile or as it is.
+    pub(super) fn show_disk(&mut self, fat: Option<bool>) {
+        let fits = fat.is_none_or(|fat| fat == self.fat);
+        match &mut self.bus {
+            OnBus::Dfu(_) => {}
+            OnBus::Disk(drive) if fits => {
+                if let Drive::Told(..) = drive {
+                    *drive = Drive::Gap(self.now + GAP, Medium::Fresh);
+                }
+            }
+            OnBus::Disk(_) | OnBus::Bare => {
+                self.fat = fat.unwrap_or(self.configured.fat);
+                self.show_run_time();
+            }
+        }
+    }
+
+    /// The host is told of the end of a session, where there is a way. Whether there is.
+    pub(super) fn tell_end(&mut self, result: ResultCode) -> bool {
+        let by_disk = self.session.door == Some(Door::Volume);
+        match &mut self.bus {
+            OnBus::Disk(drive) if by_disk => {
+                if result == ResultCode::Disconnected {
+                    *drive = Drive::READY;
+                    return false;
+                }
+                let since = if let Drive::Judging(since) = drive { *since } else { self.now };
+                let at = self.now.max(since + GAP);
+                *drive = Drive::Gap(at, Medium::Verdict(result == ResultCode::Ok));
+            }
+            // It comes anew, for the firmware that boots next is another.
+            OnBus::Disk(_) if result == ResultCode::Ok => self.show_run_time(),
+            OnBus::Dfu(dfu) if !by_disk => match (dfu.state, result) {
+                (DfuState::Loading { .. }, _) => dfu.state = DfuState::Over,
+                // A minute from the moment that the host could have asked.
+                (DfuState::Judged, _) => dfu.quiet = self.now + seconds(60),
+                _ => {}
+            },
+            OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(_) => {}
+        }
+        true
+    }
+
+    pub(super) fn bus_is_due(&mut self) {
+        match self.bus {
+            OnBus::Bare => {}
+            OnBus::Dfu(Dfu { state, .. }) => {
+                if self.is_by(Door::Dfu) && self.receives() && state != DfuState::Idle {
+                    self.end(ResultCode::Timeout);
+                }
+                self.leave_dfu();
+            }
+            OnBus::Disk(drive) => match drive {
+                Drive::Refused | Drive::Judging(_) => {}
+                Drive::Ready { command: Some((_, Trigger::Take)), .. } => {
+                    self.begin(Door::Volume);
+                    self.bus = OnBus::Disk(Drive::Judging(self.now));
+                    self.judge(ResultCode::NoFile);
+                }
+                Drive::Ready { .. } => self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::Fresh)),
+                Drive::Receiving { command: Some((_, Trigger::Forget)), .. } => _ = self.preempt(),
+                Drive::Receiving { .. } => self.take_disk(),
+                Drive::Gap(_, Medium::Verdict(good)) => {
+                    self.bus = OnBus::Disk(Drive::Told(self.now + seconds(600), good));
+                }
+                Drive::Gap(_, Medium::Fresh) => {
+                    self.bus = OnBus::Disk(Drive::READY);
+                    self.look_at_disk();
+                }
+                Drive::Gap(_, Medium::AfterUpdate) => self.end_update(),
+                Drive::Told(..) => self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::AfterUpdate)),
+            },
+        }
+    }
+
+    fn end_update(&mut self) {
+        if self.is_once() {
+            self.fat = self.configured.fat;
+            self.leave(Door::Volume);
+            self.show_run_time();
+        } else {
+            self.bus = OnBus::Disk(Drive::READY);
+            self.look_at_disk();
+        }
+    }
+
+    /// What was written is the BMC's now. Whether there was anything.
+    pub(super) fn commit(&mut self) -> bool {
+        let receives = matches!(self.bus, OnBus::Disk(Drive::Receiving { .. }));
+        if receives {
+            self.take_disk();
+        }
+        receives
+    }
+
+    fn take_disk(&mut self) {
+        if let OnBus::Disk(Drive::Receiving { content, .. }) = self.bus {
+            self.bus = OnBus::Disk(Drive::Judging(self.now));
+            self.judge(content.verdict());
+        }
+    }
+
+    // The cable.
+
+    pub(super) fn reset(&mut self) {
+        if let OnBus::Dfu(mut dfu) = self.bus {
+            if self.receives() && self.is_by(Door::Dfu) {
+                self.end(ResultCode::Disconnected);
+            }
+            if dfu.leaves.is_some() {
+                return self.leave_dfu();
+            }
+            if dfu.state != DfuState::Error {
+                dfu.state = DfuState::Idle;
+            }
+            // A reset is a sign of life, too.
+            dfu.quiet = self.now + seconds(60);
+            self.bus = OnBus::Dfu(dfu);
+        }
+    }
+
+    pub(super) fn unplug(&mut self) {
+        self.plugged = false;
+        self.reset();
+        if matches!(self.bus, OnBus::Disk(_)) {
+            self.gone = Some(self.now + seconds(60));
+        }
+    }
+
+    pub(super) fn plug(&mut self) {
+        self.plugged = true;
+        self.gone = None;
+        if let OnBus::Dfu(dfu) = &mut self.bus {
+            dfu.quiet = self.now + seconds(60);
+        }
+    }
+
+    pub(super) fn host_is_gone(&mut self) {
+        self.gone = None;
+        if self.receives() && self.is_by(Door::Volume) {
+            self.end(ResultCode::Disconnected);
+        } else if let OnBus::Disk(Drive::Told(..)) = self.bus {
+            self.end_update();
+        }
+    }
+
+    // DFU.
+
+    pub(super) fn detach(&mut self) -> Answer {
+        match self.bus {
+            OnBus::Dfu(Dfu { state: DfuState::Idle, .. }) => {
+                self.leave_dfu();
+                Answer::Taken
+            }
+            OnBus::Dfu(_) => self.misuse(ResultCode::Aborted),
+            OnBus::Bare | OnBus::Disk(_) => {
+                let may =
+                    self.door(Door::Dfu) == DoorState::Armed && !self.is_at_work() && !self.is_locked_out();
+                if !may {
+                    return Answer::Stalled;
+                }
+                self.set(Door::Dfu, DoorState::Open);
+                if self.door(Door::Bulk) == DoorState::Armed {
+                    self.set(Door::Bulk, DoorState::Open);
+                }
+                self.leave(Door::Volume);
+                self.gone = None;
+                let quiet = self.now + seconds(60);
+                self.bus = OnBus::Dfu(Dfu { state: DfuState::Idle, quiet, leaves: None });
+                Answer::Taken
+            }
+        }
+    }
+
+    /// What DFU does not know there: what is being received ends so.
+    fn misuse(&mut self, result: ResultCode) -> Answer {
+        if self.receives() && self.is_by(Door::Dfu) {
+            self.end(result);
+        }
+        if let OnBus::Dfu(dfu) = &mut self.bus {
+            dfu.state = DfuState::Error;
+        }
+        Answer::Stalled
+    }
+
+    /// A block of a package that has so many, and GETSTATUS, if it is taken.
+    pub(super) fn block(&mut self, block: Block, of: usize) -> Answer {
+        let OnBus::Dfu(Dfu { state, .. }) = self.bus else { return Answer::Stalled };
+        match (state, block) {
+            (DfuState::Error, _) => return Answer::Stalled,
+            // Too early: nothing changes.
+            (DfuState::Judged, Block::Good | Block::Spoilt | Block::Misnumbered) => return Answer::Stalled,
+            (DfuState::Idle | DfuState::Judged | DfuState::Over, Block::End) => {
+                return self.misuse(ResultCode::Aborted);
+            }
+            (DfuState::Over, _) => return self.misuse(ResultCode::Aborted),
+            (DfuState::Loading { .. }, Block::End) => return self.misuse(ResultCode::Truncated),
+            (DfuState::Loading { .. } | DfuState::Whole, Block::Misnumbered) => {
+                return self.misuse(ResultCode::Sequence);
+            }
+            (DfuState::Idle, _) if self.refusal().is_some() => return self.misuse(ResultCode::Busy),
+            (DfuState::Idle, Block::Good | Block::Misnumbered) => {
+                self.begin(Door::Dfu);
+                self.may_write();
+                self.be(DfuState::Loading { blocks: 1, spoilt: false });
+            }
+            (DfuState::Idle, Block::Spoilt) => {
+                self.begin(Door::Dfu);
+                self.end(ResultCode::BadSignature);
+                self.be(DfuState::Error);
+            }
+            (DfuState::Loading { blocks, spoilt }, Block::Good | Block::Spoilt) => {
+                let (blocks, spoilt) = (blocks + 1, spoilt || block == Block::Spoilt);
+                if blocks < of {
+                    self.be(DfuState::Loading { blocks, spoilt });
+                } else {
+                    self.be(DfuState::Judged);
+                    self.judge(if spoilt { ResultCode::BadChunk } else { ResultCode::Ok });
+                    self.get_status();
+                }
+            }
+            // Behind the end of it.
+            (DfuState::Whole, Block::Good | Block::Spoilt) => self.be(DfuState::Error),
+            (DfuState::Whole, Block::End) => self.be(DfuState::Idle),
+        }
+        if let OnBus::Dfu(dfu) = &mut self.bus {
+            let accepted = (state, block) == (DfuState::Whole, Block::End);
+            dfu.leaves = accepted.then_some(self.now + seconds(5));
+        }
+        Answer::Taken
+    }
+
+    /// A request was accepted.
+    pub(super) fn be(&mut self, state: DfuState) {
+        let quiet = self.now + seconds(60);
+        if let OnBus::Dfu(dfu) = &mut self.bus {
+            *dfu = Dfu { state, quiet, ..*dfu };
+        }
+    }
+
+    pub(super) fn get_status(&mut self) {
+        if let OnBus::Dfu(Dfu { state, .. }) = self.bus {
+            self.be(match (state, self.session.state) {
+                (DfuState::Judged, SessionState::Verifying) => DfuState::Judged,
+                (DfuState::Judged, SessionState::Staged) => DfuState::Whole,
+                (DfuState::Judged | DfuState::Over, _) => DfuState::Error,
+                (state, _) => state,
+            });
+        }
+    }
+
+    pub(super) fn clear_status(&mut self) -> Answer {
+        match self.bus {
+            OnBus::Bare | OnBus::Disk(_) => Answer::Stalled,
+            OnBus::Dfu(Dfu { state: DfuState::Error, .. }) => {
+                self.be(DfuState::Idle);
+                Answer::Taken
+            }
+            OnBus::Dfu(_) => self.misuse(ResultCode::Aborted),
+        }
+    }
+
+    pub(super) fn abort_download(&mut self) -> Answer {
+        match self.bus {
+            OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(Dfu { state: DfuState::Error, .. }) => Answer::Stalled,
+            OnBus::Dfu(Dfu { state: DfuState::Judged, .. }) if self.is_at_work() => {
+                self.be(DfuState::Judged);
+                Answer::Taken
+            }
+            OnBus::Dfu(_) => {
+                if self.is_by(Door::Dfu) {
+                    self.preempt();
+                }
+                self.be(DfuState::Idle);
+                Answer::Taken
+            }
+        }
+    }
+
+    // The disk. `None`: it is not there.
+
+    pub(super) fn write_package(&mut self, content: Content) -> Option<Result<(), Sense>> {
+        let content = match self.writable()? {
+            Err(sense) => return Some(Err(sense)),
+            Ok(Some(before)) => Content { whole: before.whole || content.whole, ..content },
+            Ok(None) => {
+                self.begin(Door::Volume);
+                content
+            }
+        };
+        self.progress();
+        self.bus = OnBus::Disk(Drive::Receiving { content, command: None });
+        Some(Ok(()))
+    }
+
+    /// Other files, or other blocks, where there is a package.
+    pub(super) fn write_other(&mut self) -> Option<Result<(), Sense>> {
+        match self.writable()? {
+            Err(sense) => return Some(Err(sense)),
+            Ok(Some(_)) => self.progress(),
+            Ok(None) => self.bus = OnBus::Disk(Drive::Ready { other: true, command: None }),
+        }
+        Some(Ok(()))
+    }
+
+    pub(super) fn write_command(&mut self, trigger: Trigger) -> Option<Result<(), Sense>> {
+        let at = Some((self.now + COMMAND, trigger));
+        match self.writable()? {
+            Err(sense) => return Some(Err(sense)),
+            Ok(Some(content)) => {
+                self.progress();
+                self.bus = OnBus::Disk(Drive::Receiving { content, command: at });
+            }
+            Ok(None) => self.bus = OnBus::Disk(Drive::Ready { other: true, command: at }),
+        }
+        Some(Ok(()))
+    }
+
+    /// What of a package is there already, or why nothing may be written.
+    fn writable(&self) -> Option<Result<Option<Content>, Sense>> {
+        let OnBus::Disk(drive) = self.bus else { return None };
+        Some(match drive {
+            Drive::Ready { .. } => Ok(None),
+            Drive::Receiving { content, .. } => Ok(Some(content)),
+            Drive::Refused | Drive::Told(..) => Err(WRITE_PROTECTED),
+            Drive::Judging(_) | Drive::Gap(..) => Err(NO_MEDIUM),
+        })
+    }
+
+    pub(super) fn eject(&mut self) -> Option<Result<(), Sense>> {
+        let OnBus::Disk(drive) = self.bus else { return None };
+        match drive {
+            Drive::Judging(_) | Drive::Gap(..) => {}
+            Drive::Receiving { .. } => self.take_disk(),
+            Drive::Refused | Drive::Ready { .. } | Drive::Told(..) => {
+                self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::AfterUpdate));
+            }
+        }
+        Some(Ok(()))
+    }
+}

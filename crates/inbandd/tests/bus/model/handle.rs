@@ -189,8 +189,10 @@ impl Machine {
     pub(super) fn ask(&mut self, ask: Ask) -> Answer {
         let at_work = self.is_at_work();
         match ask {
-            Ask::Arm(door) if self.policy(door) == DoorPolicy::Off => return Answer::DoorOff,
-            Ask::Arm(door) => {
+            Ask::Arm(door) | Ask::ArmFor(door, _) if self.policy(door) == DoorPolicy::Off => {
+                return Answer::DoorOff;
+            }
+            Ask::Arm(door) | Ask::ArmFor(door, _) => {
                 self.pardon();
                 if self.door(door) == DoorState::Shut {
                     self.set(door, DoorState::Armed);
@@ -209,6 +211,8 @@ impl Machine {
             Ask::Confirm if self.session.state == SessionState::PendingConfirm => self.confirm(),
             Ask::Activate if self.session.state == SessionState::Staged => self.restart(false),
             Ask::Activate if at_work => return Answer::Busy,
+            // Not configured here.
+            Ask::HostPoweredOn => return Answer::NotNow,
             Ask::Commit | Ask::Abort | Ask::Confirm | Ask::Activate => return Answer::NotNow,
             Ask::Restart(_) if at_work && !self.receives() => return Answer::Busy,
             Ask::Restart(by) => self.restart(by == AskedBy::Host),

@@ -1,5 +1,6 @@
 # The BMC as a gadget on Linux 6.1, whose FunctionFS takes no DFU functional descriptor: what works by itself, and what has to be said.
-# timeout: 420
+# timeout: 1800
+# clock: instructions
 # binaries: inband inbandd example:inband/hostile example:inband/as-windows
 # kernel: 6.1
 . /guest/lib.sh

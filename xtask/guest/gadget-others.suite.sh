@@ -1,5 +1,6 @@
 # The gadget among others: gadgets of somebody else, an administrator, a second program, a crash; mode switch and pulled cable many times.
-# timeout: 600
+# timeout: 1800
+# clock: instructions
 # binaries: inband inbandd example:inband/hostile
 . /guest/lib.sh
 . /guest/bmc.sh

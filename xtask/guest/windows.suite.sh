@@ -1,5 +1,6 @@
 # What Windows asks a new device, asked in its place: WinUSB for every interface, of a gadget and of a virtual BMC, in both modes.
-# timeout: 300
+# timeout: 1800
+# clock: instructions
 # binaries: inband inbandd example:inband/as-windows
 . /guest/lib.sh
 . /guest/bmc.sh

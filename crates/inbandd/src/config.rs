@@ -445,7 +445,9 @@ impl Config {
         config.store.path = base.join(&config.store.path);
         config.signatures.keys = base.join(&config.signatures.keys);
         config.control = config.control.map(|path| base.join(path));
-        if let Some(IpmiChannel::Qemu(path) | IpmiChannel::QemuListen(path)) = &mut config.ipmi.channel {
+        if let Some(IpmiChannel::Qemu(path) | IpmiChannel::QemuListen(path) | IpmiChannel::Device(_, path)) =
+            &mut config.ipmi.channel
+        {
             *path = base.join(&path);
         }
         config.gadget.boot_id = base.join(&config.gadget.boot_id);

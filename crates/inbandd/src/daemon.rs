@@ -1,6 +1,6 @@
 //! The loop: waits for the USB side, the worker and the clock, and lets the answering half act.
 
-#[cfg(all(target_os = "linux", feature = "virtual"))]
+#[cfg(target_os = "linux")]
 use std::hash::{BuildHasher as _, RandomState};
 #[cfg(feature = "virtual")]
 use std::{net::SocketAddr, path::Path};
@@ -13,7 +13,7 @@ use std::{
 };
 
 use inband_dfu::{descriptors::Identity, table::Mode};
-#[cfg(all(target_os = "linux", feature = "virtual"))]
+#[cfg(target_os = "linux")]
 use inband_ipmi::standalone::Standalone;
 use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session, start, trial};
 use inband_store::{StoreError, text::Text};
@@ -21,6 +21,8 @@ use inband_volume::bot::Halts;
 
 #[cfg(feature = "virtual")]
 use crate::side::Usbip;
+#[cfg(all(target_os = "linux", feature = "virtual"))]
+use crate::side::Usbredir;
 use crate::{
     bmc::{ArmedOptions, Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
     config::{ArmBy, Config, Conformance, When},
@@ -34,17 +36,13 @@ use crate::{
 #[cfg(target_os = "linux")]
 use crate::{
     command::Summary,
+    config::PowerOn,
     control::{Control, Request},
     handed::Named,
+    ipmi::{Channel, Event},
     notify::Notify,
     serving::Serving,
     side::{Lent, Udc},
-};
-#[cfg(all(target_os = "linux", feature = "virtual"))]
-use crate::{
-    config::PowerOn,
-    ipmi::{Channel, Event},
-    side::Usbredir,
 };
 
 /// The longest wait of the loop. Nothing depends on it; a missed wake-up would cost no more.
@@ -65,10 +63,8 @@ pub struct Daemon<S: Side> {
 #[derive(Default)]
 struct Service {
     control: Option<Control>,
-    #[cfg(feature = "virtual")]
     ipmi: Option<Channel>,
     /// Answers what the handler of the door handle does not.
-    #[cfg(feature = "virtual")]
     standalone: Standalone,
     /// The command whose answer is not known yet.
     asked: Option<Request>,
@@ -167,9 +163,9 @@ impl<S: Side> Daemon<S> {
         config: &Config,
         open: impl FnOnce(&Identity) -> Result<(S, S::Backend), Error>,
     ) -> Result<Self, Error> {
-        #[cfg(not(all(target_os = "linux", feature = "virtual")))]
+        #[cfg(not(target_os = "linux"))]
         if config.ipmi.channel.is_some() {
-            let message = "this inbandd was built without it; leave ipmi.channel out, or build it with --features virtual, for Linux";
+            let message = "this inbandd was built without it; leave ipmi.channel out, or build it for Linux";
             return Err(Error::Usb { what: "ipmi.channel".into(), message: message.into() });
         }
         let keys = open::keys(config)?;
@@ -193,12 +189,8 @@ impl<S: Side> Daemon<S> {
         );
         let waker = side.waker();
         #[cfg(target_os = "linux")]
-        let service = Service {
-            control: control(config, &waker)?,
-            #[cfg(feature = "virtual")]
-            ipmi: ipmi(config, &waker)?,
-            ..Service::default()
-        };
+        let service =
+            Service { control: control(config, &waker)?, ipmi: ipmi(config, &waker)?, ..Service::default() };
 
         // Not before all that can fail without it: a start that fails is no boot that a trial has used up.
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
@@ -339,7 +331,7 @@ impl<S: Side> Daemon<S> {
             let clock = || started.elapsed();
             #[cfg(target_os = "linux")]
             self.take_commands(clock())?;
-            #[cfg(all(target_os = "linux", feature = "virtual"))]
+            #[cfg(target_os = "linux")]
             self.take_ipmi(clock())?;
             let due = self.bmc.step(clock).map_err(fault)?;
             #[cfg(target_os = "linux")]
@@ -369,7 +361,7 @@ impl<S: Side> Daemon<S> {
     }
 
     /// What the channel of IPMI tells.
-    #[cfg(all(target_os = "linux", feature = "virtual"))]
+    #[cfg(target_os = "linux")]
     fn take_ipmi(&mut self, now: Duration) -> Result<(), Error> {
         let Service { ipmi: Some(channel), standalone, .. } = &mut self.service else { return Ok(()) };
         while let Some(event) = channel.poll() {
@@ -418,7 +410,7 @@ fn control(config: &Config, waker: &Waker) -> Result<Option<Control>, Error> {
 }
 
 /// The channel of IPMI that the configuration asks for.
-#[cfg(all(target_os = "linux", feature = "virtual"))]
+#[cfg(target_os = "linux")]
 fn ipmi(config: &Config, waker: &Waker) -> Result<Option<Channel>, Error> {
     let Some(channel) = &config.ipmi.channel else { return Ok(None) };
     let started = Channel::start(channel, Arc::clone(waker));

@@ -24,6 +24,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{config::IpmiChannel, side::Waker};
 
+mod device;
+#[cfg(feature = "virtual")]
 mod qemu;
 
 /// From a try that failed to the next one.
@@ -93,24 +95,41 @@ impl Channel {
     /// Serves the channel of the configuration. `wake` is called when there is an event.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// The socket cannot be made, or this inbandd was built without such channels.
     pub fn start(channel: &IpmiChannel, wake: Waker) -> io::Result<Self> {
-        let unseen = Arc::default();
-        let (open, closed) = UnixStream::pair()?;
-        let mut line = Line { unseen: Arc::clone(&unseen), closed, wake };
+        let (mut this, mut line) = Self::with_line(wake)?;
         let thread = thread::Builder::new().name("ipmi".into());
-        let listens_at = match channel.clone() {
+        this.listens_at = match channel.clone() {
+            IpmiChannel::Device(framing, path) => {
+                thread.spawn(move || device::serve(&mut line, framing, &path))?;
+                None
+            }
+            #[cfg(feature = "virtual")]
             IpmiChannel::Qemu(path) => {
                 thread.spawn(move || qemu::connect(&mut line, &path))?;
                 None
             }
+            #[cfg(feature = "virtual")]
             IpmiChannel::QemuListen(path) => {
                 let listener = inband_virtual::socket::listen(&path)?;
                 thread.spawn(move || qemu::accept(&mut line, &listener))?;
                 Some(path)
             }
+            #[cfg(not(feature = "virtual"))]
+            IpmiChannel::Qemu(_) | IpmiChannel::QemuListen(_) => {
+                return Err(io::Error::other(
+                    "this inbandd was built without it; build it with --features virtual",
+                ));
+            }
         };
-        Ok(Self { unseen, _open: open, listens_at })
+        Ok(this)
+    }
+
+    fn with_line(wake: Waker) -> io::Result<(Self, Line)> {
+        let unseen = Arc::default();
+        let (open, closed) = UnixStream::pair()?;
+        let line = Line { unseen: Arc::clone(&unseen), closed, wake, patience: ANSWER };
+        Ok((Self { unseen, _open: open, listens_at: None }, line))
     }
 
     /// The next event.
@@ -149,6 +168,8 @@ struct Line {
     unseen: Arc<Mutex<Unseen>>,
     closed: UnixStream,
     wake: Waker,
+    /// How long the loop has for an answer.
+    patience: Duration,
 }
 
 impl Line {
@@ -157,12 +178,13 @@ impl Line {
         let (reply, answered) = sync_channel(1);
         lock(&self.unseen).asked = Some(Asked { origin, message, reply });
         (self.wake)();
-        let answer = answered.recv_timeout(ANSWER).ok();
+        let answer = answered.recv_timeout(self.patience).ok();
         lock(&self.unseen).asked = None;
         answer
     }
 
     /// Tells that the host was reset.
+    #[cfg(feature = "virtual")]
     fn host_was_reset(&mut self) {
         lock(&self.unseen).reset = true;
         (self.wake)();

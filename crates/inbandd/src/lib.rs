@@ -14,7 +14,7 @@ pub mod daemon;
 pub mod error;
 #[cfg(target_os = "linux")]
 pub mod handed;
-#[cfg(all(target_os = "linux", feature = "virtual"))]
+#[cfg(target_os = "linux")]
 pub mod ipmi;
 pub mod logger;
 pub mod memory;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use inband_ipmi::device::Framing;
 use serde::{Deserialize, Deserializer, de};
 
 /// The door handle: what a host may ask for by IPMI.
@@ -39,6 +40,8 @@ pub enum IpmiChannel {
     Qemu(PathBuf),
     /// `qemu-listen:SOCKET`: likewise, by a socket that QEMU connects to.
     QemuListen(PathBuf),
+    /// `kcs:DEVICE`, `bt:DEVICE`, `ssif:DEVICE`: the BMC's end of a system interface, a device of inbandd's own.
+    Device(Framing, PathBuf),
 }
 
 impl IpmiChannel {
@@ -54,13 +57,16 @@ impl<'de> Deserialize<'de> for IpmiChannel {
         let text = String::deserialize(deserializer)?;
         let (kind, path) = text.split_once(':').unwrap_or((&text, ""));
         match (kind, path) {
-            ("qemu" | "qemu-listen", "") => {
-                Err(de::Error::custom(format_args!("ipmi.channel = \"{text}\" has to name a socket")))
-            }
+            ("qemu" | "qemu-listen" | "kcs" | "bt" | "ssif", "") => Err(de::Error::custom(format_args!(
+                "ipmi.channel = \"{text}\" has to name a socket or a device"
+            ))),
             ("qemu", path) => Ok(Self::Qemu(path.into())),
             ("qemu-listen", path) => Ok(Self::QemuListen(path.into())),
+            ("kcs", path) => Ok(Self::Device(Framing::Kcs, path.into())),
+            ("bt", path) => Ok(Self::Device(Framing::Bt, path.into())),
+            ("ssif", path) => Ok(Self::Device(Framing::Ssif, path.into())),
             _ => Err(de::Error::custom(format_args!(
-                "ipmi.channel = \"{text}\" is not known; use \"qemu:SOCKET\" or \"qemu-listen:SOCKET\""
+                "ipmi.channel = \"{text}\" is not known; use \"kcs:DEVICE\", \"bt:DEVICE\", \"ssif:DEVICE\", \"qemu:SOCKET\" or \"qemu-listen:SOCKET\""
             ))),
         }
     }

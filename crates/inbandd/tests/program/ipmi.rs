@@ -24,7 +24,8 @@ use crate::{
 
 const WITH_DISK: u16 = 3;
 
-fn home(channel: &str) -> Home {
+/// With a disk that is there when it was asked for, and that channel.
+pub(crate) fn home(channel: &str) -> Home {
     home_with(channel, "")
 }
 
@@ -33,7 +34,7 @@ fn home_with(channel: &str, doors: &str) -> Home {
     let home = Home::with_store();
     let config = good_config().replace("dfu_product_id = 2", "dfu_product_id = 2\nvolume_product_id = 3");
     home.configure(&format!(
-        "{config}\n[doors]\ndfu.policy = \"off\"\nvolume = {{ policy = \"armed\", profile = \"raw\" }}\n{doors}\n[ipmi]\nchannel = \"{channel}:ipmi\"\n"
+        "{config}\n[doors]\ndfu.policy = \"off\"\nvolume = {{ policy = \"armed\", profile = \"raw\" }}\n{doors}\n[ipmi]\nchannel = \"{channel}\"\n"
     ));
     home
 }
@@ -42,6 +43,7 @@ fn home_with(channel: &str, doors: &str) -> Home {
 struct Qemu {
     stream: UnixStream,
     sequence: u8,
+    decoder: qemu::Decoder,
 }
 
 impl Qemu {
@@ -64,29 +66,26 @@ impl Qemu {
         assert_eq!(greeting, [0xff, 0x01, 0xa1]);
         // What QEMU says when it has connected: its version, and what its machine can do.
         stream.write_all(&[0xff, 0x01, 0xa1, 0x08, 0x3f, 0xa1]).unwrap();
-        Self { stream, sequence: 0 }
+        Self { stream, sequence: 0, decoder: qemu::Decoder::default() }
     }
 
-    /// Completion code, and what is behind it.
-    fn ask(&mut self, netfn: u8, command: u8, data: &[u8]) -> (Code, Vec<u8>) {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.stream.write_all(&qemu::request(self.sequence, netfn, command, data)).unwrap();
-        let (mut reply, mut byte, mut escaped) = (vec![], [0], false);
+    /// The next reply: its number, completion code, and what is behind that.
+    fn reply(&mut self, netfn: u8, command: u8) -> (u8, Code, Vec<u8>) {
+        let mut byte = [0];
         loop {
             self.stream.read_exact(&mut byte).unwrap();
-            match byte[0] {
-                0xa0 => break,
-                0xaa => escaped = true,
-                byte => {
-                    reply.push(if escaped { byte & !0x10 } else { byte });
-                    escaped = false;
-                }
+            if let Some(answer) = self.decoder.push(byte[0]) {
+                assert_eq!((answer.netfn, answer.command), (netfn | 1, command));
+                return (answer.sequence, answer.reply.code, answer.reply.data);
             }
         }
-        assert_eq!(reply.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0);
-        assert_eq!(reply[..3], [self.sequence, (netfn | 1) << 2, command]);
-        (Code(reply[3]), reply[4..reply.len() - 1].to_vec())
     }
+}
+
+/// A host's way to its BMC.
+pub(crate) trait Ipmi {
+    /// Completion code, and what is behind it.
+    fn ask(&mut self, netfn: u8, command: u8, data: &[u8]) -> (Code, Vec<u8>);
 
     fn command(&mut self, command: &Command) -> (Code, Vec<u8>) {
         self.ask(NETFN, COMMAND, &command.encode())
@@ -99,9 +98,19 @@ impl Qemu {
     }
 }
 
+impl Ipmi for Qemu {
+    fn ask(&mut self, netfn: u8, command: u8, data: &[u8]) -> (Code, Vec<u8>) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.stream.write_all(&qemu::request(self.sequence, netfn, command, data)).unwrap();
+        let (sequence, code, data) = self.reply(netfn, command);
+        assert_eq!(sequence, self.sequence);
+        (code, data)
+    }
+}
+
 #[test]
 fn a_guest_starts_copies_and_asks_until_it_is_staged() {
-    let home = home("qemu-listen");
+    let home = home("qemu-listen:ipmi");
     let running = home.start();
     let mut qemu = Qemu::connect(&home.path("ipmi"));
     // What an operating system asks first, and nobody else answers here.
@@ -133,7 +142,7 @@ fn a_guest_starts_copies_and_asks_until_it_is_staged() {
 
 #[test]
 fn a_bmc_that_is_there_before_its_guest_finds_it_and_finds_it_again() {
-    let home = home("qemu");
+    let home = home("qemu:ipmi");
     let _running = home.start();
     for _ in 0..2 {
         let path = home.path("ipmi");
@@ -148,7 +157,7 @@ fn a_bmc_that_is_there_before_its_guest_finds_it_and_finds_it_again() {
 fn a_reset_of_the_guest_arms_where_that_is_configured_and_else_does_not() {
     let door = |qemu: &mut Qemu| qemu.status().door_states >> (2 * Opened::Volume.index()) & 3;
     for (arm_by, open) in [("[\"power-on\"]", true), ("[\"ipmi\"]", false)] {
-        let home = home_with("qemu-listen", &format!("power_on = \"qemu\"\narm_by = {arm_by}"));
+        let home = home_with("qemu-listen:ipmi", &format!("power_on = \"qemu\"\narm_by = {arm_by}"));
         let _running = home.start();
         let mut qemu = Qemu::connect(&home.path("ipmi"));
         assert_eq!(door(&mut qemu), DoorState::Shut.number());
@@ -157,4 +166,37 @@ fn a_reset_of_the_guest_arms_where_that_is_configured_and_else_does_not() {
         let expected = if open { DoorState::Open } else { DoorState::Shut };
         assert_eq!(door(&mut qemu), expected.number());
     }
+}
+
+#[test]
+fn a_guest_that_is_killed_while_it_asks_leaves_nothing_to_the_next() {
+    let home = home("qemu-listen:ipmi");
+    let _running = home.start();
+    let whole = qemu::request(9, NETFN, COMMAND, &Command::Capabilities.encode());
+    for cut in [whole.len(), whole.len() - 1, 3] {
+        let mut qemu = Qemu::connect(&home.path("ipmi"));
+        qemu.stream.write_all(&whole[..cut]).unwrap();
+        drop(qemu);
+        let mut next = Qemu::connect(&home.path("ipmi"));
+        // Neither the reply of the first one, nor the rest of its request.
+        assert_eq!(next.ask(0x06, 0x01, &[]).0, Code::OK);
+    }
+}
+
+#[test]
+fn requests_at_once_are_answered_one_by_one_and_a_reset_between_them_is_seen() {
+    let home = home("qemu-listen:ipmi");
+    let running = home.start();
+    let mut qemu = Qemu::connect(&home.path("ipmi"));
+    let status = |sequence| qemu::request(sequence, NETFN, COMMAND, &Command::Status.encode());
+    let all = [status(0xa0), status(0xff), qemu::control(&[0x04]), status(0)].concat();
+    qemu.stream.write_all(&all).unwrap();
+    for sequence in [0xa0, 0xff, 0] {
+        let (echoed, code, data) = qemu.reply(NETFN, COMMAND);
+        assert_eq!((echoed, code), (sequence, Code::OK));
+        assert_eq!(Status::decode(&data).unwrap().nonce, 0);
+    }
+    running.signal("TERM");
+    let (_, lines) = running.wait();
+    assert_eq!(lines.iter().filter(|line| line.contains("event=host-reset")).count(), 1, "{lines:?}");
 }

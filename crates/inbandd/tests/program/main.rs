@@ -20,6 +20,8 @@ mod remote;
 mod full;
 #[cfg(target_os = "linux")]
 mod ipmi;
+#[cfg(target_os = "linux")]
+mod ipmi_device;
 mod kill;
 mod kill_bulk;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -122,7 +122,7 @@ pub(crate) fn errors(output: &Output) -> String {
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    /// Lines of the log up to the one that says that it serves.
+    /// Lines of the log up to the one that says that it serves, or that was waited for.
     pub(crate) first_lines: Vec<String>,
     stderr: BufReader<ChildStderr>,
 }
@@ -146,6 +146,15 @@ impl Running {
             }
         };
         Self { child, address, first_lines, stderr }
+    }
+
+    /// Reads on until some line of the log has had this.
+    pub(crate) fn wait_for(&mut self, what: &str) {
+        while !self.first_lines.iter().any(|line| line.contains(what)) {
+            let mut line = String::new();
+            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "no {what}: {:?}", self.first_lines);
+            self.first_lines.push(line);
+        }
     }
 
     /// Sends a signal, such as `TERM`.

@@ -413,10 +413,9 @@ fn control(config: &Config, waker: &Waker) -> Result<Option<Control>, Error> {
 #[cfg(target_os = "linux")]
 fn ipmi(config: &Config, waker: &Waker) -> Result<Option<Channel>, Error> {
     let Some(channel) = &config.ipmi.channel else { return Ok(None) };
-    let started = Channel::start(channel, Arc::clone(waker));
-    let failed =
-        |error: std::io::Error| Error::Usb { what: "ipmi.channel".into(), message: error.to_string() };
-    started.map(Some).map_err(failed)
+    Channel::start(channel, Arc::clone(waker))
+        .map(Some)
+        .map_err(|error| Error::System { what: "cannot serve ipmi.channel", error })
 }
 
 fn fault<E: std::fmt::Display>(fault: Fault<E>) -> Error {

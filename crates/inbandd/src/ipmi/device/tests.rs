@@ -8,37 +8,45 @@ use std::{
 };
 
 use inband_ipmi::{standalone::Standalone, wire::Reply};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::{
+    event::PollFd,
+    net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt::set_socket_send_buffer_size},
+};
 
 use super::*;
-use crate::ipmi::{Asked, Channel, Event};
+use crate::ipmi::{Asked, Channel, Event, poll_for};
 
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(60);
 const ALL: [Framing; 3] = [Framing::Kcs, Framing::Bt, Framing::Ssif];
 
-/// The BMC's end. Some writes fail.
+/// The BMC's end. Some reads and writes fail.
 struct Double {
     socket: OwnedFd,
-    failures: Receiver<Errno>,
+    reads: Receiver<Errno>,
+    writes: Receiver<Errno>,
     failed: Sender<()>,
+}
+
+impl Double {
+    fn fail(&self, failures: &Receiver<Errno>) -> io::Result<()> {
+        let Ok(error) = failures.try_recv() else { return Ok(()) };
+        self.failed.send(()).unwrap();
+        Err(error.into())
+    }
 }
 
 impl Read for Double {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.fail(&self.reads)?;
         Ok(rustix::io::read(&self.socket, bytes)?)
     }
 }
 
 impl Write for Double {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.failures.try_recv() {
-            Ok(error) => {
-                self.failed.send(()).unwrap();
-                Err(error.into())
-            }
-            Err(_) => Ok(rustix::io::write(&self.socket, bytes)?),
-        }
+        self.fail(&self.writes)?;
+        Ok(rustix::io::write(&self.socket, bytes)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -56,7 +64,8 @@ impl AsFd for Double {
 struct Rig {
     framing: Framing,
     host: OwnedFd,
-    failures: Sender<Errno>,
+    fail_read: Sender<Errno>,
+    fail_write: Sender<Errno>,
     failed: Receiver<()>,
     channel: Channel,
     woken: Receiver<()>,
@@ -67,16 +76,19 @@ impl Rig {
     fn new(framing: Framing, patience: Duration) -> Self {
         let (host, socket) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
-        let (failures, next_failure) = channel();
+        // What is written here stays where it is until it is read: a few messages.
+        set_socket_send_buffer_size(&socket, 1).unwrap();
+        let (fail_read, reads) = channel();
+        let (fail_write, writes) = channel();
         let (fails, failed) = channel();
         let (wake, woken) = channel();
         let (channel, mut line) = Channel::with_line(std::sync::Arc::new(move || _ = wake.send(()))).unwrap();
         line.patience = patience;
-        let mut double = Double { socket, failures: next_failure, failed: fails };
+        let mut double = Double { socket, reads, writes, failed: fails };
         let thread = thread::spawn(move || {
             converse(&mut line, framing, &mut double, &mut Story { path: "double".as_ref(), told: None })
         });
-        Self { framing, host, failures, failed, channel, woken, thread }
+        Self { framing, host, fail_read, fail_write, failed, channel, woken, thread }
     }
 
     /// A request with a number, in the bytes of the framing; SSIF and KCS have none.
@@ -99,11 +111,16 @@ impl Rig {
 
     /// The next reply: its number, completion code, and the data behind that.
     fn reply(&self) -> (u8, u8, Vec<u8>) {
+        poll_for(&mut [PollFd::new(&self.host, PollFlags::IN)], Some(LONG));
+        self.reply_now().expect("there is a reply")
+    }
+
+    /// The same, if it is there.
+    fn reply_now(&self) -> Option<(u8, u8, Vec<u8>)> {
         let mut bytes = [0; READ];
-        super::super::poll_for(&mut [rustix::event::PollFd::new(&self.host, PollFlags::IN)], Some(LONG));
-        let length = rustix::io::read(&self.host, &mut bytes).expect("there is a reply");
+        let length = rustix::io::read(&self.host, &mut bytes).ok()?;
         let bytes = &bytes[..length];
-        match self.framing {
+        Some(match self.framing {
             Framing::Kcs => {
                 assert_eq!(bytes[..2], [0x1c, 0x01]);
                 (0, bytes[2], bytes[3..].to_vec())
@@ -117,7 +134,7 @@ impl Rig {
                 assert_eq!(bytes[4..6], [0x1c, 0x01]);
                 (0, bytes[6], bytes[7..].to_vec())
             }
-        }
+        })
     }
 
     /// The next request, in the loop.
@@ -164,7 +181,7 @@ fn a_reply_that_nobody_takes_is_forgotten() {
     for framing in ALL {
         for error in [Errno::INVAL, Errno::IO, Errno::AGAIN, Errno::INTR] {
             let rig = Rig::new(framing, LONG);
-            rig.failures.send(error).unwrap();
+            rig.fail_write.send(error).unwrap();
             rig.send(1, &[1]);
             Rig::echo(rig.asked());
             rig.failed.recv_timeout(LONG).unwrap();
@@ -179,12 +196,48 @@ fn a_reply_that_nobody_takes_is_forgotten() {
 fn a_device_that_is_gone_ends_it() {
     for framing in ALL {
         let rig = Rig::new(framing, LONG);
-        rig.failures.send(Errno::NODEV).unwrap();
+        rig.fail_write.send(Errno::NODEV).unwrap();
         rig.send(1, &[1]);
         Rig::echo(rig.asked());
         let error = rig.thread.join().unwrap().unwrap_err();
         assert_eq!(Errno::from_io_error(&error), Some(Errno::NODEV));
+        let rig = Rig::new(framing, LONG);
+        rig.fail_read.send(Errno::NODEV).unwrap();
+        rig.send(1, &[1]);
+        let error = rig.thread.join().unwrap().unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::NODEV));
     }
+}
+
+#[test]
+fn a_request_that_its_host_aborts_before_it_is_read_is_none() {
+    for framing in ALL {
+        let rig = Rig::new(framing, LONG);
+        rig.fail_read.send(Errno::AGAIN).unwrap();
+        rig.fail_read.send(Errno::INTR).unwrap();
+        rig.send(1, &[1]);
+        rig.failed.iter().take(2).for_each(drop);
+        Rig::echo(rig.asked());
+        assert_eq!(rig.reply().2, [1], "{framing:?}");
+    }
+}
+
+#[test]
+fn a_host_of_bt_that_fetches_no_reply_keeps_nobody() {
+    let rig = Rig::new(Framing::Bt, Duration::from_secs(1));
+    for number in 0..4 {
+        rig.send(number, &[number; 200]);
+        Rig::echo(rig.asked());
+    }
+    rig.send(4, &[]);
+    let last = rig.asked();
+    let mut fetched = vec![];
+    while let Some(reply) = rig.reply_now() {
+        fetched.push(reply.0);
+    }
+    assert!(!fetched.is_empty() && fetched.len() < 4 && fetched.is_sorted(), "{fetched:?}");
+    Rig::echo(last);
+    assert_eq!(rig.reply(), (4, 0, vec![]));
 }
 
 #[test]

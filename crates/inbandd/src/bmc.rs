@@ -5,15 +5,14 @@
 
 use std::{task::Poll, time::Duration};
 
-use inband_bulk::interface;
 use inband_dfu::{
     descriptors::Identity,
     device::{Answer, Cause, Device, Door as DfuDoor, Event, Intake, Manifestation},
     table::Mode,
     wire::{Request, State, Status, TRANSFER_SIZE},
 };
-use inband_session::{Door, DoorState, HostEnd, ResultCode, Session, SessionState, StoreView, status};
-use inband_usb::{ControlError, DeviceBackend, DeviceEvent, Direction, Recipient, RequestType, Setup};
+use inband_session::{Door, DoorState, HostEnd, ResultCode, Session, SessionState, StoreView};
+use inband_usb::{ControlError, DeviceBackend, DeviceEvent, RequestType, Setup};
 
 use crate::{
     audit::AuditLog,
@@ -26,6 +25,7 @@ mod armed;
 mod bulk;
 mod ipmi;
 mod operator;
+mod pages;
 mod replies;
 mod sets;
 mod trial;
@@ -60,6 +60,8 @@ const POLL_QUEUE_MS: u32 = 2;
 const POLL_VERIFYING_MS: u32 = 50;
 /// Requests answered in one call of [`Bmc::step`], so that a flood of them cannot keep the caller from its other work.
 const BURST: usize = 256;
+/// How long one call of it goes on, as long as there is more to do: who asks by another way than the bus is to be heard in time.
+const PASS: Duration = Duration::from_millis(10);
 
 /// What is configured about the answering half.
 pub struct Options {
@@ -246,6 +248,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.keep_budget_at = None;
             self.worker.send(Command::KeepBudget { now })?;
         }
+        let enough = now.saturating_add(PASS);
         for _ in 0..BURST {
             let mut busy = self.handle_trial(now)?;
             busy |= self.handle_restart(now)?;
@@ -280,6 +283,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                     self.ipmi_timeout(),
                 ];
                 return Ok(due.into_iter().flatten().min());
+            }
+            if now >= enough {
+                break;
             }
         }
         Ok(Some(now))
@@ -379,20 +385,6 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.dfu.handle_cancelled();
                 true
             }
-        }
-    }
-
-    /// The page a vendor request asks for (docs/spec/session.md, 5).
-    fn page(&self, now: Duration, setup: &Setup) -> Option<Vec<u8>> {
-        let ours = setup.direction() == Direction::In
-            && setup.recipient() == Recipient::Interface
-            && setup.index == u16::from(inband_dfu::device::INTERFACE)
-            && setup.request == status::REQUEST
-            && setup.length > 0;
-        match setup.value {
-            _ if !ours => None,
-            interface::PAGE if self.options.bulk && !self.bulk.is_refused() => Some(bulk::page()),
-            number => self.session.page(number, now),
         }
     }
 

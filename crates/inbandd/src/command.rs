@@ -225,7 +225,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The control requests, or the disk's commands, that were answered since the start.
+/// The control requests, the disk's commands, or the requests by IPMI that were answered since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     /// How many.
@@ -259,6 +259,7 @@ pub struct Report {
     shuts: [Option<Duration>; 4],
     answers: Answers,
     disk: Answers,
+    ipmi: Answers,
     lent: bool,
 }
 
@@ -280,12 +281,20 @@ impl Report {
             summary: Summary::new(session),
             answers,
             disk,
+            ipmi: Answers::default(),
             lent,
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
             given_back: record.slot(page.running).trial.given_back,
             shuts: Door::ALL.map(|door| Some(session.shuts_at(door)?.saturating_sub(now))),
             page,
         }
+    }
+
+    /// The same, with the answers to requests by IPMI.
+    #[must_use]
+    pub const fn with_ipmi(mut self, answers: Answers) -> Self {
+        self.ipmi = answers;
+        self
     }
 
     fn version(&self, slot: Slot) -> String {
@@ -321,6 +330,8 @@ impl Report {
             ("slowest_answer_us", Value::Number(self.answers.slowest_us())),
             ("disk_commands", Value::Number(self.disk.count)),
             ("slowest_disk_answer_us", Value::Number(self.disk.slowest_us())),
+            ("ipmi_requests", Value::Number(self.ipmi.count)),
+            ("slowest_ipmi_answer_us", Value::Number(self.ipmi.slowest_us())),
             ("kernel_disk", Value::Flag(self.lent)),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
@@ -374,9 +385,11 @@ impl Report {
             "control requests: {count}, the slowest answered in {} us",
             self.answers.slowest_us()
         );
-        if self.disk.count > 0 {
-            let (count, slowest) = (self.disk.count, self.disk.slowest_us());
-            let _ = writeln!(text, "disk commands: {count}, the slowest answered in {slowest} us");
+        for (what, answers) in [("disk commands", self.disk), ("requests by IPMI", self.ipmi)] {
+            if answers.count > 0 {
+                let (count, slowest) = (answers.count, answers.slowest_us());
+                let _ = writeln!(text, "{what}: {count}, the slowest answered in {slowest} us");
+            }
         }
         let _ = writeln!(text, "security: version {}, floor {}", page.security_version, page.floor);
         text

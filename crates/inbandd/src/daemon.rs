@@ -35,7 +35,7 @@ use crate::{
 };
 #[cfg(target_os = "linux")]
 use crate::{
-    command::Summary,
+    command::{Answer, Summary},
     config::PowerOn,
     control::{Control, Request},
     handed::Named,
@@ -71,6 +71,21 @@ struct Service {
     notify: Option<Notify>,
     /// What it was told last.
     told: Option<Summary>,
+}
+
+#[cfg(target_os = "linux")]
+impl Service {
+    /// A report, with what only the channels know.
+    fn complete(&self, answer: Answer) -> Answer {
+        match answer {
+            #[cfg(feature = "virtual")]
+            Answer::Report(report) => {
+                let answers = self.ipmi.as_ref().map(Channel::answers).unwrap_or_default();
+                Answer::Report(Box::new(report.with_ipmi(answers)))
+            }
+            answer => answer,
+        }
+    }
 }
 
 /// Ends [`Daemon::run`] from another thread.
@@ -353,7 +368,7 @@ impl<S: Side> Daemon<S> {
         let Some(control) = &self.service.control else { return Ok(()) };
         while let Some(request) = control.poll() {
             match self.bmc.ask(now, request.ask).map_err(fault)? {
-                Some(answer) => request.answer(answer),
+                Some(answer) => request.answer(self.service.complete(answer)),
                 None => self.service.asked = Some(request),
             }
         }

@@ -13,7 +13,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use inband_ipmi::{
@@ -22,7 +22,7 @@ use inband_ipmi::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{config::IpmiChannel, side::Waker};
+use crate::{command::Answers, config::IpmiChannel, side::Waker};
 
 mod device;
 #[cfg(feature = "virtual")]
@@ -76,6 +76,8 @@ struct Unseen {
     /// The host was reset, before it asked.
     reset: bool,
     asked: Option<Asked>,
+    /// How fast the channel had its answers.
+    answers: Answers,
 }
 
 fn lock(unseen: &Mutex<Unseen>) -> MutexGuard<'_, Unseen> {
@@ -140,6 +142,12 @@ impl Channel {
         }
         unseen.asked.take().map(Event::Asked)
     }
+
+    /// How fast requests were answered: from their last byte until the thread had the answer, to write it.
+    #[must_use]
+    pub fn answers(&self) -> Answers {
+        lock(&self.unseen).answers
+    }
 }
 
 impl Drop for Channel {
@@ -175,11 +183,13 @@ struct Line {
 impl Line {
     /// The loop's answer. There is none where it does not come in time: then the host is left to ask again, and what it asked for is not done behind its back.
     fn ask(&mut self, origin: Origin, message: Message) -> Option<Reply> {
-        let (reply, answered) = sync_channel(1);
+        let (since, (reply, answered)) = (Instant::now(), sync_channel(1));
         lock(&self.unseen).asked = Some(Asked { origin, message, reply });
         (self.wake)();
         let answer = answered.recv_timeout(self.patience).ok();
-        lock(&self.unseen).asked = None;
+        let mut unseen = lock(&self.unseen);
+        unseen.asked = None;
+        unseen.answers.add(since.elapsed());
         answer
     }
 

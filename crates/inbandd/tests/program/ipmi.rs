@@ -17,7 +17,7 @@ use inband_session::{Door as Opened, DoorState, SessionState};
 
 use crate::{
     disk_host::Disk,
-    home::{Home, good_config},
+    home::{Home, SLOT, good_config},
     package::Package,
     remote::open,
 };
@@ -138,6 +138,51 @@ fn a_guest_starts_copies_and_asks_until_it_is_staged() {
     // A second guest, when the first is gone.
     drop(qemu);
     assert_eq!(Qemu::connect(&home.path("ipmi")).status().state, SessionState::Staged.number());
+}
+
+/// Of a slot, of which the package's image is a small part: all of it is read back.
+const LARGE: usize = 128 << 20;
+
+/// Nobody waits for the disk, and for what hashes and compares: an answer comes between one percent and the next, with the truth in it.
+#[test]
+fn status_is_answered_while_a_large_slot_is_read_back() {
+    let home = home("qemu-listen");
+    let config = std::fs::read_to_string(home.path("inbandd.toml")).unwrap();
+    std::fs::remove_dir_all(home.path("store")).unwrap();
+    home.configure(&format!(
+        "control = \"control\"\n{}",
+        config.replace(&SLOT.to_string(), &LARGE.to_string())
+    ));
+    assert!(home.inbandd(&["init"]).output().unwrap().status.success());
+    let running = home.start();
+    let mut qemu = Qemu::connect(&home.path("ipmi"));
+    let door = Door::Volume(Profile::Raw);
+    assert_eq!(qemu.command(&Command::Start { tag: 1, door, wishes: Wishes::default() }).0, Code::OK);
+    let mut disk = Disk::open(open(running.address, WITH_DISK));
+    disk.copy(&Package::new(0x0200, 1 << 20).bytes());
+    disk.eject().unwrap();
+    let (mut answered, mut percent) = (1_u64, Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let status = qemu.status();
+        answered += 1;
+        match SessionState::from_number(status.state).unwrap() {
+            SessionState::Handover | SessionState::Verifying => percent.push(status.percent),
+            SessionState::Staged => break,
+            state => panic!("{state}: {status:?}"),
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+    }
+    assert!(percent.len() >= 10, "the loop waited for the worker: {percent:?}");
+    assert!(percent.is_sorted() && percent.iter().any(|percent| (1..100).contains(percent)), "{percent:?}");
+    let report = home.inbandd(&["status", "--json"]).output().unwrap();
+    let report = String::from_utf8(report.stdout).unwrap();
+    let number = |name: &str| -> u64 {
+        let (_, value) = report.split_once(&format!("\"{name}\":")).expect(&report);
+        value.split([',', '}']).next().unwrap().parse().unwrap()
+    };
+    assert_eq!(number("ipmi_requests"), answered);
+    assert!(number("slowest_ipmi_answer_us") > 0);
 }
 
 #[test]

@@ -274,6 +274,29 @@ fn an_ended_session_takes_neither_handover_nor_verdict() {
 }
 
 #[test]
+fn how_far_a_session_is() {
+    let mut session = receiving();
+    assert_eq!(session.percent(), None, "the length is not known");
+    session.progress(4096, NOW);
+    session.report(&progress(5, 8192));
+    assert_eq!(session.percent(), Some(50));
+    // A DFU suffix is not among the bytes that were announced.
+    session.progress(4096 + 16, NOW);
+    assert_eq!(session.percent(), Some(100));
+    session.handover(5).unwrap();
+    assert_eq!(session.percent(), Some(0), "what is read back is another thing");
+    session.read_back(5, 40);
+    session.read_back(4, 90);
+    assert_eq!(session.percent(), Some(40), "what is said of another session does not count");
+    session.verdict(5, Ok(()), NOW).unwrap();
+    assert_eq!(session.percent(), None);
+    session.first_byte(Door::Dfu, NOW).unwrap();
+    session.report(&progress(6, 8192));
+    session.handover(6).unwrap();
+    assert_eq!(session.percent(), Some(0));
+}
+
+#[test]
 fn what_a_worker_says_of_an_ended_session_does_not_touch_the_next() {
     let mut session = receiving();
     session.host_ended(HostEnd::Aborted);

@@ -17,6 +17,7 @@ mod dfu;
 mod disk;
 mod figures;
 mod guest;
+mod ipmi;
 mod lab;
 mod plot;
 mod tree;
@@ -77,6 +78,11 @@ const TASKS: &[Task] = &[
         name: "disk-counted",
         about: "the same, by a clock that counts instructions: the same on every machine",
         run: disk::run_counted,
+    },
+    Task {
+        name: "ipmi",
+        about: "status by IPMI while 128 MiB come in over USB/IP and are verified: the slowest answer",
+        run: ipmi::run,
     },
     Task { name: "speed", about: "plain DFU over USB/IP on loopback, by our host", run: speed },
     Task { name: "walk", about: "the walk over a FAT volume, in the shapes that cost most", run: walk },

@@ -95,6 +95,11 @@ impl Lab {
 
     /// A virtual BMC with empty slots, in place of the one before.
     pub(super) fn bmc(&self) -> Outcome<Bmc> {
+        self.bmc_with_more("")
+    }
+
+    /// The same, with more in its configuration.
+    pub(super) fn bmc_with_more(&self, more: &str) -> Outcome<Bmc> {
         self.remove_store()?;
         let size = self.slot_mib * MIB;
         let store = self.store(STORE);
@@ -105,12 +110,18 @@ impl Lab {
              signatures = {{ keys = \"keys\" }}\n\
              store = {{ path = {store:?}, slot_size = {size} }}\n\
              limits = {{ slot_rewrites_per_day = 0, sessions_per_day = 0 }}\n\
-             region = [{{ member = \"image-bmc\", offset = 0, size = {size} }}]\n"
+             region = [{{ member = \"image-bmc\", offset = 0, size = {size} }}]\n{more}"
         );
         let file = self.path("inbandd.toml");
         fs::write(&file, config).map_err(|e| self.failed("write to", &e))?;
         program::output(release("inbandd").arg("init").arg("--config").arg(&file))?;
         Bmc::start(&file)
+    }
+
+    /// What the BMC answers to a command on its control socket, as JSON.
+    pub(super) fn ask_bmc(&self, command: &str) -> Outcome<String> {
+        let mut ask = release("inbandd");
+        program::output(ask.args([command, "--json", "--config"]).arg(self.path("inbandd.toml")))
     }
 
     fn remove_store(&self) -> Outcome {
@@ -191,7 +202,7 @@ impl Lab {
         command
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 

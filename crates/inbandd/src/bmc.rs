@@ -17,6 +17,7 @@ use inband_usb::{ControlError, DeviceBackend, DeviceEvent, RequestType, Setup};
 use crate::{
     audit::AuditLog,
     command,
+    config::WhileShut,
     programs::Runner,
     worker::{Command, Gone, Worker},
 };
@@ -73,6 +74,8 @@ pub struct Options {
     pub volume: Option<VolumeOptions>,
     /// Doors that somebody has to arm.
     pub armed: ArmedOptions,
+    /// What a host sees while every door is shut.
+    pub while_shut: WhileShut,
     /// The door handle; without it the host opens no doors by IPMI, and is told nothing there.
     pub ipmi: Option<IpmiOptions>,
     /// Restart into staged firmware as soon as the host has left DFU mode, or ejected what the disk says of it.
@@ -121,6 +124,8 @@ pub struct Bmc<B, W> {
     /// What somebody on the BMC waits for the answer to.
     asked: Option<Asked>,
     answer: Option<command::Answer>,
+    /// The device is not on the bus, since every door is shut.
+    hidden: bool,
     /// When what is left of the budgets is to be written down.
     keep_budget_at: Option<Duration>,
     /// The endpoints of the bulk door.
@@ -169,6 +174,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             restart: Restart::No,
             asked: None,
             answer: None,
+            hidden: false,
             keep_budget_at: None,
             bulk: Endpoints::new(),
             volume: Volume::default(),
@@ -185,7 +191,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
     }
 
-    /// Appears on the bus with the run-time set. The trial of firmware that is on trial begins.
+    /// Appears on the bus with the run-time set, if a host is to see it. The trial of firmware that is on trial begins.
     ///
     /// # Errors
     /// The USB side or the worker is gone.
@@ -261,6 +267,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             busy |= self.handle_volume(now)?;
             self.handle_armed(now)?;
             self.handle_ipmi(now)?;
+            busy |= self.handle_hiding(now)?;
             if self.handle_usb(now, &clock)? {
                 busy = true;
             } else {

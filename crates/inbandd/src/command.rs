@@ -257,10 +257,22 @@ pub struct Report {
     given_back: u8,
     /// Until doors are shut again that were armed for a time.
     shuts: [Option<Duration>; 4],
-    answers: Answers,
-    disk: Answers,
+    device: DeviceState,
+    /// The requests by IPMI.
     ipmi: Answers,
-    lent: bool,
+}
+
+/// What is told of the device itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceState {
+    /// The control requests.
+    pub answers: Answers,
+    /// The disk's commands.
+    pub disk: Answers,
+    /// There is nothing on the bus but the kernel's disk.
+    pub lent: bool,
+    /// There is nothing on the bus at all, since every door is shut.
+    pub hidden: bool,
 }
 
 enum Value {
@@ -270,19 +282,16 @@ enum Value {
 }
 
 impl Report {
-    /// As the session has it. `answers` are those to control requests, `disk` those to the disk's commands; `lent` says that there is
-    /// nothing on the bus but the kernel's disk.
+    /// As the session has it.
     #[must_use]
-    pub fn new(session: &Session, answers: Answers, disk: Answers, lent: bool, now: Duration) -> Self {
+    pub fn new(session: &Session, device: DeviceState, now: Duration) -> Self {
         let record = &session.store().record;
         let page = session.status(now);
         Self {
             machine: session.machine(),
             summary: Summary::new(session),
-            answers,
-            disk,
+            device,
             ipmi: Answers::default(),
-            lent,
             versions: Slot::ALL.map(|slot| record.slot(slot).version),
             given_back: record.slot(page.running).trial.given_back,
             shuts: Door::ALL.map(|door| Some(session.shuts_at(door)?.saturating_sub(now))),
@@ -306,7 +315,7 @@ impl Report {
     }
 
     fn fields(&self) -> Vec<(&'static str, Value)> {
-        let page = &self.page;
+        let Self { page, device, .. } = self;
         let text = |text: &str| Value::Text(text.to_owned());
         let mut fields = vec![
             ("machine", text(self.machine.as_str())),
@@ -326,13 +335,14 @@ impl Report {
             ("security_floor", Value::Number(page.floor.into())),
             ("locked_out", Value::Flag(page.locked_out)),
             ("wait_minutes", Value::Number(page.wait_minutes.into())),
-            ("control_requests", Value::Number(self.answers.count)),
-            ("slowest_answer_us", Value::Number(self.answers.slowest_us())),
-            ("disk_commands", Value::Number(self.disk.count)),
-            ("slowest_disk_answer_us", Value::Number(self.disk.slowest_us())),
+            ("control_requests", Value::Number(device.answers.count)),
+            ("slowest_answer_us", Value::Number(device.answers.slowest_us())),
+            ("disk_commands", Value::Number(device.disk.count)),
+            ("slowest_disk_answer_us", Value::Number(device.disk.slowest_us())),
             ("ipmi_requests", Value::Number(self.ipmi.count)),
             ("slowest_ipmi_answer_us", Value::Number(self.ipmi.slowest_us())),
-            ("kernel_disk", Value::Flag(self.lent)),
+            ("kernel_disk", Value::Flag(device.lent)),
+            ("hidden", Value::Flag(device.hidden)),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
         for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
@@ -358,7 +368,7 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let page = &self.page;
+        let Self { page, device, .. } = self;
         let mut text = format!("{}: {}\n", self.machine, self.summary);
         for slot in Slot::ALL {
             let state = page.slots[usize::from(slot.number())].name();
@@ -372,20 +382,19 @@ impl Report {
                 None => writeln!(text),
             };
         }
-        if self.lent {
+        if device.hidden {
+            text.push_str("the host sees no device until a door is armed\n");
+        }
+        if device.lent {
             text.push_str("the kernel has no FunctionFS: its own disk is all that a host sees, without DFU and without pages\n");
         }
         if page.wait_minutes > 0 {
             let why = if page.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };
             let _ = writeln!(text, "the host has to wait {} min: {}", page.wait_minutes, why.meaning());
         }
-        let Answers { count, .. } = self.answers;
-        let _ = writeln!(
-            text,
-            "control requests: {count}, the slowest answered in {} us",
-            self.answers.slowest_us()
-        );
-        for (what, answers) in [("disk commands", self.disk), ("requests by IPMI", self.ipmi)] {
+        let (count, slowest) = (device.answers.count, device.answers.slowest_us());
+        let _ = writeln!(text, "control requests: {count}, the slowest answered in {slowest} us");
+        for (what, answers) in [("disk commands", device.disk), ("requests by IPMI", self.ipmi)] {
             if answers.count > 0 {
                 let (count, slowest) = (answers.count, answers.slowest_us());
                 let _ = writeln!(text, "{what}: {count}, the slowest answered in {slowest} us");

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, de};
 mod doors;
 mod ipmi;
 
-pub use doors::{ArmBy, Bulk, Conformance, Dfu, Doors, PowerOn, Volume, VolumeProfile};
+pub use doors::{ArmBy, Bulk, Conformance, Dfu, Doors, PowerOn, Volume, VolumeProfile, WhileShut};
 pub use ipmi::{Ipmi, IpmiChannel};
 
 /// The target that is this BMC itself.

@@ -278,6 +278,7 @@ impl<S: Side> Daemon<S> {
                 time: (config.doors.armed_for_s != 0).then(|| seconds(config.doors.armed_for_s)),
                 power_on: config.doors.arm_by.contains(&ArmBy::PowerOn).then_some(config.doors.power_on),
             },
+            while_shut: config.doors.while_shut,
             activate: config.activation.when == When::Immediate,
             identity: Box::new(move |view| {
                 let record = &view.record;

@@ -8,7 +8,7 @@ use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault, trial::Restart};
 use crate::{
-    command::{Answer, Ask, AskedBy, Report},
+    command::{Answer, Ask, AskedBy, DeviceState, Report},
     config::PowerOn,
     worker::{Command, Refused, Worker},
 };
@@ -27,13 +27,13 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// The USB side or the worker is gone.
     pub fn ask(&mut self, now: Duration, ask: Ask) -> Result<Option<Answer>, Fault<B::Error>> {
         if ask == Ask::Status {
-            return Ok(Some(Answer::Report(Box::new(Report::new(
-                &self.session,
-                self.answers,
-                self.volume.answers(),
-                self.volume_is_lent(),
-                now,
-            )))));
+            let device = DeviceState {
+                answers: self.answers,
+                disk: self.volume.answers(),
+                lent: self.volume_is_lent(),
+                hidden: self.hidden,
+            };
+            return Ok(Some(Answer::Report(Box::new(Report::new(&self.session, device, now)))));
         }
         if self.asked.is_some() || self.goes_down() {
             return Ok(Some(Answer::Busy));

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use inband_dfu::wire::State;
-use inband_session::{By, Door};
+use inband_session::{By, Door, DoorPolicy, DoorState};
 use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault, STALE, bulk::dfu_mode, volume::runtime};
-use crate::worker::Worker;
+use crate::{config::WhileShut, worker::Worker};
 
 impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub(super) fn show_runtime(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
@@ -15,9 +15,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.appear(now)
     }
 
+    /// At run time: with the disk or without, or not at all.
     pub(super) fn appear(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         let identity = (self.options.identity)(self.session.store());
         self.dfu.enter_runtime(now);
+        self.hidden = false;
         if let Some(product) = self.open_volume(now) {
             match self.backend.attach(&runtime(&identity, Some(product))) {
                 Ok(()) => {
@@ -28,7 +30,31 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Err(error) => self.do_without_volume(&error),
             }
         }
+        if self.is_to_hide() {
+            self.hidden = true;
+            // An earlier daemon may have left it there.
+            return self.leave_bus();
+        }
         self.backend.attach(&runtime(&identity, None)).map_err(Fault::Backend)
+    }
+
+    /// Whether no host is to see the device at run time: nobody could come in.
+    fn is_to_hide(&self) -> bool {
+        // `bulk` is reached by way of `dfu`.
+        let is_shut = |door| {
+            self.session.door(door) == DoorState::Shut && self.session.policy(door) != DoorPolicy::Always
+        };
+        self.options.while_shut == WhileShut::Nothing && is_shut(Door::Dfu) && is_shut(Door::Volume)
+    }
+
+    /// Comes onto the bus for a door that was armed, and leaves it behind the last one that was shut. Returns whether it did.
+    pub(super) fn handle_hiding(&mut self, now: Duration) -> Result<bool, Fault<B::Error>> {
+        let at_run_time = self.dfu.state() == State::AppIdle && !self.goes_down();
+        let changes = at_run_time && self.hidden != self.is_to_hide();
+        if changes {
+            self.show_runtime(now)?;
+        }
+        Ok(changes)
     }
 
     pub(super) fn show_dfu_mode(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {

@@ -17,6 +17,8 @@ pub struct Doors {
     pub arm_by: Vec<ArmBy>,
     /// What says that the BMC has powered the host on.
     pub power_on: PowerOn,
+    /// What a host sees while every door is shut.
+    pub while_shut: WhileShut,
     /// Seconds after which a door that was armed is shut again; 0 is never.
     pub armed_for_s: u32,
 }
@@ -29,6 +31,7 @@ impl Default for Doors {
             volume: Volume::default(),
             arm_by: vec![ArmBy::Ipmi],
             power_on: PowerOn::default(),
+            while_shut: WhileShut::default(),
             armed_for_s: 900,
         }
     }
@@ -53,6 +56,17 @@ pub enum PowerOn {
     Command,
     /// QEMU tells of a reset of its guest, whoever caused it: for trying out.
     Qemu,
+}
+
+/// What a host sees on its bus while every door is shut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhileShut {
+    /// The run-time DFU interface, which says how the BMC stands and refuses DETACH.
+    #[default]
+    Dfu,
+    /// Nothing: the device is not on the bus.
+    Nothing,
 }
 
 /// The door `volume`: a disk beside the run-time DFU interface.

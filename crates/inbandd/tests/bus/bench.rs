@@ -24,7 +24,7 @@ use inband_ipmi::{
 use inband_package::{KeyRing, Kind, Policy};
 use inband_session::{
     Config, Door, DoorPolicy, Limits, Pipeline, Rates, ResultCode, Session, SessionState, StoreView, start,
-    status::{FIRST_LOG_PAGE, FirmwarePage, LogPage, StatusPage},
+    status::{FIRST_LOG_PAGE, FirmwarePage, LogPage, STATUS_PAGE, StatusPage},
     trial,
 };
 use inband_store::{
@@ -38,7 +38,7 @@ use inband_volume::{bot::Halts, fat::Geometry};
 use inbandd::{
     bmc::{self, ArmedOptions, Bmc, DiskKind, Health, IpmiOptions, Profile, VolumeOptions},
     command::{Answer, Ask},
-    config::PowerOn,
+    config::{PowerOn, WhileShut},
     programs::{Exit, Runner, Task},
     worker::{Command, Gone, Inline, Reply, Worker},
 };
@@ -81,6 +81,7 @@ pub(crate) struct Setting {
     pub(crate) armed_for: u32,
     /// What says that the BMC has powered the host on.
     pub(crate) power_on: Option<PowerOn>,
+    pub(crate) while_shut: WhileShut,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -106,6 +107,7 @@ impl Setting {
         ipmi_opens: true,
         armed_for: 900,
         power_on: None,
+        while_shut: WhileShut::Dfu,
         activate: false,
         health: false,
         restart: false,
@@ -374,6 +376,7 @@ impl Bench {
                 time: (setting.armed_for != 0).then(|| Duration::from_secs(setting.armed_for.into())),
                 power_on: setting.power_on,
             },
+            while_shut: setting.while_shut,
             activate: setting.activate,
             identity: Box::new(identity),
             health: setting.health.then(|| Health {
@@ -478,10 +481,19 @@ impl Bench {
 
     // The host's side.
 
-    /// Waits until the host sees the device.
+    /// Whether the BMC says that there is nothing for a host to see; then it is so.
+    pub(crate) fn is_hidden(&self) -> bool {
+        let hides = self.setting.while_shut == WhileShut::Nothing;
+        let says = || self.ask(Ask::Status).text().contains("\"hidden\":true");
+        let hidden = hides && says();
+        assert!(!hidden || self.bus.descriptors().is_none());
+        hidden
+    }
+
+    /// Waits until the host sees the device, if it may.
     pub(crate) fn wait_attached(&self) {
         assert!(
-            self.bus.run_until(Duration::from_secs(5), || self.bus.attached()),
+            self.is_hidden() || self.bus.run_until(Duration::from_secs(5), || self.bus.attached()),
             "the device does not come"
         );
     }
@@ -531,8 +543,12 @@ impl Bench {
         host::download(&mut host, file, |_, _| {})
     }
 
-    /// The status page, asked for by another program than the one that has claimed the interface.
+    /// The status page, asked for by another program than the one that has claimed the interface; of a device that is hidden, as IPMI tells it.
     pub(crate) fn status(&self) -> StatusPage {
+        if self.is_hidden() {
+            let page = self.bmc().session().page(STATUS_PAGE, self.bus.now()).unwrap();
+            return StatusPage::decode(&page).unwrap();
+        }
         host::status(&mut self.open()).unwrap()
     }
 

@@ -245,6 +245,42 @@ const IPMI: Table = Table {
     ],
 };
 
+const HIDDEN: Table = Table {
+    heading: "### 8.8 ",
+    columns: &[
+        Column::Hidden,
+        Column::HiddenDfuArmed,
+        Column::HiddenUntouched,
+        Column::HiddenWhole,
+        Column::HiddenVerdict,
+        Column::HiddenDfuIdle,
+        Column::HiddenDfuStaged,
+        Column::HiddenLeft,
+    ],
+    events: &[
+        Event::Detach,
+        Event::Eject,
+        Event::BusReset,
+        Event::Unplug(70),
+        Event::Silence(70),
+        Event::Silence(16 * 60),
+        Event::VerdictIsOut,
+        Event::ArmVolume,
+        Event::DisarmVolume,
+        Event::ArmDfu,
+        Event::DisarmDfu,
+        Event::PoweredOn,
+        Event::StartDfu,
+        Event::StartVolume,
+        Event::IpmiAbort,
+        Event::Abort,
+        Event::Activate,
+        Event::RestartBmc,
+        Event::Killed,
+        Event::PowerCut,
+    ],
+};
+
 const SPEC: &str = include_str!("../../../../docs/spec/session.md");
 
 /// The cells of a line.
@@ -358,10 +394,15 @@ fn the_door_handle() {
     IPMI.check();
 }
 
+#[test]
+fn a_device_that_is_hidden_while_its_doors_are_shut() {
+    HIDDEN.check();
+}
+
 /// What the tables do not tell: one event behind the other, and verdicts that take their time. What must hold behind each holds behind all.
 #[test]
 fn whatever_happens_in_whatever_order_does_no_harm() {
-    let tables = [RUN_TIME, REFUSED, DFU_MODE, DFU_REFUSED, ARMED, AT_ONCE, IPMI];
+    let tables = [RUN_TIME, REFUSED, DFU_MODE, DFU_REFUSED, ARMED, AT_ONCE, IPMI, HIDDEN];
     let all = [RUN_TIME.events, IPMI.events].concat();
     for seed in 0..120 {
         let mut random = Random(seed);

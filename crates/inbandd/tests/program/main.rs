@@ -19,6 +19,8 @@ mod remote;
 
 mod full;
 #[cfg(target_os = "linux")]
+mod hidden;
+#[cfg(target_os = "linux")]
 mod ipmi;
 #[cfg(target_os = "linux")]
 mod ipmi_device;

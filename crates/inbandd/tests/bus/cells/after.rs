@@ -61,11 +61,12 @@ pub(crate) fn assert_updatable(bench: &Bench, setting: &Setting, context: &str) 
     let shut = bench.status().door_state(Door::Dfu) == DoorState::Shut;
     match look::set(bench) {
         Set::Disk => update_by_disk(bench, context),
-        Set::Bare if setting.policy == DoorPolicy::Off => update_by_disk(bench, context),
-        Set::Bare if shut => {
+        Set::Nothing | Set::Bare if setting.policy == DoorPolicy::Off => update_by_disk(bench, context),
+        Set::Nothing | Set::Bare if shut => {
             arm(bench, Door::Dfu);
             bench.update(file).expect(context);
         }
+        Set::Nothing => panic!("{context}: hidden, and a door is open"),
         Set::Bare | Set::Dfu => _ = bench.update(file).expect(context),
     }
     let slot = assert_taken(bench, setting, context);
@@ -88,7 +89,7 @@ fn assert_taken(bench: &Bench, setting: &Setting, context: &str) -> Slot {
 fn update_by_disk(bench: &Bench, context: &str) {
     // What tells of an end makes room; where that shuts the door it is armed again.
     for _ in 0..3 {
-        if look::set(bench) == Set::Bare {
+        if look::set(bench) != Set::Disk {
             arm(bench, Door::Volume);
         }
         match look::drive(bench) {

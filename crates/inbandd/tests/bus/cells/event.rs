@@ -175,6 +175,11 @@ impl Event {
         let bus = &stage.bench.bus;
         let ask = |ask| Outcome::Answer(format!("`{}`", stage.bench.ask(ask).name()));
         match self {
+            Self::Detach | Self::FirstBlock | Self::BusReset | Self::Reconfigure | Self::Unplug(_)
+                if set == Set::Nothing =>
+            {
+                Outcome::CannotBe
+            }
             Self::Detach => Outcome::Answer(detach(stage, set)),
             Self::FirstBlock => Outcome::Answer(first_block(&stage.bench)),
             Self::Offer if set != Set::Dfu => Outcome::CannotBe,

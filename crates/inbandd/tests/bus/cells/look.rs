@@ -18,6 +18,7 @@ use crate::{
 /// What is on the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Set {
+    Nothing,
     /// Run time, without the disk.
     Bare,
     /// Run time, with it.
@@ -49,6 +50,9 @@ pub(super) struct Look {
 }
 
 pub(crate) fn set(bench: &Bench) -> Set {
+    if bench.is_hidden() {
+        return Set::Nothing;
+    }
     bench.wait_attached();
     match bench.bus.descriptors().unwrap().product_id {
         VOLUME_PRODUCT => Set::Disk,
@@ -171,7 +175,9 @@ pub(super) fn words(outcome: Outcome, before: &Look, after: &Look, comes_back: O
         words.push("old firmware".into());
     }
     match (before.set, after.set) {
-        (Set::Dfu, Set::Bare | Set::Disk) => words.push("run time".into()),
+        (Set::Nothing, Set::Nothing) => {}
+        (_, Set::Nothing) => words.push("off the bus".into()),
+        (Set::Dfu | Set::Nothing, Set::Bare | Set::Disk) => words.push("run time".into()),
         (_, Set::Dfu) if before.set != Set::Dfu => words.push("DFU mode".into()),
         (Set::Disk, Set::Bare) => words.push("no disk".into()),
         (Set::Bare, Set::Disk) => {}

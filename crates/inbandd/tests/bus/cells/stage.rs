@@ -9,7 +9,7 @@ use inband_store::{memory::Loss, record::Place};
 use inband_virtual::memory::MemoryHost;
 use inbandd::{
     command::{Answer, Ask},
-    config::PowerOn,
+    config::{PowerOn, WhileShut},
 };
 
 use super::{
@@ -94,33 +94,43 @@ pub(super) enum Column {
     Started,
     StartedWhole,
     StartedJudging,
+    // All doors have to be armed, and the device is hidden until one is.
+    Hidden,
+    HiddenDfuArmed,
+    HiddenUntouched,
+    HiddenWhole,
+    HiddenVerdict,
+    HiddenDfuIdle,
+    HiddenDfuStaged,
+    HiddenLeft,
 }
 
 impl Column {
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Untouched | Self::ArmedUntouched => "untouched",
+            Self::Hidden => "hidden",
+            Self::Untouched | Self::ArmedUntouched | Self::HiddenUntouched => "untouched",
             Self::OtherFiles | Self::ArmedOtherFiles => "other files",
             Self::Part => "part",
-            Self::Whole | Self::ArmedWhole => "whole",
+            Self::Whole | Self::ArmedWhole | Self::HiddenWhole => "whole",
             Self::Judging | Self::ArmedJudging => "judging",
             Self::Gap => "gap",
-            Self::Verdict | Self::ArmedVerdict | Self::AtOnceVerdict => "verdict",
-            Self::Left | Self::AtOnceLeft => "left",
+            Self::Verdict | Self::ArmedVerdict | Self::AtOnceVerdict | Self::HiddenVerdict => "verdict",
+            Self::Left | Self::AtOnceLeft | Self::HiddenLeft => "left",
             Self::OnTrial | Self::DfuOnTrial => "on trial",
             Self::LockedOut | Self::DfuLockedOut => "locked out",
             Self::Worn | Self::DfuWorn => "worn",
-            Self::DfuIdle | Self::ArmedDfuIdle => "DFU mode",
+            Self::DfuIdle | Self::ArmedDfuIdle | Self::HiddenDfuIdle => "DFU mode",
             Self::DfuReceives => "`dfu` receives",
             Self::DfuAtWork | Self::ArmedDfuAtWork => "`dfu` judged",
             Self::DfuAtWorkReset => "`dfu` judged, reset",
-            Self::DfuStaged | Self::AtOnceDfuStaged => "`dfu` staged",
+            Self::DfuStaged | Self::AtOnceDfuStaged | Self::HiddenDfuStaged => "`dfu` staged",
             Self::AtOnceDetached => "verdict, DETACH",
             Self::BulkReceives => "`bulk` receives",
             Self::BulkAtWork => "`bulk` judged",
             Self::BulkStaged => "`bulk` staged",
             Self::Shut => "shut",
-            Self::DfuArmed => "`dfu` armed",
+            Self::DfuArmed | Self::HiddenDfuArmed => "`dfu` armed",
             Self::BothArmed => "both armed",
             Self::LeftThenArmed => "left, armed",
             Self::Started => "started",
@@ -148,7 +158,12 @@ impl Column {
             | Self::DfuArmed
             | Self::ArmedDfuIdle
             | Self::ArmedDfuAtWork
-            | Self::AtOnceDfuStaged => Profiles::Raw,
+            | Self::AtOnceDfuStaged
+            | Self::Hidden
+            | Self::HiddenDfuArmed
+            | Self::HiddenDfuIdle
+            | Self::HiddenDfuStaged
+            | Self::HiddenLeft => Profiles::Raw,
             _ => Profiles::Both,
         }
     }
@@ -172,12 +187,16 @@ impl Column {
                 | Self::ArmedUntouched
                 | Self::ArmedOtherFiles
                 | Self::ArmedDfuIdle
+                | Self::Hidden
+                | Self::HiddenDfuArmed
+                | Self::HiddenUntouched
+                | Self::HiddenDfuIdle
         )
     }
 
     /// Whether the name of a package is on the volume.
     pub(super) const fn has_firmware(self) -> bool {
-        matches!(self, Self::Part | Self::Whole | Self::ArmedWhole | Self::StartedWhole)
+        matches!(self, Self::Part | Self::Whole | Self::ArmedWhole | Self::StartedWhole | Self::HiddenWhole)
     }
 
     /// Whether the verdict waits for a word of the test's.
@@ -194,6 +213,7 @@ impl Column {
                 | Self::LeftThenArmed
                 | Self::AtOnceLeft
                 | Self::StartedJudging
+                | Self::HiddenLeft
         )
     }
 
@@ -239,6 +259,20 @@ impl Column {
                 let power_on = Some(PowerOn::Command);
                 Setting { volume: DoorPolicy::Armed, policy: DoorPolicy::Armed, power_on, ..usual }
             }
+            Self::Hidden
+            | Self::HiddenDfuArmed
+            | Self::HiddenUntouched
+            | Self::HiddenWhole
+            | Self::HiddenVerdict
+            | Self::HiddenDfuIdle
+            | Self::HiddenDfuStaged
+            | Self::HiddenLeft => Setting {
+                volume: DoorPolicy::Armed,
+                policy: DoorPolicy::Armed,
+                power_on: Some(PowerOn::Command),
+                while_shut: WhileShut::Nothing,
+                ..usual
+            },
             Self::AtOnceVerdict | Self::AtOnceDetached | Self::AtOnceDfuStaged | Self::AtOnceLeft => {
                 Setting { activate: true, ..usual }
             }
@@ -277,7 +311,7 @@ impl Stage {
     fn brought(mut self) -> Self {
         let file = &package().file;
         match self.column {
-            Column::Untouched | Column::Shut => {}
+            Column::Untouched | Column::Shut | Column::Hidden => {}
             Column::OtherFiles => self.copy_other(),
             Column::Part => self.copy_part(),
             Column::Whole => self.copy(),
@@ -324,17 +358,17 @@ impl Stage {
             Column::BulkStaged => {
                 assert_eq!(bulk::update(&self.bench, 1, file).unwrap().result(), ResultCode::Ok);
             }
-            Column::DfuArmed => self.arm(Door::Dfu),
+            Column::DfuArmed | Column::HiddenDfuArmed => self.arm(Door::Dfu),
             Column::BothArmed => {
                 self.arm(Door::Dfu);
                 self.arm(Door::Volume);
             }
-            Column::ArmedUntouched => self.arm(Door::Volume),
+            Column::ArmedUntouched | Column::HiddenUntouched => self.arm(Door::Volume),
             Column::ArmedOtherFiles => {
                 self.arm(Door::Volume);
                 self.copy_other();
             }
-            Column::ArmedWhole => {
+            Column::ArmedWhole | Column::HiddenWhole => {
                 self.arm(Door::Volume);
                 self.copy();
             }
@@ -342,11 +376,19 @@ impl Stage {
                 self.arm(Door::Volume);
                 self.judge();
             }
-            Column::ArmedVerdict => {
+            Column::ArmedVerdict | Column::HiddenVerdict => {
                 self.arm(Door::Volume);
                 self.verdict();
             }
-            Column::ArmedDfuIdle => {
+            Column::HiddenDfuStaged => {
+                self.arm(Door::Dfu);
+                self.bench.update(file).unwrap();
+            }
+            Column::HiddenLeft => {
+                self.arm(Door::Dfu);
+                self.leave_at_work();
+            }
+            Column::ArmedDfuIdle | Column::HiddenDfuIdle => {
                 self.arm(Door::Dfu);
                 drop(self.bench.enter_dfu());
             }
@@ -467,8 +509,13 @@ impl Stage {
         command(&mut host, Request::ClrStatus).unwrap();
         _ = command(&mut host, Request::Detach);
         drop(host);
-        self.bench.wait_return(Duration::from_secs(1));
-        assert!(!self.bench.in_dfu_mode());
+        if self.setting.while_shut == WhileShut::Dfu {
+            self.bench.wait_return(Duration::from_secs(1));
+            assert!(!self.bench.in_dfu_mode());
+        } else {
+            self.settle();
+            assert!(self.bench.is_hidden());
+        }
         self.bench.assert_session(SessionState::Verifying, ResultCode::None);
     }
 

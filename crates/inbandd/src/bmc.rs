@@ -24,6 +24,7 @@ use crate::{
 
 mod armed;
 mod bulk;
+mod held;
 mod ipmi;
 mod operator;
 mod pages;
@@ -80,6 +81,8 @@ pub struct Options {
     pub ipmi: Option<IpmiOptions>,
     /// Restart into staged firmware as soon as the host has left DFU mode, or ejected what the disk says of it.
     pub activate: bool,
+    /// A restart that is asked for while a session is at work waits for its end.
+    pub hold_restart: bool,
     /// Names and numbers for the descriptors, from what the store says.
     pub identity: Box<dyn Fn(&StoreView) -> Identity + Send>,
     /// How new firmware proves itself; without it, by having come this far.
@@ -574,6 +577,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn leave(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         self.leave_doors();
+        if !self.session.state().is_at_work() && self.is_held() {
+            return self.release_held(now);
+        }
         if self.activates && self.session.state() == SessionState::Staged {
             return self.restart(now);
         }

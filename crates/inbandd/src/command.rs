@@ -42,6 +42,17 @@ pub enum AskedBy {
     Bmc,
 }
 
+impl AskedBy {
+    /// The name, as in commands and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Bmc => "bmc",
+        }
+    }
+}
+
 impl Ask {
     /// Reads a command from its line, without the line break; `None` if it is none.
     #[must_use]
@@ -83,8 +94,7 @@ impl Ask {
             Self::Confirm => "confirm".into(),
             Self::Commit => "commit".into(),
             Self::Abort => "abort".into(),
-            Self::Restart(AskedBy::Host) => "restart host".into(),
-            Self::Restart(AskedBy::Bmc) => "restart bmc".into(),
+            Self::Restart(by) => format!("restart {}", by.name()),
         }
     }
 }
@@ -94,6 +104,8 @@ impl Ask {
 pub enum Answer {
     /// It is done, or under way and cannot fail any more.
     Done,
+    /// It will be done, when the update that is under way is over.
+    Held,
     /// How everything stands.
     Report(Box<Report>),
     /// The door's policy is `off`.
@@ -113,7 +125,7 @@ impl Answer {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Done | Self::Report(_) => 0,
+            Self::Done | Self::Held | Self::Report(_) => 0,
             Self::Unknown => 2,
             Self::Failed(_) => 5,
             Self::DoorOff => 8,
@@ -127,6 +139,7 @@ impl Answer {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Held => "held",
             Self::Report(_) => "status",
             Self::Unknown => "unknown",
             Self::Failed(_) => "failed",
@@ -140,6 +153,7 @@ impl Answer {
     fn message(&self) -> &str {
         match self {
             Self::Done | Self::Report(_) => "",
+            Self::Held => "the BMC restarts when the update that is under way is over",
             Self::Unknown => "that is no command of this inbandd",
             Self::Failed(reason) => reason,
             Self::DoorOff => "the door is off: set its policy to armed in the configuration",
@@ -273,6 +287,8 @@ pub struct DeviceState {
     pub lent: bool,
     /// There is nothing on the bus at all, since every door is shut.
     pub hidden: bool,
+    /// A restart waits for the end of the session.
+    pub restart_held: bool,
 }
 
 enum Value {
@@ -343,6 +359,7 @@ impl Report {
             ("slowest_ipmi_answer_us", Value::Number(self.ipmi.slowest_us())),
             ("kernel_disk", Value::Flag(device.lent)),
             ("hidden", Value::Flag(device.hidden)),
+            ("restart_held", Value::Flag(device.restart_held)),
         ];
         let slots = [("slot_a", "version_a"), ("slot_b", "version_b")];
         for (slot, (state, version)) in Slot::ALL.into_iter().zip(slots) {
@@ -387,6 +404,9 @@ impl Report {
         }
         if device.lent {
             text.push_str("the kernel has no FunctionFS: its own disk is all that a host sees, without DFU and without pages\n");
+        }
+        if device.restart_held {
+            text.push_str("the BMC restarts when the update that is under way is over\n");
         }
         if page.wait_minutes > 0 {
             let why = if page.locked_out { ResultCode::LockedOut } else { ResultCode::Worn };
@@ -455,6 +475,7 @@ mod tests {
             Answer::Failed("a \"b\" \\ \u{e9}\n\u{1f600}".into()).text().lines().next(),
             Some(r#"{"exit":5,"answer":"failed","message":"a \"b\" \\ \u00e9\u000a\ud83d\ude00"}"#)
         );
+        assert_eq!((Answer::Held.exit_code(), Answer::Held.name()), (0, "held"));
         let codes = [Answer::Unknown, Answer::DoorOff, Answer::Busy, Answer::NotNow]
             .map(|answer| (answer.exit_code(), answer.name()));
         assert_eq!(codes, [(2, "unknown"), (8, "door-off"), (9, "busy"), (10, "not-now")]);

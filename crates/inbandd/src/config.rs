@@ -349,6 +349,9 @@ pub struct Activation {
     /// When the BMC restarts into it.
     #[serde(default)]
     pub when: When,
+    /// What a restart does that is asked for while an update comes in.
+    #[serde(default)]
+    pub while_receiving: WhileReceiving,
     /// Program and arguments that restart the BMC; without them a virtual BMC restarts itself.
     #[serde(default)]
     pub restart_command: Vec<String>,
@@ -383,6 +386,17 @@ pub enum When {
     Reboot,
     /// As soon as the host has left DFU mode.
     Immediate,
+}
+
+/// What becomes of an update that is under way when somebody on the BMC wants it to restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhileReceiving {
+    /// It ends, and the BMC restarts.
+    #[default]
+    End,
+    /// The restart is held until it is over.
+    Hold,
 }
 
 /// How much a host may ask of the BMC (docs/spec/session.md, 7). 0 is no bound.

@@ -25,7 +25,7 @@ use crate::side::Usbip;
 use crate::side::Usbredir;
 use crate::{
     bmc::{ArmedOptions, Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
-    config::{ArmBy, Config, Conformance, When},
+    config::{ArmBy, Config, Conformance, When, WhileReceiving},
     error::Error,
     memory::{self, MEMINFO},
     open,
@@ -280,6 +280,7 @@ impl<S: Side> Daemon<S> {
             },
             while_shut: config.doors.while_shut,
             activate: config.activation.when == When::Immediate,
+            hold_restart: config.activation.while_receiving == WhileReceiving::Hold,
             identity: Box::new(move |view| {
                 let record = &view.record;
                 open::identity(&names, record.slot(view.running), record.slot(record.choice))

@@ -135,6 +135,8 @@ pub struct Session {
     doors: [DoorState; 4],
     /// When doors that were armed are shut again.
     until: [Option<Duration>; 4],
+    /// The BMC is about to restart, and no session may begin.
+    closed: bool,
     state: SessionState,
     id: u32,
     /// Whether the store has heard of the session, or cannot: a host is told an id that no other session can have.
@@ -166,6 +168,7 @@ impl Session {
             config,
             doors,
             until: [None; 4],
+            closed: false,
             state: SessionState::Idle,
             id: 0,
             recorded: true,
@@ -193,6 +196,7 @@ impl Session {
         self.store = store;
         self.doors = self.config.doors.map(DoorPolicy::at_rest);
         self.until = [None; 4];
+        self.closed = false;
         self.restore();
     }
 
@@ -400,6 +404,9 @@ impl Session {
     /// Whether a session may begin, by whatever door.
     fn is_free(&self, now: Duration) -> Result<(), ResultCode> {
         self.state.on(Event::FirstByte).map_err(Refusal::result)?;
+        if self.closed {
+            return Err(ResultCode::Busy);
+        }
         if self.is_on_trial() {
             return Err(ResultCode::OnTrial);
         }
@@ -551,6 +558,11 @@ impl Session {
     pub fn update(&mut self, store: StoreView) {
         self.recorded |= store.record.session.id == self.id;
         self.store = store;
+    }
+
+    /// The BMC is about to restart: until it [has](Self::restarted), the next session is refused as one that is in the way.
+    pub const fn close(&mut self) {
+        self.closed = true;
     }
 
     // Time.

@@ -378,7 +378,7 @@ fn configuration(scratch: &Scratch, good: &Good) -> Result<Config, Error> {
             bulk: Bulk::default(),
             ..Doors::default()
         },
-        activation: Activation { when: When::Immediate, restart_command: Vec::new() },
+        activation: Activation { when: When::Immediate, ..Activation::default() },
         trial: Trial::default(),
         control: None,
         gadget: Gadget::default(),

@@ -194,7 +194,7 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
             arm_by: if kind.ipmi == Some(MayHosts::Nothing) { Vec::new() } else { vec![ArmBy::Ipmi] },
             ..Doors::default()
         },
-        activation: Activation { when: kind.activate, restart_command: Vec::new() },
+        activation: Activation { when: kind.activate, ..Activation::default() },
         trial: Trial {
             health: kind.health.map(String::from).into_iter().collect(),
             // Where a host may confirm there is time to.

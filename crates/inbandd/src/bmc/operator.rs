@@ -6,7 +6,7 @@ use inband_dfu::{device::Intake, wire::Status};
 use inband_session::{By, Door, ResultCode, SessionState};
 use inband_usb::DeviceBackend;
 
-use super::{Bmc, Fault, trial::Restart};
+use super::{Bmc, Fault};
 use crate::{
     command::{Answer, Ask, AskedBy, DeviceState, Report},
     config::PowerOn,
@@ -32,6 +32,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 disk: self.volume.answers(),
                 lent: self.volume_is_lent(),
                 hidden: self.hidden,
+                restart_held: self.is_held(),
             };
             return Ok(Some(Answer::Report(Box::new(Report::new(&self.session, device, now)))));
         }
@@ -63,6 +64,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 Answer::NotNow
             }),
             Ask::Abort => Some(if self.preempt(now)? {
+                self.release_held(now)?;
                 Answer::Done
             } else if state.is_at_work() {
                 Answer::Busy
@@ -81,22 +83,21 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
             Ask::Activate if state.is_at_work() => Some(Answer::Busy),
             Ask::Confirm | Ask::Activate => Some(Answer::NotNow),
+            Ask::Restart(by) if self.has_to_hold() => {
+                self.hold_restart(by);
+                Some(Answer::Held)
+            }
             Ask::Restart(by) => {
                 if !self.preempt(now)? && state.is_at_work() {
                     return Ok(Some(Answer::Busy));
                 }
+                self.go_down(now, by)?;
                 match by {
                     AskedBy::Host => {
-                        self.restart = Restart::Recording;
                         self.asked = Some(Asked::Restart);
-                        self.worker.send(Command::GiveBootBack)?;
                         None
                     }
-                    AskedBy::Bmc => {
-                        log::info!("event=restart asked-by=bmc");
-                        self.restart(now)?;
-                        Some(Answer::Done)
-                    }
+                    AskedBy::Bmc => Some(Answer::Done),
                 }
             }
         })

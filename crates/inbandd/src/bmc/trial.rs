@@ -10,6 +10,7 @@ use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault};
 use crate::{
+    command::AskedBy,
     programs::{Exit, Task},
     worker::{Command, Worker},
 };
@@ -53,6 +54,8 @@ impl Verdict {
 pub(super) enum Restart {
     /// Nobody wants it to.
     No,
+    /// Once the session at work is over, and its host knows; at that time at the latest, if it is over.
+    Held { by: AskedBy, until: Option<Duration> },
     /// Once the worker has written down what there is to be written.
     Recording,
     /// It has begun, and is due at this time.
@@ -65,6 +68,7 @@ impl Restart {
     pub(super) const fn poll_timeout(self) -> Option<Duration> {
         match self {
             Self::No | Self::Recording => None,
+            Self::Held { until, .. } => until,
             Self::UnderWay(at) | Self::Again(at) => Some(at),
         }
     }
@@ -156,7 +160,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub(super) fn recorded(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         match self.restart {
             Restart::Recording => self.restart(now),
-            Restart::No | Restart::UnderWay(_) | Restart::Again(_) => Ok(()),
+            Restart::No | Restart::Held { .. } | Restart::UnderWay(_) | Restart::Again(_) => Ok(()),
         }
     }
 
@@ -187,7 +191,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub(super) const fn goes_down(&self) -> bool {
         match self.restart {
             Restart::Recording | Restart::UnderWay(_) => true,
-            Restart::No | Restart::Again(_) => false,
+            Restart::No | Restart::Held { .. } | Restart::Again(_) => false,
         }
     }
 
@@ -203,6 +207,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.restart(now)?;
                 Ok(true)
             }
+            Restart::Held { .. } => self.handle_held(now),
             Restart::No | Restart::Recording | Restart::UnderWay(_) | Restart::Again(_) => Ok(false),
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct Setting {
     /// What says that the BMC has powered the host on.
     pub(crate) power_on: Option<PowerOn>,
     pub(crate) while_shut: WhileShut,
+    /// A restart waits for the end of a session.
+    pub(crate) hold_restart: bool,
     pub(crate) activate: bool,
     /// New firmware has to pass a health command.
     pub(crate) health: bool,
@@ -108,6 +110,7 @@ impl Setting {
         armed_for: 900,
         power_on: None,
         while_shut: WhileShut::Dfu,
+        hold_restart: false,
         activate: false,
         health: false,
         restart: false,
@@ -378,6 +381,7 @@ impl Bench {
             },
             while_shut: setting.while_shut,
             activate: setting.activate,
+            hold_restart: setting.hold_restart,
             identity: Box::new(identity),
             health: setting.health.then(|| Health {
                 command: vec![HEALTH.into()],
@@ -480,6 +484,11 @@ impl Bench {
     }
 
     // The host's side.
+
+    /// Whether a restart waits.
+    pub(crate) fn restart_is_held(&self) -> bool {
+        self.ask(Ask::Status).text().contains("\"restart_held\":true")
+    }
 
     /// Whether the BMC says that there is nothing for a host to see; then it is so.
     pub(crate) fn is_hidden(&self) -> bool {

@@ -281,6 +281,40 @@ const HIDDEN: Table = Table {
     ],
 };
 
+const HELD: Table = Table {
+    heading: "### 8.9 ",
+    columns: &[
+        Column::HeldDfuReceives,
+        Column::HeldDfuAtWork,
+        Column::HeldDfuStaged,
+        Column::HeldBulkReceives,
+        Column::HeldWhole,
+        Column::HeldJudging,
+        Column::HeldVerdict,
+        Column::HeldLeft,
+    ],
+    events: &[
+        Event::Detach,
+        Event::FirstBlock,
+        Event::Eject,
+        Event::Cancel,
+        Event::BusReset,
+        Event::Unplug(70),
+        Event::Silence(70),
+        Event::Silence(11 * 60),
+        Event::VerdictIsOut,
+        Event::ArmVolume,
+        Event::StartVolume,
+        Event::IpmiAbort,
+        Event::Abort,
+        Event::Activate,
+        Event::RestartBmc,
+        Event::RestartHost,
+        Event::Killed,
+        Event::PowerCut,
+    ],
+};
+
 const SPEC: &str = include_str!("../../../../docs/spec/session.md");
 
 /// The cells of a line.
@@ -395,6 +429,11 @@ fn the_door_handle() {
 }
 
 #[test]
+fn a_restart_that_waits() {
+    HELD.check();
+}
+
+#[test]
 fn a_device_that_is_hidden_while_its_doors_are_shut() {
     HIDDEN.check();
 }
@@ -402,7 +441,7 @@ fn a_device_that_is_hidden_while_its_doors_are_shut() {
 /// What the tables do not tell: one event behind the other, and verdicts that take their time. What must hold behind each holds behind all.
 #[test]
 fn whatever_happens_in_whatever_order_does_no_harm() {
-    let tables = [RUN_TIME, REFUSED, DFU_MODE, DFU_REFUSED, ARMED, AT_ONCE, IPMI, HIDDEN];
+    let tables = [RUN_TIME, REFUSED, DFU_MODE, DFU_REFUSED, ARMED, AT_ONCE, IPMI, HIDDEN, HELD];
     let all = [RUN_TIME.events, IPMI.events].concat();
     for seed in 0..120 {
         let mut random = Random(seed);

@@ -22,6 +22,7 @@ mod doors;
 mod ends;
 mod fat;
 mod good;
+mod held;
 mod hidden;
 mod hostile;
 mod ipmi;

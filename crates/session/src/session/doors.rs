@@ -114,9 +114,8 @@ impl Session {
             DoorState::Shut => Err(ResultCode::DoorShut),
             DoorState::Open => Ok(()),
             DoorState::Armed if !self.lockout.wait(now).is_zero() => Err(ResultCode::LockedOut),
-            DoorState::Armed if self.state.is_at_work() || self.state == SessionState::Activating => {
-                Err(ResultCode::Busy)
-            }
+            DoorState::Armed if self.closed || self.state.is_at_work() => Err(ResultCode::Busy),
+            DoorState::Armed if self.state == SessionState::Activating => Err(ResultCode::Busy),
             DoorState::Armed => Ok(()),
         }
     }

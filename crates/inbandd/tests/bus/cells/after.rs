@@ -52,6 +52,12 @@ impl Stage {
 /// Asserts that a host that means well can update, after it has waited for what it has to; where the doors are shut, behind a word of somebody on the BMC.
 #[track_caller]
 pub(crate) fn assert_updatable(bench: &Bench, setting: &Setting, context: &str) {
+    if bench.restart_is_held() {
+        // Nobody gets in before.
+        bench.ask(Ask::Abort);
+        bench.bus.advance(Duration::from_secs(70));
+        assert!(!bench.restart_is_held(), "{context}");
+    }
     if bench.status().on_trial {
         assert_eq!(bench.ask(Ask::Confirm), Answer::Done, "{context}");
     }
@@ -80,7 +86,7 @@ fn assert_taken(bench: &Bench, setting: &Setting, context: &str) -> Slot {
     assert_eq!(status.result(), Some(ResultCode::Ok), "{context}");
     match status.state {
         SessionState::Staged => status.running.other(),
-        SessionState::Done if setting.activate => status.running,
+        SessionState::Done if setting.activate || setting.hold_restart => status.running,
         state => panic!("{context}: {state:?}"),
     }
 }

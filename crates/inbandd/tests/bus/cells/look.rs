@@ -47,6 +47,7 @@ pub(super) struct Look {
     running: Slot,
     doors: [DoorState; 2],
     waits: bool,
+    held: bool,
 }
 
 pub(crate) fn set(bench: &Bench) -> Set {
@@ -123,6 +124,7 @@ impl Stage {
             running: status.running,
             doors: [status.door_state(Door::Dfu), status.door_state(Door::Volume)],
             waits: status.wait_minutes > 0,
+            held: bench.restart_is_held(),
         }
     }
 
@@ -208,6 +210,9 @@ pub(super) fn words(outcome: Outcome, before: &Look, after: &Look, comes_back: O
     }
     if before.waits && !after.waits && after.drive.is_none() {
         words.push("may begin".into());
+    }
+    if before.held && !after.held && comes_back.is_some() {
+        words.push("restarts".into());
     }
     let changes = words.join(", ");
     match outcome {

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use inband_dfu::wire::{Request, State, Status};
+use inband_dfu::{
+    host::End,
+    wire::{Request, State, Status},
+};
 use inband_ipmi::wire::Code;
 use inband_session::{Door, DoorPolicy, Rates, ResultCode, SessionState};
 use inband_store::{memory::Loss, record::Place};
 use inband_virtual::memory::MemoryHost;
 use inbandd::{
-    command::{Answer, Ask},
+    command::{Answer, Ask, AskedBy},
     config::{PowerOn, WhileShut},
 };
 
@@ -21,6 +24,7 @@ use crate::{
     bench::{Bench, Hold, Setting, block, command, dnload, get_status, new_store},
     bulk,
     bulk_host::{self, Parts},
+    host,
 };
 
 /// The profiles that something is about.
@@ -103,6 +107,15 @@ pub(super) enum Column {
     HiddenDfuIdle,
     HiddenDfuStaged,
     HiddenLeft,
+    // Somebody on the BMC wants it to restart, which waits.
+    HeldDfuReceives,
+    HeldDfuAtWork,
+    HeldDfuStaged,
+    HeldBulkReceives,
+    HeldWhole,
+    HeldJudging,
+    HeldVerdict,
+    HeldLeft,
 }
 
 impl Column {
@@ -112,21 +125,27 @@ impl Column {
             Self::Untouched | Self::ArmedUntouched | Self::HiddenUntouched => "untouched",
             Self::OtherFiles | Self::ArmedOtherFiles => "other files",
             Self::Part => "part",
-            Self::Whole | Self::ArmedWhole | Self::HiddenWhole => "whole",
-            Self::Judging | Self::ArmedJudging => "judging",
+            Self::Whole | Self::ArmedWhole | Self::HiddenWhole | Self::HeldWhole => "whole",
+            Self::Judging | Self::ArmedJudging | Self::HeldJudging => "judging",
             Self::Gap => "gap",
-            Self::Verdict | Self::ArmedVerdict | Self::AtOnceVerdict | Self::HiddenVerdict => "verdict",
-            Self::Left | Self::AtOnceLeft | Self::HiddenLeft => "left",
+            Self::Verdict
+            | Self::ArmedVerdict
+            | Self::AtOnceVerdict
+            | Self::HiddenVerdict
+            | Self::HeldVerdict => "verdict",
+            Self::Left | Self::AtOnceLeft | Self::HiddenLeft | Self::HeldLeft => "left",
             Self::OnTrial | Self::DfuOnTrial => "on trial",
             Self::LockedOut | Self::DfuLockedOut => "locked out",
             Self::Worn | Self::DfuWorn => "worn",
             Self::DfuIdle | Self::ArmedDfuIdle | Self::HiddenDfuIdle => "DFU mode",
-            Self::DfuReceives => "`dfu` receives",
-            Self::DfuAtWork | Self::ArmedDfuAtWork => "`dfu` judged",
+            Self::DfuReceives | Self::HeldDfuReceives => "`dfu` receives",
+            Self::DfuAtWork | Self::ArmedDfuAtWork | Self::HeldDfuAtWork => "`dfu` judged",
             Self::DfuAtWorkReset => "`dfu` judged, reset",
-            Self::DfuStaged | Self::AtOnceDfuStaged | Self::HiddenDfuStaged => "`dfu` staged",
+            Self::DfuStaged | Self::AtOnceDfuStaged | Self::HiddenDfuStaged | Self::HeldDfuStaged => {
+                "`dfu` staged"
+            }
             Self::AtOnceDetached => "verdict, DETACH",
-            Self::BulkReceives => "`bulk` receives",
+            Self::BulkReceives | Self::HeldBulkReceives => "`bulk` receives",
             Self::BulkAtWork => "`bulk` judged",
             Self::BulkStaged => "`bulk` staged",
             Self::Shut => "shut",
@@ -163,7 +182,11 @@ impl Column {
             | Self::HiddenDfuArmed
             | Self::HiddenDfuIdle
             | Self::HiddenDfuStaged
-            | Self::HiddenLeft => Profiles::Raw,
+            | Self::HiddenLeft
+            | Self::HeldDfuReceives
+            | Self::HeldDfuAtWork
+            | Self::HeldDfuStaged
+            | Self::HeldBulkReceives => Profiles::Raw,
             _ => Profiles::Both,
         }
     }
@@ -191,12 +214,22 @@ impl Column {
                 | Self::HiddenDfuArmed
                 | Self::HiddenUntouched
                 | Self::HiddenDfuIdle
+                | Self::HeldDfuReceives
+                | Self::HeldBulkReceives
         )
     }
 
     /// Whether the name of a package is on the volume.
     pub(super) const fn has_firmware(self) -> bool {
-        matches!(self, Self::Part | Self::Whole | Self::ArmedWhole | Self::StartedWhole | Self::HiddenWhole)
+        matches!(
+            self,
+            Self::Part
+                | Self::Whole
+                | Self::ArmedWhole
+                | Self::StartedWhole
+                | Self::HiddenWhole
+                | Self::HeldWhole
+        )
     }
 
     /// Whether the verdict waits for a word of the test's.
@@ -214,20 +247,39 @@ impl Column {
                 | Self::AtOnceLeft
                 | Self::StartedJudging
                 | Self::HiddenLeft
+                | Self::HeldDfuAtWork
+                | Self::HeldJudging
+                | Self::HeldLeft
+        )
+    }
+
+    /// Whether a restart waits in it.
+    pub(super) const fn holds_restart(self) -> bool {
+        matches!(
+            self,
+            Self::HeldDfuReceives
+                | Self::HeldDfuAtWork
+                | Self::HeldDfuStaged
+                | Self::HeldBulkReceives
+                | Self::HeldWhole
+                | Self::HeldJudging
+                | Self::HeldVerdict
+                | Self::HeldLeft
         )
     }
 
     /// Whether the BMC has restarted in it, or does so by itself.
     pub(super) const fn restarts(self) -> bool {
-        matches!(
-            self,
-            Self::OnTrial
-                | Self::DfuOnTrial
-                | Self::AtOnceVerdict
-                | Self::AtOnceDetached
-                | Self::AtOnceDfuStaged
-                | Self::AtOnceLeft
-        )
+        self.holds_restart()
+            || matches!(
+                self,
+                Self::OnTrial
+                    | Self::DfuOnTrial
+                    | Self::AtOnceVerdict
+                    | Self::AtOnceDetached
+                    | Self::AtOnceDfuStaged
+                    | Self::AtOnceLeft
+            )
     }
 
     const fn setting(self, fat: bool) -> Setting {
@@ -273,6 +325,7 @@ impl Column {
                 while_shut: WhileShut::Nothing,
                 ..usual
             },
+            _ if self.holds_restart() => Setting { hold_restart: true, ..usual },
             Self::AtOnceVerdict | Self::AtOnceDetached | Self::AtOnceDfuStaged | Self::AtOnceLeft => {
                 Setting { activate: true, ..usual }
             }
@@ -344,6 +397,47 @@ impl Stage {
             Column::DfuIdle => drop(bulk::ready(&self.bench)),
             Column::DfuReceives => self.download(5),
             Column::DfuAtWork => self.download(usize::MAX),
+            Column::HeldDfuReceives => {
+                self.download(5);
+                self.hold_restart();
+            }
+            Column::HeldDfuAtWork => {
+                self.download(usize::MAX);
+                self.hold_restart();
+            }
+            Column::HeldDfuStaged => {
+                let mut asked = None;
+                let mut host = self.bench.enter_dfu();
+                let end = host::download(&mut host, file, |_, sent| {
+                    if sent > 8192 && asked.is_none() {
+                        asked = self.bench.ask_later(Ask::Restart(AskedBy::Bmc));
+                    }
+                });
+                assert_eq!((end, asked), (Ok(End::Idle), Some(Answer::Held)));
+            }
+            Column::HeldBulkReceives => {
+                self.exchange(1);
+                self.hold_restart();
+            }
+            Column::HeldWhole => {
+                self.copy();
+                self.hold_restart();
+            }
+            Column::HeldJudging => {
+                self.judge();
+                self.hold_restart();
+            }
+            Column::HeldVerdict => {
+                self.copy();
+                self.hold_restart();
+                look::disk(&self.bench).eject().unwrap();
+                self.settle();
+                self.bench.assert_session(SessionState::Staged, ResultCode::Ok);
+            }
+            Column::HeldLeft => {
+                self.leave_at_work();
+                self.hold_restart();
+            }
             Column::DfuAtWorkReset => {
                 self.download(usize::MAX);
                 self.host = None;
@@ -422,6 +516,10 @@ impl Stage {
 
     fn arm(&self, door: Door) {
         arm(&self.bench, door);
+    }
+
+    fn hold_restart(&self) {
+        assert_eq!(self.bench.ask(Ask::Restart(AskedBy::Bmc)), Answer::Held);
     }
 
     fn copy_other(&self) {

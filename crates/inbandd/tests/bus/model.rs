@@ -93,6 +93,8 @@ impl Pair {
             refusals,
             ipmi: true,
             ipmi_opens: opens,
+            // The model knows of no time for doors that somebody has armed.
+            armed_for: 0,
             ..Setting::DEFAULT
         };
         let bench = Bench::with(setting);

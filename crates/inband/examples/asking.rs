@@ -20,6 +20,7 @@ use inband::{
         self, Plan,
         door::Wish,
         event::{Event, Listener},
+        handle::Handle,
     },
     usb::{Bus, KernelBus, Opened, Place, Sighting},
 };
@@ -213,11 +214,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door: Wish::Bulk,
+            dry_run: false,
         },
     );
     let scope = Scope { bus: &bus, name: "on this machine's USB".into(), hint: String::new() };
-    let find = || scope.target(None, plan.door);
-    let prepared = update::prepare(&bus, &plan, find, &mut Nobody, &cancel)?.ok_or("it is there already")?;
+    let find = |wish| scope.target(None, wish);
+    let prepared = update::prepare(&bus, &plan, find, &mut Handle::default(), &mut Nobody, &cancel)?
+        .ok_or("it is there already")?;
     update::run(&bus, &plan, prepared, &mut Nobody, &cancel)?;
     let answers = answers.borrow();
     let states: Vec<String> =

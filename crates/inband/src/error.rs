@@ -19,6 +19,8 @@ use crate::{
 
 /// Exit code of a cancelled command.
 pub const CANCELLED: u8 = 14;
+/// Exit code where a device was lost.
+pub const LOST: u8 = 10;
 /// Exit code where there is nothing to do that to.
 const NOTHING: u8 = 17;
 /// Exit code where the BMC does not let the host do that, or cannot.

@@ -28,7 +28,11 @@ fn every_verdict_is_as_expected() {
             "truncated",
             "wrong-machine",
             "unknown-key",
-            "old-security-version"
+            "old-security-version",
+            "door-shut",
+            "ok",
+            "staged",
+            "shut"
         ]
     );
     let modes: Vec<_> = demo
@@ -48,8 +52,9 @@ fn every_verdict_is_as_expected() {
         .filter(|event| event["event"] == "transfer")
         .map(|transfer| (transfer["sent"].as_u64().unwrap(), transfer["length"].as_u64().unwrap()))
         .collect();
-    let [bulk, dfu, change, stopped, rest] = sent[..] else { panic!("{sent:?}") };
+    let [bulk, dfu, change, stopped, rest, armed] = sent[..] else { panic!("{sent:?}") };
     assert!(bulk.0 >= bulk.1 && dfu.0 == dfu.1, "{sent:?}");
+    assert!(armed.0 < armed.1 / 2, "{sent:?}");
     assert!(change.0 < change.1 / 2 && stopped.0 < stopped.1 && rest.0 < rest.1, "{sent:?}");
 }
 

@@ -10,7 +10,7 @@ use inbandd::config::When;
 use support::{
     Bench, Run,
     bmc::{Bmc, Kind, MayHosts, ipmi_of},
-    run,
+    run, spawn,
 };
 
 fn armed() -> Kind {
@@ -150,6 +150,134 @@ fn a_host_activates_and_confirms_where_it_may() {
     for command in ["activate", "confirm"] {
         assert_eq!(error(ipmi(&bench, &[command, "--json"]), 18), "not-allowed", "{command}");
     }
+}
+
+fn names(run: &Run) -> Vec<String> {
+    let mut names: Vec<_> =
+        run.json().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect();
+    names.dedup();
+    names
+}
+
+/// No start is in force, and no door open.
+#[track_caller]
+fn is_shut(bench: &Bench) -> serde_json::Value {
+    let status = ipmi(bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!((&status["start"], &status["doors"]["dfu"]), (&serde_json::Value::Null, &"shut".into()));
+    status
+}
+
+#[test]
+fn an_update_opens_the_door_and_shuts_it() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 1_000_000);
+    let package = bench.arg("fw.tar");
+    for (options, door) in
+        [(&[][..], "bulk"), (&["--door", "bulk"], "bulk"), (&["--door", "dfu", "--no-downgrade"], "dfu")]
+    {
+        let bmc = Bmc::start(&bench, armed());
+        // Nobody can open it.
+        let refused = bmc.run(&[&["update", &package, "--json"], options].concat()).expect(8);
+        assert_eq!(refused.event("error")["result"], "door-shut");
+        assert!(
+            refused.event("not-opened")["reason"].as_str().unwrap().contains("--ipmi"),
+            "{}",
+            refused.out
+        );
+
+        let update = bmc.with_ipmi(&bench, &[&["update", &package, "--json"], options].concat()).expect(0);
+        let events = names(&update);
+        assert_eq!(events[..5], ["package", "device", "opened", "detach", "dfu-mode"], "{events:?}");
+        assert_eq!(events[events.len() - 3..], ["sent", "staged", "shut"], "{events:?}");
+        assert_eq!(
+            (&update.event("opened")["door"], &update.event("door")["door"]),
+            (&door.into(), &door.into())
+        );
+        let status = is_shut(&bench);
+        assert_eq!((&status["state"], &status["door"]), (&"staged".into(), &door.into()));
+        drop(bmc);
+        std::fs::remove_dir_all(bench.path("store")).unwrap();
+    }
+}
+
+#[test]
+fn a_door_that_is_open_needs_no_start() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    let bmc = Bmc::start(&bench, Kind { door: DoorPolicy::Always, ..armed() });
+    let update = bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar"), "--json"]).expect(0);
+    assert!(!names(&update).iter().any(|name| name == "opened" || name == "shut"), "{}", update.out);
+}
+
+#[test]
+fn a_dry_run_says_that_it_would_open_the_door_and_does_not() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    let bmc = Bmc::start(&bench, armed());
+    let before = is_shut(&bench);
+    let dry = bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar"), "--dry-run", "--json"]).expect(0);
+    let plan = dry.event("dry-run");
+    assert_eq!((&plan["opens"], &plan["door"]), (&"bulk".into(), &"bulk".into()));
+    let steps: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap()).collect();
+    assert!(steps[0].contains("open the door bulk") && steps.last().unwrap().contains("shut"), "{steps:?}");
+    assert_eq!(is_shut(&bench), before);
+}
+
+#[test]
+fn waiting_goes_on_behind_a_shut_door() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    let bmc = Bmc::start(&bench, Kind { activate: When::Immediate, ..armed() });
+    let update = bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar"), "--wait", "--json"]).expect(0);
+    let activated = update.event("activated");
+    assert_eq!((&activated["slot"], &activated["version"]), (&"b".into(), &"2.0.0".into()));
+    let again = bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar"), "--json"]).expect(0);
+    assert_eq!(names(&again), ["package", "device", "up-to-date"]);
+}
+
+#[test]
+fn the_door_is_shut_however_an_update_ends() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 8_000_000);
+    bench.keygen("other");
+    bench
+        .pack("forged.tar", "image.bin", &["--key", &bench.arg("other.key"), "--security-version", "3"])
+        .expect(0);
+    let bmc = Bmc::start(&bench, armed());
+    let refused = bmc.with_ipmi(&bench, &["update", &bench.arg("forged.tar"), "--json"]).expect(6);
+    assert_eq!(refused.event("error")["result"], "unknown-key");
+    assert!(names(&refused).contains(&"shut".to_owned()), "{}", refused.out);
+    is_shut(&bench);
+
+    // Ctrl-C in the middle.
+    let ipmi_of = ipmi_of(&bench);
+    let options = ["--ipmi", &ipmi_of, "--door", "dfu"];
+    let (mut child, lines, _wire) = bmc.update_under_way(&bench, &options, 100_000);
+    spawn(std::process::Command::new("kill").args(["-INT", &child.id().to_string()])).wait().unwrap();
+    let events: Vec<_> = lines.map(|line| line.unwrap()).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(14), "{events:?}");
+    assert!(events.iter().any(|line| line.contains(r#""event":"shut""#)), "{events:?}");
+    is_shut(&bench);
+}
+
+#[test]
+fn what_a_killed_update_left_is_cleared_by_an_abort() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 8_000_000);
+    let bmc = Bmc::start(&bench, armed());
+    let channel = ipmi_of(&bench);
+    let (mut child, _, _wire) = bmc.update_under_way(&bench, &["--ipmi", &channel, "--door", "dfu"], 100_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The start is in force until somebody ends it, or what was under way is found to be over.
+    let aborted = ipmi(&bench, &["abort", "--json"]);
+    assert!(matches!(aborted.code, Some(0 | 17)), "{aborted:?}");
+    let status = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!(status["start"], serde_json::Value::Null);
+    assert!(["aborted", "failed"].contains(&status["state"].as_str().unwrap()), "{status}");
+    // And the next one goes through.
+    bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar")]).expect(0);
+    is_shut(&bench);
 }
 
 #[test]

@@ -371,7 +371,7 @@ impl ResultCode {
                 ERR_VENDOR,
                 8,
                 "the door is off or not armed",
-                "have the BMC's operator open it: doors.dfu.policy in the configuration of inbandd",
+                "arm it on the BMC (`inbandd arm`), or open it by IPMI (`inband start`), where its policy (doors.*.policy of inbandd) is armed",
             ),
             Self::Busy => row(
                 "busy",

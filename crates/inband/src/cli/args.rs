@@ -115,6 +115,10 @@ itself only of a BMC that has nothing but its disk on the bus. Such a BMC tells 
 whether a package is up to date, or runs (--wait), is told by the version alone. A disk that is mounted, or that another program has open, is left alone. It takes root, or the \
 group that disks belong to. Ctrl-C ejects the disk, which ends the session.
 
+Where the door is shut and the BMC lets a host open it by IPMI (`armed`, see `inband help start`), a start opens it, for this package alone where the BMC can tell, and it is shut \
+again in the end, however that is; a BMC that hides is waited for on the bus. If the device is lost behind the last byte, IPMI tells what came of it, and with --wait whether it runs. \
+Without IPMI somebody on the BMC has to open it: `inbandd arm`.
+
 --dry-run asks the BMC nothing that changes anything there, so it does not know what the BMC lacks: that it says only in a session, \
 which is recorded and counted. What is told are the door, the bytes that go over the wire at least and at most, those that the slot is written with at \
 most, what the BMC has received of this very package before, and every refusal that can be known from the package and from what the BMC \
@@ -280,7 +284,7 @@ Examples:
     #[command(after_help = "\
 Starts a BMC in this process, served over USB/IP on a loopback port, and updates it through real USB requests: by bulk and by \
 DFU, with a small change, and with an update that is stopped half-way and made anew. Then tries a \
-tampered, a truncated, a wrong-machine, a stranger's and a downgrade package. Exit code 20 if any verdict is not the \
+tampered, a truncated, a wrong-machine, a stranger's and a downgrade package, and opens a door that is shut by IPMI. Exit code 20 if any verdict is not the \
 expected one.
 
 Examples:

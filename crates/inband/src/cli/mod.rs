@@ -22,7 +22,7 @@ use crate::{
     logger,
     output::{Output, Verbosity},
     package::{self, keys::PublicKeys},
-    update::{self, Plan, door::Wish, event::Listener, show::Show},
+    update::{self, Done, Plan, door::Wish, handle::Handle, show::Show},
     usb::{Bus, KernelBus, UsbipBus},
 };
 use args::{Cli, Command, DoorName, Global, Update};
@@ -144,7 +144,7 @@ fn with_scope<T>(global: &Global, act: impl FnOnce(&Scope<'_>) -> T) -> T {
         None => (
             Box::new(KernelBus),
             "on USB".to_owned(),
-            "is the BMC up, its USB link on, and inbandd running there? For one served over USB/IP use --usbip HOST"
+            "is the BMC up, its USB link on, and inbandd running there? One whose doors are shut may hide: `inbandd arm` there. For one served over USB/IP use --usbip HOST"
                 .to_owned(),
         ),
     };
@@ -171,20 +171,21 @@ fn update(
             Some(DoorName::Bulk) => Wish::Bulk,
             Some(DoorName::Volume) => Wish::Volume,
         },
+        dry_run: args.dry_run,
     };
-    let mut show = Show::new(output);
-    let listener: &mut dyn Listener = &mut show;
-    let find = || scope.target(global.device.as_ref(), plan.door);
-    let prepared = update::prepare(scope.bus, &plan, find, listener, cancel)?;
-    let Some(prepared) = prepared else { return Ok(()) };
-    if args.dry_run {
+    let find = |wish| scope.target(global.device.as_ref(), wish);
+    let mut handle = Handle::new(ipmi(global, cancel));
+    if plan.dry_run {
+        let mut show = Show::new(output);
+        let prepared = update::prepare(scope.bus, &plan, find, &mut handle, &mut show, cancel)?;
         drop(show);
-        update::dry_run::run(&plan, &prepared, output);
+        if let Some(prepared) = prepared {
+            update::dry_run::run(&plan, &prepared, output);
+        }
         return Ok(());
     }
-    update::run(scope.bus, &plan, prepared, listener, cancel)?;
-    drop(show);
-    if plan.wait.is_none() {
+    let done = update::make(scope.bus, plan, find, &mut handle, &mut Show::new(output), cancel)?;
+    if done == Done::Staged {
         output.note("next: restart the BMC to run it, if it does not do so by itself; `inband status` shows what runs");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! `inband demo`: a virtual BMC in this process, updated and attacked over USB/IP on loopback.
 
+mod armed;
 mod packages;
 mod report;
 mod scratch;
@@ -85,7 +86,7 @@ pub fn run(args: &Demo, output: &mut Output, cancel: &Cancel) -> Result<(), Erro
         seconds(start.elapsed())
     ));
     let config = configuration(&scratch, &good)?;
-    let bmc = VirtualBmc::start(config)?;
+    let bmc = VirtualBmc::start(config.clone())?;
     let server = bmc.server();
     report.line(format_args!(
         "BMC: serves USB/IP on {server}; this process is its host, without root and without a driver"
@@ -96,6 +97,7 @@ pub fn run(args: &Demo, output: &mut Output, cancel: &Cancel) -> Result<(), Erro
     let mut stage = Stage { scope: &scope, report: &mut report, cancel };
     stage.first_update(&good)?;
     stage.update("By DFU, all of it", "by DFU, all of it", &good, Wish::Dfu)?;
+    let mut runs = None;
     if args.package.is_none() {
         let changed = good.next(&scratch, Release::SmallChange, cancel)?;
         stage.update(
@@ -104,11 +106,15 @@ pub fn run(args: &Demo, output: &mut Output, cancel: &Cancel) -> Result<(), Erro
             &changed,
             Wish::Bulk,
         )?;
-        stage.interrupted(&good.next(&scratch, Release::AllNew, cancel)?)?;
+        let new = good.next(&scratch, Release::AllNew, cancel)?;
+        stage.interrupted(&new)?;
+        runs = Some(new);
     } else {
         stage.update("By bulk, once more", "by bulk, what is there already", &good, Wish::Bulk)?;
     }
     attacks(&scope, &scratch, &good, &mut report, cancel)?;
+    drop(bmc);
+    armed::run(config, &scratch, runs.as_ref().unwrap_or(&good), &mut report, cancel)?;
     report.finish(start.elapsed())
 }
 
@@ -178,20 +184,15 @@ impl Stage<'_, '_> {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door,
+            dry_run: false,
         };
         let contents = Contents::Package(Box::new(good.contents.clone()));
         let stop = Cancel::default();
         let cancel = if stop_at.is_some() { &stop } else { self.cancel };
-        let mut watch = Watch {
-            show: Show::bar_only(self.report.output()),
-            seen: Vec::new(),
-            stop_at,
-            stop: stop.clone(),
-            cancel: self.cancel,
-        };
+        let show = Show::bar_only(self.report.output());
+        let mut watch = Watch { stop_at, stop: stop.clone(), ..Watch::all_of_it(show, self.cancel) };
         let result = update::deliver(self.scope.bus, &plan, &contents, bmc, &mut watch, cancel);
-        let seen = std::mem::take(&mut watch.seen);
-        drop(watch);
+        let seen = watch.into_seen();
         self.cancel.check()?;
         self.report.update(what, good.length(), &seen);
         let expected = if stop_at.is_some() { ResultCode::Aborted } else { ResultCode::Ok };
@@ -299,6 +300,17 @@ struct Watch<'a> {
     stop: Cancel,
     /// What the user wants.
     cancel: &'a Cancel,
+}
+
+impl<'a> Watch<'a> {
+    /// Stops nothing but where the user wants it.
+    fn all_of_it(show: Show<'a>, cancel: &'a Cancel) -> Self {
+        Self { show, seen: Vec::new(), stop_at: None, stop: Cancel::default(), cancel }
+    }
+
+    fn into_seen(self) -> Vec<Event> {
+        self.seen
+    }
 }
 
 impl Listener for Watch<'_> {

@@ -188,6 +188,10 @@ impl<'a> Report<'a> {
                         in_slot(" in slot", *slot)
                     ));
                 }
+                Event::Opened { door, nonce, holds_s, .. } => {
+                    self.line(format_args!("a start by IPMI opens {door}: nonce {nonce}, holds {holds_s} s"));
+                }
+                Event::Shut => self.line("the door is shut again"),
                 Event::Activated { slot, version, .. } => {
                     self.line(format_args!(
                         "the BMC restarted: version {} runs{}",
@@ -198,6 +202,8 @@ impl<'a> Report<'a> {
                 Event::Package { .. }
                 | Event::Tar { .. }
                 | Event::Door { .. }
+                | Event::NotOpened { .. }
+                | Event::StillOpen { .. }
                 | Event::Cleared { .. }
                 | Event::Ejected
                 | Event::Lost { .. }

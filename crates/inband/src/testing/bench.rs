@@ -86,6 +86,7 @@ impl Bench {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door,
+            dry_run: false,
         }
     }
 }

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 
 use inband_bulk::wire::message_length;
 use inband_dfu::host::InterfaceMode;
+use inband_ipmi::command::Door;
 use inband_package::index::MemberKind;
 use inband_session::{ResultCode, SessionState, first_block::BLOCK, status::StatusPage};
 use serde::Serialize;
 
-use super::{ByUsb, Contents, Plan, Prepared, door::Choice, volume};
+use super::{ByUsb, Contents, Hidden, Plan, Prepared, door::Choice, handle::Offer, volume};
 use crate::{
     output::Output,
     text::{bytes, counted, shown_path},
@@ -33,6 +34,8 @@ struct DryRun {
     slot: Option<&'static str>,
     /// Bytes that the BMC has of this very package, from a session that was not finished.
     received: u64,
+    /// The door that a start by IPMI would open; `None` if it is open.
+    opens: Option<&'static str>,
     steps: Vec<String>,
 }
 
@@ -41,11 +44,12 @@ pub fn run(plan: &Plan<'_>, prepared: &Prepared, output: &mut Output) {
     match prepared {
         Prepared::Usb(prepared) => by_usb(plan, prepared, output),
         Prepared::Disk(prepared) => by_disk(plan, prepared, output),
+        Prepared::Hidden(prepared) => by_start(plan, prepared, output),
     }
 }
 
 fn by_usb(plan: &Plan<'_>, prepared: &ByUsb, output: &mut Output) {
-    let &ByUsb { ref contents, ref bmc, ref status, choice } = prepared;
+    let &ByUsb { ref contents, ref bmc, ref status, choice, offer } = prepared;
     let (least, most) = on_the_wire(contents, choice);
     let mut report = DryRun {
         path: bmc.place.to_string(),
@@ -57,6 +61,7 @@ fn by_usb(plan: &Plan<'_>, prepared: &ByUsb, output: &mut Output) {
         flash: in_the_slot(contents),
         slot: Some(status.running.other().name()),
         received: received(contents, status),
+        opens: offer.map(Offer::name),
         steps: Vec::new(),
     };
     report.steps.push(match bmc.mode() {
@@ -83,6 +88,7 @@ fn by_disk(plan: &Plan<'_>, prepared: &volume::Prepared, output: &mut Output) {
         flash: in_the_slot(contents),
         slot: prepared.slot(),
         received: 0,
+        opens: None,
         steps: Vec::new(),
     };
     report.steps.push(
@@ -98,6 +104,40 @@ fn by_disk(plan: &Plan<'_>, prepared: &volume::Prepared, output: &mut Output) {
     tell(report, plan, output);
 }
 
+/// What can be said of a BMC that shows itself behind a start.
+fn by_start(plan: &Plan<'_>, prepared: &Hidden, output: &mut Output) {
+    let Hidden { contents, place, status, offer } = prepared;
+    let (least, most) = match offer.door {
+        Door::Bulk => on_the_wire(contents, Choice::Bulk(None)),
+        Door::Dfu => (contents.length(), contents.length()),
+        Door::Volume(_) => {
+            let sent = contents.length().next_multiple_of(BLOCK as u64);
+            (sent, sent)
+        }
+    };
+    let mut report = DryRun {
+        path: place.to_string(),
+        door: offer.name(),
+        reason: "the BMC shows nothing before a start".to_owned(),
+        chunks: contents.load().chunks(),
+        least,
+        most,
+        flash: in_the_slot(contents),
+        slot: Some(status.running.other().name()),
+        received: received(contents, status),
+        opens: Some(offer.name()),
+        steps: Vec::new(),
+    };
+    let (least, most) = (bytes(least), bytes(most));
+    report.steps.push("wait until the BMC is on the bus".to_owned());
+    report.steps.push(format!(
+        "send between {least} and {most} by {}; the BMC checks every byte and stages the firmware",
+        offer.name()
+    ));
+    report.steps.push(slot_step(&report));
+    tell(report, plan, output);
+}
+
 fn slot_step(report: &DryRun) -> String {
     let slot =
         report.slot.map_or_else(|| "the slot that does not run".to_owned(), |slot| format!("slot {slot}"));
@@ -108,6 +148,10 @@ fn slot_step(report: &DryRun) -> String {
 }
 
 fn tell(mut report: DryRun, plan: &Plan<'_>, output: &mut Output) {
+    if let Some(door) = report.opens {
+        report.steps.insert(0, format!("open the door {door}, which is shut, by IPMI"));
+        report.steps.push("shut the door again".to_owned());
+    }
     if let Some(limit) = plan.wait {
         report.steps.push(format!("wait up to {} s until the BMC runs it", limit.as_secs()));
     }

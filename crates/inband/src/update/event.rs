@@ -48,6 +48,31 @@ pub enum Event {
         /// The version.
         version: String,
     },
+    /// The door was shut, and a start by IPMI has opened it.
+    Opened {
+        /// The way of the command.
+        path: String,
+        /// The door.
+        door: &'static str,
+        /// What names the start.
+        nonce: String,
+        /// Seconds that it holds.
+        holds_s: u16,
+    },
+    /// The door is shut, and cannot be opened by IPMI.
+    NotOpened {
+        /// Why.
+        reason: String,
+    },
+    /// What a start opened is shut again.
+    Shut,
+    /// What a start opened could not be shut; it shuts by itself.
+    StillOpen {
+        /// Why.
+        reason: String,
+        /// Seconds from the start on.
+        holds_s: u16,
+    },
     /// The BMC was asked to enter DFU mode.
     Detach,
     /// It is back in DFU mode.

@@ -5,6 +5,7 @@ pub mod door;
 pub mod dry_run;
 pub mod enter;
 pub mod event;
+pub mod handle;
 mod prepare;
 pub mod show;
 pub mod volume;
@@ -21,12 +22,13 @@ use inband_ipmi::command::Wishes;
 use inband_package::{Rule, maker::Verified};
 use inband_session::{ResultCode, SessionState, status::StatusPage};
 
-pub use self::prepare::{ByUsb, Prepared, contents_of, prepare};
+pub use self::prepare::{ByUsb, Hidden, Prepared, contents_of, prepare};
 use self::{
     deliver::Delivery,
     door::Wish,
     enter::BACK_LIMIT,
     event::{Event, Listener, milliseconds},
+    handle::Handle,
 };
 use crate::{
     bmc::Bmc,
@@ -34,7 +36,8 @@ use crate::{
     cancel::Cancel,
     commands::facts::version_in,
     dfu::{self, Download, Stop},
-    error::{DeviceError, Error},
+    error::{DeviceError, Error, LOST},
+    find::Target,
     follow::{Expected, follow},
     package::keys::PublicKeys,
     usb::Bus,
@@ -64,6 +67,8 @@ pub struct Plan<'a> {
     pub downgrade: Rule,
     /// The door that it goes through.
     pub door: Wish,
+    /// Nothing is to change, on the BMC or here.
+    pub dry_run: bool,
 }
 
 /// What is in the file.
@@ -115,6 +120,68 @@ impl Contents {
     }
 }
 
+/// How an update ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// There was nothing to do.
+    UpToDate,
+    /// The firmware is staged.
+    Staged,
+    /// It runs, which was waited for.
+    Running,
+}
+
+/// Makes an update from its beginning to its end. A door that is shut is opened for it, where the `handle` can, and shut behind it, however it
+/// ended.
+///
+/// # Errors
+/// Those of [`prepare`] and [`run`].
+pub fn make(
+    bus: &dyn Bus,
+    mut plan: Plan<'_>,
+    find: impl Fn(Wish) -> Result<Target, Error>,
+    handle: &mut Handle,
+    listener: &mut dyn Listener,
+    cancel: &Cancel,
+) -> Result<Done, Error> {
+    let waits = plan.wait.is_some();
+    let sent = send(bus, &mut plan, &find, handle, listener, cancel);
+    handle.close(listener);
+    let Sent { done, wait } = sent?;
+    if let Some(limit) = wait {
+        handle.wait_for_activation(limit, listener, cancel)?;
+    }
+    Ok(if done == Done::Staged && waits { Done::Running } else { done })
+}
+
+/// How the sending ended, and how long to wait until the firmware runs, where USB will not show it.
+struct Sent {
+    done: Done,
+    wait: Option<Duration>,
+}
+
+fn send(
+    bus: &dyn Bus,
+    plan: &mut Plan<'_>,
+    find: &impl Fn(Wish) -> Result<Target, Error>,
+    handle: &mut Handle,
+    listener: &mut dyn Listener,
+    cancel: &Cancel,
+) -> Result<Sent, Error> {
+    let prepared = prepare(bus, plan, find, handle, listener, cancel)?;
+    let Some(prepared) = prepared else { return Ok(Sent { done: Done::UpToDate, wait: None }) };
+    // What was hidden will be again.
+    let wait = if handle.has_opened() { plan.wait.take() } else { None };
+    let contents = handle.has_opened().then(|| prepared.contents().clone());
+    match (run(bus, plan, prepared, listener, cancel), contents) {
+        (Err(lost), Some(contents)) if lost.exit_code() == LOST => {
+            handle.verdict(&contents, lost, listener, cancel)?;
+        }
+        (other, _) => other?,
+    }
+    Ok(Sent { done: Done::Staged, wait })
+}
+
 /// Does the update that was prepared.
 ///
 /// # Errors
@@ -129,6 +196,7 @@ pub fn run(
     match prepared {
         Prepared::Usb(ByUsb { contents, bmc, .. }) => deliver(bus, plan, &contents, bmc, listener, cancel),
         Prepared::Disk(prepared) => volume::run(bus, plan, prepared, listener, cancel),
+        Prepared::Hidden(Hidden { place, .. }) => Err(Error::Refused { place, code: ResultCode::DoorShut }),
     }
 }
 

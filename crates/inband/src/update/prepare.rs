@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use inband_dfu::{host::InterfaceMode, suffix};
@@ -15,8 +16,9 @@ use inband_session::{
 
 use super::{
     Contents, Plan,
-    door::{self, Choice},
+    door::{self, Choice, Wish},
     event::{Event, Listener},
+    handle::{Handle, Offer},
     volume,
 };
 use crate::{
@@ -24,7 +26,8 @@ use crate::{
     cancel::Cancel,
     commands::facts::{mode_name, version_in},
     error::{DeviceError, Error},
-    find::Target,
+    find::{Target, is_passing},
+    ipmi::Report,
     package::{
         check::{Demands, check, refused},
         suffix::find,
@@ -38,6 +41,32 @@ pub enum Prepared {
     Usb(ByUsb),
     /// For its disk.
     Disk(volume::Prepared),
+    /// For a BMC that shows nothing before a start by IPMI, in a dry run.
+    Hidden(Hidden),
+}
+
+impl Prepared {
+    /// What is in the file.
+    #[must_use]
+    pub const fn contents(&self) -> &Contents {
+        match self {
+            Self::Usb(prepared) => &prepared.contents,
+            Self::Disk(prepared) => &prepared.contents,
+            Self::Hidden(prepared) => &prepared.contents,
+        }
+    }
+}
+
+/// A file that was checked, and a BMC that USB does not show.
+pub struct Hidden {
+    /// What is in the file.
+    pub contents: Contents,
+    /// The way of IPMI commands to the BMC.
+    pub place: Place,
+    /// Its status.
+    pub status: StatusPage,
+    /// The door that a start would open.
+    pub offer: Offer,
 }
 
 /// A file that was checked, and the BMC it is for, as it stood then.
@@ -50,17 +79,25 @@ pub struct ByUsb {
     pub status: StatusPage,
     /// The door that it lets one expect.
     pub choice: Choice,
+    /// What a start by IPMI would open, in a dry run.
+    pub offer: Option<Offer>,
 }
 
-/// Checks the file and whether this BMC would take it. Nothing is changed. `None` if there is nothing to do: the BMC runs
-/// this version already.
+/// How long a BMC may take to be on the bus behind a start: its disk is looked at by the kernel behind a second.
+const SHOW_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Checks the file and whether this BMC would take it. Nothing is changed, but that a door which is shut is opened by the `handle`. `None` if there
+/// is nothing to do: the BMC runs this version already.
 ///
 /// # Errors
 /// [`Error::BadPackage`], [`Error::File`], [`Error::Refused`], those of asking the BMC, and those of `find`.
 pub fn prepare(
     bus: &dyn Bus,
     plan: &Plan<'_>,
-    find: impl FnOnce() -> Result<Target, Error>,
+    find: impl Fn(Wish) -> Result<Target, Error>,
+    handle: &mut Handle,
     listener: &mut dyn Listener,
     cancel: &Cancel,
 ) -> Result<Option<Prepared>, Error> {
@@ -75,41 +112,133 @@ pub fn prepare(
         },
         Contents::Tar(length) => Event::Tar { length: *length },
     });
-    Ok(match find()? {
-        Target::Bmc(bmc) => by_usb(plan, contents, *bmc, listener)?.map(Prepared::Usb),
-        Target::Disk(disk) => {
-            volume::prepare(bus, plan, contents, *disk, listener, cancel)?.map(Prepared::Disk)
-        }
-    })
+    Preparation { bus, plan, find: &find, handle, listener, cancel }.make(contents)
 }
 
-fn by_usb(
-    plan: &Plan<'_>,
-    contents: Contents,
-    mut bmc: Bmc,
-    listener: &mut dyn Listener,
-) -> Result<Option<ByUsb>, Error> {
-    let read = |bmc: &mut Bmc| -> Result<_, DeviceError> { Ok((bmc.status()?, bmc.firmware()?)) };
-    let (status, firmware) = read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
-    let choice = door::choose(&mut bmc, &status, plan.door, contents.length());
-    listener.event(&Event::Device {
-        path: bmc.place.to_string(),
-        serial: bmc.strings.serial.clone(),
-        machine: bmc.machine.clone(),
-        mode: mode_name(bmc.mode()),
-        version: version_in(&firmware, status.running),
-        door: choice.as_ref().map_or(Door::Bulk, Choice::door).name(),
-    });
-    if let Contents::Package(package) = &contents {
-        for_this_bmc(&plan.package, package, &bmc.machine, Some(status.floor))?;
-        if !worth_sending(plan, package, &bmc.place, &status, &firmware)? {
-            let version = package.index.version.clone();
-            listener.event(&Event::UpToDate { slot: Some(status.running.name()), version });
-            return Ok(None);
+struct Preparation<'a> {
+    bus: &'a dyn Bus,
+    plan: &'a Plan<'a>,
+    find: &'a dyn Fn(Wish) -> Result<Target, Error>,
+    handle: &'a mut Handle,
+    listener: &'a mut dyn Listener,
+    cancel: &'a Cancel,
+}
+
+impl Preparation<'_> {
+    fn make(&mut self, contents: Contents) -> Result<Option<Prepared>, Error> {
+        match (self.find)(self.plan.door) {
+            // A BMC whose doors are shut may not be on the bus.
+            Err(absent @ (Error::NoDevice { .. } | Error::NoDoor { .. })) => self.hidden(contents, absent),
+            found => self.found(contents, found?),
         }
     }
-    takes_packages(&bmc, &status)?;
-    Ok(Some(ByUsb { contents, bmc, status, choice: choice? }))
+
+    fn found(&mut self, contents: Contents, target: Target) -> Result<Option<Prepared>, Error> {
+        match target {
+            Target::Bmc(bmc) => self.by_usb(contents, *bmc),
+            Target::Disk(disk) => {
+                let disk = volume::prepare(self.bus, self.plan, contents, *disk, self.listener, self.cancel);
+                Ok(disk?.map(Prepared::Disk))
+            }
+        }
+    }
+
+    fn by_usb(&mut self, contents: Contents, mut bmc: Bmc) -> Result<Option<Prepared>, Error> {
+        let plan = self.plan;
+        let read = |bmc: &mut Bmc| -> Result<_, DeviceError> { Ok((bmc.status()?, bmc.firmware()?)) };
+        let (mut status, firmware) =
+            read(&mut bmc).map_err(|source| bmc.failure("read the status", source))?;
+        let mut choice = door::choose(&mut bmc, &status, plan.door, contents.length());
+        self.listener.event(&Event::Device {
+            path: bmc.place.to_string(),
+            serial: bmc.strings.serial.clone(),
+            machine: bmc.machine.clone(),
+            mode: mode_name(bmc.mode()),
+            version: version_in(&firmware, status.running),
+            door: choice.as_ref().map_or(Door::Bulk, Choice::door).name(),
+        });
+        if let Contents::Package(package) = &contents {
+            for_this_bmc(&plan.package, package, &bmc.machine, Some(status.floor))?;
+            if !worth_sending(plan, package, &bmc.place, &status, &firmware)? {
+                let version = package.index.version.clone();
+                self.listener.event(&Event::UpToDate { slot: Some(status.running.name()), version });
+                return Ok(None);
+            }
+        }
+        let mut offered = None;
+        if is_shut(&bmc, &status, plan.door) && !self.handle.has_opened() {
+            offered = self.handle.offer(plan.door, Some(&bmc.machine), self.listener)?;
+        }
+        if let Some(offer) = offered {
+            if plan.dry_run {
+                // As it will be then.
+                Door::ALL.into_iter().filter(|door| offer.opens(*door)).for_each(|door| {
+                    status.doors[door.index()] = DoorState::Armed;
+                });
+            } else {
+                self.handle.open(offer, plan, &contents, self.listener)?;
+                if offer.wish(plan.door) == Wish::Volume {
+                    drop(bmc);
+                    return self.shown(contents, offer, None);
+                }
+                status = bmc.status().map_err(|source| bmc.failure("read the status", source))?;
+            }
+            choice = door::choose(&mut bmc, &status, plan.door, contents.length());
+        }
+        takes_packages(&bmc, &status)?;
+        let offer = offered.filter(|_| plan.dry_run);
+        Ok(Some(Prepared::Usb(ByUsb { contents, bmc, status, choice: choice?, offer })))
+    }
+
+    /// Nothing is on the bus, but IPMI may lead to a BMC that hides.
+    fn hidden(&mut self, contents: Contents, absent: Error) -> Result<Option<Prepared>, Error> {
+        let plan = self.plan;
+        let Some(offer) = self.handle.offer(plan.door, None, self.listener)? else { return Err(absent) };
+        let (place, Report { machine, page: status, firmware, .. }) = self.handle.report()?;
+        if let Contents::Package(package) = &contents {
+            for_this_bmc(&plan.package, package, &machine, Some(status.floor))?;
+            if !worth_sending(plan, package, &place, &status, &firmware)? {
+                let version = package.index.version.clone();
+                self.listener.event(&Event::UpToDate { slot: Some(status.running.name()), version });
+                return Ok(None);
+            }
+        }
+        if plan.dry_run {
+            return Ok(Some(Prepared::Hidden(Hidden { contents, place, status, offer })));
+        }
+        self.handle.open(offer, plan, &contents, self.listener)?;
+        self.shown(contents, offer, Some(absent))
+    }
+
+    /// Goes on with what the door that was opened shows; `absent` if that does not come.
+    fn shown(
+        &mut self,
+        contents: Contents,
+        offer: Offer,
+        mut absent: Option<Error>,
+    ) -> Result<Option<Prepared>, Error> {
+        let start = Instant::now();
+        loop {
+            self.cancel.check()?;
+            match (self.find)(offer.wish(self.plan.door)) {
+                Err(error @ (Error::NoDevice { .. } | Error::NoDoor { .. })) => {
+                    if start.elapsed() >= SHOW_LIMIT {
+                        return Err(absent.take().unwrap_or(error));
+                    }
+                }
+                // It may be on its way.
+                Err(Error::Device { source, .. }) if is_passing(&source) && start.elapsed() < SHOW_LIMIT => {}
+                found => return self.found(contents, found?),
+            }
+            self.bus.pause(POLL);
+        }
+    }
+}
+
+/// Whether the door that is wished for does not open at the host's knock.
+fn is_shut(bmc: &Bmc, status: &StatusPage, wish: Wish) -> bool {
+    let shut = |door| status.door_state(door) == DoorState::Shut;
+    bmc.mode() == InterfaceMode::Runtime && (shut(Door::Dfu) || wish == Wish::Bulk && shut(Door::Bulk))
 }
 
 /// Checks a package. A firmware tar without a head is for the BMC to check, unless more is asked for than can be known of one.

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::event::{Event, Listener};
 use crate::{
     output::Output,
-    text::{bytes, in_slot, per_second, seconds, shown},
+    text::{bytes, counted, in_slot, per_second, seconds, shown},
 };
 
 /// Least time between two progress events in JSON.
@@ -122,6 +122,24 @@ impl<'a> Show<'a> {
                 shown(version),
                 in_slot(", from slot", *slot)
             )),
+            Event::Opened { door, nonce, holds_s, .. } => self.output.note(format_args!(
+                "the door is shut: opened {door} by IPMI (nonce {nonce}, holds {})",
+                counted((*holds_s).into(), "second")
+            )),
+            Event::NotOpened { reason } => {
+                self.output.note(format_args!("the door is shut, and not opened by IPMI: {reason}"));
+            }
+            Event::Shut => {
+                self.end_bar();
+                self.output.note("the door is shut again");
+            }
+            Event::StillOpen { reason, holds_s } => {
+                self.end_bar();
+                self.output.note(format_args!(
+                    "the door may be open still, for {} at most: {reason}",
+                    counted((*holds_s).into(), "second")
+                ));
+            }
             Event::Detach => self.output.note("asking the BMC to enter DFU mode"),
             Event::DfuMode { after_ms } => {
                 self.output

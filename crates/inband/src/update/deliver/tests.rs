@@ -11,7 +11,7 @@ use crate::{
         bench::{Bench, Seen},
         bmc::{Answer, Rig},
     },
-    update::{Prepared, door::Wish, prepare},
+    update::{Prepared, door::Wish, handle::Handle, prepare},
 };
 
 /// How long a BMC may be away here.
@@ -410,8 +410,8 @@ fn a_check_before_anything_is_sent_names_the_door_and_changes_nothing() {
     let bench = Bench::new();
     let rig = bench.rig();
     let (plan, mut seen) = (bench.plan(Wish::Fastest), Seen::default());
-    let find = || found(&rig).map(|bmc| Target::Bmc(Box::new(bmc)));
-    let prepared = prepare(&rig, &plan, find, &mut seen, &Cancel::default()).unwrap();
+    let find = |_| found(&rig).map(|bmc| Target::Bmc(Box::new(bmc)));
+    let prepared = prepare(&rig, &plan, find, &mut Handle::default(), &mut seen, &Cancel::default()).unwrap();
     assert!(matches!(prepared, Some(Prepared::Usb(_))));
     assert!(
         matches!(seen.0.last(), Some(Event::Device { door: "bulk", mode: "run-time", .. })),

@@ -18,7 +18,7 @@ use crate::{
         bench::{Bench, Seen},
         bmc::MACHINE,
     },
-    update::{Prepared as Any, door::Wish, prepare as prepare_any},
+    update::{Prepared as Any, door::Wish, handle::Handle, prepare as prepare_any},
     usb::{Opened, Place, Sighting},
 };
 
@@ -252,10 +252,11 @@ impl Bus for Rig {
 fn updated_as(plan: &Plan<'_>, rig: &Rig, cancel: &Cancel) -> (Result<(), Error>, Seen) {
     let scope = Scope { bus: rig, name: "here".into(), hint: String::new() };
     let mut seen = Seen::default();
-    let prepared = prepare_any(rig, plan, || scope.target(None, plan.door), &mut seen, cancel);
+    let prepared =
+        prepare_any(rig, plan, |wish| scope.target(None, wish), &mut Handle::default(), &mut seen, cancel);
     let result = match prepared {
         Ok(Some(Any::Disk(prepared))) => run(rig, plan, prepared, &mut seen, cancel),
-        Ok(Some(Any::Usb(_))) => panic!("there is no BMC to speak to"),
+        Ok(Some(Any::Usb(_) | Any::Hidden(_))) => panic!("there is no BMC to speak to"),
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };

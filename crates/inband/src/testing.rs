@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod bmc;
+pub(crate) mod ipmi;
 
 use std::{
     cell::{Cell, RefCell},

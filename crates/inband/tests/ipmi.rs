@@ -168,6 +168,27 @@ fn is_shut(bench: &Bench) -> serde_json::Value {
 }
 
 #[test]
+fn a_start_may_be_for_one_package_alone() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    bench.pack("other.tar", "image.bin", &["--version", "2.0.1", "--security-version", "3"]).expect(0);
+    let (package, other) = (bench.arg("fw.tar"), bench.arg("other.tar"));
+    let bmc = Bmc::start(&bench, armed());
+    let start = ["start", "--package", &package, "--no-downgrade", "--defer"];
+    ipmi(&bench, &start).expect(0);
+    // Whoever comes with another one finds the door open, and is refused.
+    let refused = bmc.run(&["update", &other, "--json"]).expect(6).event("error");
+    assert!(refused["result"].is_string(), "{refused}");
+    let _ = ipmi(&bench, &["stop"]);
+    ipmi(&bench, &start).expect(0);
+    bmc.run(&["update", &package]).expect(0);
+    assert_eq!(is_shut(&bench)["state"], "staged");
+    ipmi(&bench, &["start", "--length", "1"]).expect(0);
+    bmc.run(&["update", &package, "--allow-same"]).expect(6);
+    ipmi(&bench, &["start", "--package", &bench.arg("release.pub")]).expect(6);
+}
+
+#[test]
 fn an_update_opens_the_door_and_shuts_it() {
     let bench = Bench::new();
     bench.package("fw.tar", 1_000_000);

@@ -153,7 +153,9 @@ fn wishes(args: &Start, cancel: &Cancel) -> Result<Wishes, Error> {
 
 /// That it is this package and no other.
 fn wishes_of(path: &Path, cancel: &Cancel) -> Result<Wishes, Error> {
-    contents_of(path, cancel).map(|contents| contents.wishes())
+    contents_of(path, cancel)?.wishes().ok_or_else(|| {
+        Error::Usage("a firmware tar without a head cannot be announced: leave --package away".to_owned())
+    })
 }
 
 /// Whether the BMC understands all that is wished for: one that does not would refuse it without saying what.

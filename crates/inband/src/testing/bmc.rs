@@ -243,7 +243,8 @@ impl Bmc {
         self.backend.control_read(&mut []) == Poll::Ready(Ok(0))
     }
 
-    fn page(&self, number: u16) -> Option<Vec<u8>> {
+    /// A page of the vendor request.
+    pub(crate) fn page(&self, number: u16) -> Option<Vec<u8>> {
         let staged = self.is_staged();
         let firmware = |slot, version| FirmwarePage {
             state: SlotState::Good,
@@ -419,6 +420,11 @@ impl Rig {
             bmc.lock().unwrap_or_else(PoisonError::into_inner).step();
             None
         });
+    }
+
+    /// The BMC, for whoever speaks with it another way.
+    pub(crate) fn share(&self) -> Arc<Mutex<Bmc>> {
+        Arc::clone(&self.bmc)
     }
 
     pub(crate) fn bmc(&self) -> MutexGuard<'_, Bmc> {

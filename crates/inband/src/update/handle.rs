@@ -87,7 +87,7 @@ impl Offer {
     /// What is asked for with it, as far as the BMC understands: it is only for what else might come by the door.
     fn wishes(self, plan: &Plan<'_>, contents: &Contents) -> Wishes {
         let knows = |bit| self.options & bit != 0;
-        let Wishes { length, head, .. } = contents.wishes();
+        let Wishes { length, head, .. } = contents.wishes().unwrap_or_default();
         Wishes {
             no_downgrade: plan.downgrade == Rule::Refuse && knows(option::NO_DOWNGRADE),
             defer_activation: false,
@@ -311,3 +311,6 @@ fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Result<
 fn is_shut(able: Capabilities, door: session::Door) -> bool {
     able.door_states >> (2 * door.index()) & 3 == DoorState::Shut.number()
 }
+
+#[cfg(test)]
+mod tests;

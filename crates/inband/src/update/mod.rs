@@ -100,14 +100,17 @@ impl Contents {
         package.unwrap_or_else(|| Load::whole(self.length()))
     }
 
-    /// What a start asks for, so that the BMC takes this and nothing else.
+    /// What a start asks for, so that the BMC takes this and nothing else; `None` of a tar, which cannot be announced.
     #[must_use]
-    pub fn wishes(&self) -> Wishes {
-        let head = match self {
-            Self::Package(package) => Some(package.head_digest),
+    pub fn wishes(&self) -> Option<Wishes> {
+        match self {
+            Self::Package(package) => Some(Wishes {
+                length: u32::try_from(package.head.total_length).ok(),
+                head: Some(package.head_digest),
+                ..Wishes::default()
+            }),
             Self::Tar(_) => None,
-        };
-        Wishes { length: u32::try_from(self.length()).ok(), head, ..Wishes::default() }
+        }
     }
 
     /// Whether a BMC that stands so has this package in its session; of a tar that cannot be told.

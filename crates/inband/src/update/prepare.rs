@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use inband_dfu::{host::InterfaceMode, suffix};
@@ -217,20 +217,21 @@ impl Preparation<'_> {
         offer: Offer,
         mut absent: Option<Error>,
     ) -> Result<Option<Prepared>, Error> {
-        let start = Instant::now();
+        let mut waited = Duration::ZERO;
         loop {
             self.cancel.check()?;
             match (self.find)(offer.wish(self.plan.door)) {
                 Err(error @ (Error::NoDevice { .. } | Error::NoDoor { .. })) => {
-                    if start.elapsed() >= SHOW_LIMIT {
+                    if waited >= SHOW_LIMIT {
                         return Err(absent.take().unwrap_or(error));
                     }
                 }
                 // It may be on its way.
-                Err(Error::Device { source, .. }) if is_passing(&source) && start.elapsed() < SHOW_LIMIT => {}
+                Err(Error::Device { source, .. }) if is_passing(&source) && waited < SHOW_LIMIT => {}
                 found => return self.found(contents, found?),
             }
             self.bus.pause(POLL);
+            waited += POLL;
         }
     }
 }

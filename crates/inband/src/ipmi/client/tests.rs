@@ -1,97 +1,19 @@
 //! The client against a BMC that means harm, with a clock of its own.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    io,
-    rc::Rc,
-};
+use std::io;
 
 use inband_ipmi::{
     command::{Door, acknowledged},
-    wire::{COMMAND, ORGANISATION},
+    wire::ORGANISATION,
 };
 use inband_session::{Door as SessionDoor, DoorState, SessionState};
 use inband_store::{SlotState, text::Text};
 
 use super::*;
-use crate::ipmi::Answer;
-
-/// What a BMC does with a request: answers, each with its own delay.
-type Act = Box<dyn FnMut(u8, &Command) -> Result<Vec<(Duration, Answer)>, LinkError>>;
-
-struct Double {
-    act: Act,
-    answers: VecDeque<(Duration, Answer)>,
-    clock: Rc<Cell<Duration>>,
-    asked: Rc<RefCell<Vec<Command>>>,
-}
-
-impl Link for Double {
-    fn send(&mut self, number: u8, request: &Request<'_>) -> Result<(), LinkError> {
-        assert_eq!((request.netfn, request.lun, request.command), (0x2e, 0, COMMAND));
-        let command = Command::decode(&request.data[3..]).unwrap();
-        self.asked.borrow_mut().push(command);
-        for (delay, answer) in (self.act)(number, &command)? {
-            self.answers.push_back((self.now() + delay, answer));
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self, wait: Duration) -> Result<Option<Answer>, LinkError> {
-        let end = self.now() + wait;
-        let next = self.answers.iter().position(|(at, _)| *at <= end);
-        let Some((at, answer)) = next.and_then(|at| self.answers.remove(at)) else {
-            self.clock.set(end);
-            return Ok(None);
-        };
-        self.clock.set(at.max(self.now()));
-        Ok(Some(answer))
-    }
-
-    fn now(&self) -> Duration {
-        self.clock.get()
-    }
-
-    fn pause(&mut self, time: Duration) {
-        self.clock.set(self.now() + time);
-    }
-}
-
-struct Bench {
-    client: Client,
-    clock: Rc<Cell<Duration>>,
-    asked: Rc<RefCell<Vec<Command>>>,
-    cancel: Cancel,
-}
-
-fn bench(act: impl FnMut(u8, &Command) -> Result<Vec<(Duration, Answer)>, LinkError> + 'static) -> Bench {
-    let (clock, asked) = (Rc::default(), Rc::default());
-    let (answers, cancel) = (VecDeque::new(), Cancel::default());
-    let link = Double { act: Box::new(act), answers, clock: Rc::clone(&clock), asked: Rc::clone(&asked) };
-    let place = Place::Ipmi { channel: "double".into() };
-    Bench { client: Client::new(Box::new(link), place, COMMAND, cancel.clone()), clock, asked, cancel }
-}
-
-fn answer(number: u8, code: Code, data: Vec<u8>) -> Answer {
-    Answer { number, netfn: 0x2f, command: COMMAND, reply: Reply { code, data } }
-}
-
-/// At once, and nothing else.
-fn now(number: u8, code: Code, data: Vec<u8>) -> Result<Vec<(Duration, Answer)>, LinkError> {
-    Ok(vec![(Duration::ZERO, answer(number, code, data))])
-}
-
-/// What an honest BMC answers to what does something.
-fn honest(number: u8, command: &Command) -> Result<Vec<(Duration, Answer)>, LinkError> {
-    let data = match command {
-        Command::Start { tag, .. } => Started { nonce: 0x1234, holds_s: 900 }.encode(*tag),
-        Command::Status => Status { nonce: 0x1234, ..Status::default() }.encode(),
-        Command::Capabilities => Capabilities { doors: 7, ..Capabilities::default() }.encode(),
-        other => acknowledged(other.tag().unwrap()),
-    };
-    now(number, Code::OK, data)
-}
+use crate::{
+    ipmi::Answer,
+    testing::ipmi::{double, honest, now},
+};
 
 fn start(client: &mut Client) -> Result<Started, IpmiError> {
     client.start(Door::Bulk, Wishes::default())
@@ -109,7 +31,7 @@ fn what_is_lost_is_asked_again_with_the_same_tag() {
     ];
     for loss in losses {
         let mut times = 0;
-        let mut bench = bench(move |number, command| {
+        let mut bench = double(move |number, command| {
             times += 1;
             if times < usize::from(ATTEMPTS) { loss(number) } else { honest(number, command) }
         });
@@ -124,7 +46,7 @@ fn what_is_lost_is_asked_again_with_the_same_tag() {
 #[test]
 fn who_never_answers_is_given_up_in_bounded_time() {
     for code in [None, Some(NODE_BUSY), Some(TIMEOUT), Some(STARTING)] {
-        let mut bench = bench(move |number, _| match code {
+        let mut bench = double(move |number, _| match code {
             None => Ok(Vec::new()),
             Some(code) => now(number, code, Vec::new()),
         });
@@ -137,7 +59,7 @@ fn who_never_answers_is_given_up_in_bounded_time() {
 
 #[test]
 fn answers_to_others_are_passed_over_and_late_ones_are_taken() {
-    let mut bench = bench(|number, command| {
+    let mut bench = double(|number, command| {
         let Ok(good) = honest(number, command) else { return Ok(Vec::new()) };
         let good = good[0].1.clone();
         Ok(vec![
@@ -158,7 +80,7 @@ fn answers_to_others_are_passed_over_and_late_ones_are_taken() {
 
 #[test]
 fn a_flood_of_answers_to_others_ends() {
-    let mut bench = bench(|number, command| {
+    let mut bench = double(|number, command| {
         let good = honest(number, command)?[0].1.clone();
         let flood = Answer { number: number.wrapping_add(100), ..good };
         Ok((0..10_000).map(|n| (Duration::from_millis(n), flood.clone())).collect())
@@ -169,7 +91,7 @@ fn a_flood_of_answers_to_others_ends() {
 #[test]
 fn refusals_are_told_and_not_repeated() {
     for code in Code::ALL.into_iter().filter(|code| *code != Code::OK).chain([Code(0xff), Code(0x8f)]) {
-        let mut bench = bench(move |number, _| now(number, code, vec![1, 2, 3]));
+        let mut bench = double(move |number, _| now(number, code, vec![1, 2, 3]));
         assert!(matches!(start(&mut bench.client), Err(IpmiError::Refused(told)) if told == code));
         assert_eq!(bench.asked.borrow().len(), 1);
     }
@@ -177,7 +99,7 @@ fn refusals_are_told_and_not_repeated() {
 
 #[test]
 fn an_answer_to_another_act_is_none() {
-    let mut bench = bench(|number, command| match command {
+    let mut bench = double(|number, command| match command {
         Command::Start { tag, .. } => now(number, Code::OK, Started { nonce: 1, holds_s: 1 }.encode(!tag)),
         Command::Stop { .. } => now(number, Code::OK, acknowledged(0)),
         _ => now(number, Code::OK, Vec::new()),
@@ -189,7 +111,7 @@ fn an_answer_to_another_act_is_none() {
 
 #[test]
 fn a_start_without_a_name_is_none() {
-    let mut bench = bench(|number, command| {
+    let mut bench = double(|number, command| {
         now(number, Code::OK, Started { nonce: 0, holds_s: 900 }.encode(command.tag().unwrap()))
     });
     assert!(start(&mut bench.client).is_err());
@@ -197,7 +119,7 @@ fn a_start_without_a_name_is_none() {
 
 #[test]
 fn the_user_can_end_a_question_but_not_an_act() {
-    let mut bench = bench(|number, command| match command {
+    let mut bench = double(|number, command| match command {
         Command::Status => Ok(Vec::new()),
         command => honest(number, command),
     });
@@ -246,7 +168,7 @@ fn pages() -> [Vec<u8>; 4] {
 
 #[test]
 fn pages_come_in_pieces() {
-    let mut bench = bench(|number, command| match command {
+    let mut bench = double(|number, command| match command {
         Command::Info { item, offset } => {
             now(number, Code::OK, Piece::encode(*item, &pages()[usize::from(item - 0x80)], *offset))
         }
@@ -261,7 +183,7 @@ fn pages_come_in_pieces() {
 #[test]
 fn an_item_that_never_stays_the_same_is_given_up() {
     let mut length = 100;
-    let mut bench = bench(move |number, command| {
+    let mut bench = double(move |number, command| {
         let Command::Info { item, offset } = command else { return Ok(Vec::new()) };
         length += 1;
         now(number, Code::OK, Piece::encode(*item, &vec![0; length], *offset))
@@ -272,7 +194,7 @@ fn an_item_that_never_stays_the_same_is_given_up() {
 
 #[test]
 fn both_slots_are_not_the_same_one() {
-    let mut bench = bench(|number, command| {
+    let mut bench = double(|number, command| {
         let Command::Info { item, offset } = command else { return Ok(Vec::new()) };
         let page = usize::from(item - 0x80);
         now(number, Code::OK, Piece::encode(*item, &pages()[if page == 2 { 1 } else { page }], *offset))
@@ -293,7 +215,7 @@ fn no_answer_does_harm() {
     for _ in 0..2000 {
         let seed = next();
         let mut bytes = seed | 1;
-        let mut bench = bench(move |number, command| {
+        let mut bench = double(move |number, command| {
             let mut byte = || {
                 bytes = bytes.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
                 (bytes >> 56) as u8

@@ -9,7 +9,7 @@ use inband_ipmi::{
     },
     device::{Framing, READ},
     standalone::Standalone,
-    vm::{Decoder, FRAME, Frame},
+    vm::{Decoder, FRAME, Frame, qemu},
     wire::{BODY, Code, ORGANISATION, Request},
 };
 
@@ -76,7 +76,9 @@ pub(crate) fn run(input: &[u8]) {
     let (mut decoder, mut handler, mut standalone) =
         (Decoder::default(), Handler::default(), Standalone::default());
     let (mut keeper, mut now) = (Keeper::default(), Duration::ZERO);
+    let mut answers = qemu::Decoder::default();
     for byte in input {
+        assert!(answers.push(*byte).is_none_or(|answer| answer.reply.data.len() <= FRAME));
         match decoder.push(*byte) {
             None | Some(Frame::Reset) => {}
             Some(Frame::Version(seconds)) => now += Duration::from_secs(u64::from(seconds) * 8),

@@ -76,11 +76,14 @@ fn by_ipmi(ipmi: Ipmi, output: &mut Output) -> Result<Option<Facts>, Error> {
 
 /// What USB told, with what IPMI knows of the same BMC.
 fn beside(facts: Facts, ipmi: Ipmi, output: &mut Output) -> Result<Facts, Error> {
-    let told = ipmi.client.and_then(|mut client| {
+    let named = ipmi.named;
+    let told = ipmi.client.and_then(|client| {
+        // What was told already does not wait for a BMC that is mute.
+        let mut client = if named { client } else { client.once() };
         let told = client.machine().and_then(|machine| Ok((machine, client.status()?)));
         told.map_err(|source| client.failure("read the status", source))
     });
-    Ok(match left_out(ipmi.named, told, output)? {
+    Ok(match left_out(named, told, output)? {
         Some((machine, status)) if machine == facts.machine && status.session == facts.session => {
             facts.with(&status)
         }

@@ -42,7 +42,7 @@ pub enum IpmiError {
     #[error("{0}")]
     Link(#[from] LinkError),
     /// Asked several times, and nothing came, or that somebody else might come later.
-    #[error("no answer, asked {ATTEMPTS} times{}", .0.map_or_else(String::new, |code| format!(" (last: {:02X}h)", code.0)))]
+    #[error("no answer{}", .0.map_or_else(String::new, |code| format!(" (last: {:02X}h)", code.0)))]
     NoAnswer(Option<Code>),
     /// The BMC says no.
     #[error("{0}")]
@@ -108,13 +108,20 @@ pub struct Client {
     cancel: Cancel,
     /// Of the last request.
     number: u8,
+    attempts: u8,
 }
 
 impl Client {
     /// Nothing is asked yet. `place` is the way there, for messages; `command` the one that the BMC listens to.
     #[must_use]
     pub fn new(link: Box<dyn Link>, place: Place, command: u8, cancel: Cancel) -> Self {
-        Self { link, place, command, cancel, number: 0 }
+        Self { link, place, command, cancel, number: 0, attempts: ATTEMPTS }
+    }
+
+    /// One that asks once: for what may be done without.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { attempts: 1, ..self }
     }
 
     /// The way there.
@@ -267,7 +274,7 @@ impl Client {
         let only_asks = command.tag().is_none();
         let first = self.number.wrapping_add(1);
         let (mut pause, mut last) = (PAUSE, Ok(None));
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..self.attempts {
             if attempt > 0 {
                 self.link.pause(pause);
                 pause *= 2;

@@ -12,7 +12,7 @@ use inband_store::{SlotState, text::Text};
 use super::*;
 use crate::{
     ipmi::Answer,
-    testing::ipmi::{double, honest, now},
+    testing::ipmi::{Doubled, double, honest, now},
 };
 
 fn start(client: &mut Client) -> Result<Started, IpmiError> {
@@ -55,6 +55,13 @@ fn who_never_answers_is_given_up_in_bounded_time() {
         assert_eq!(bench.asked.borrow().len(), usize::from(ATTEMPTS));
         assert!(bench.clock.get() < Duration::from_secs(25), "{:?}", bench.clock.get());
     }
+}
+
+#[test]
+fn what_may_be_done_without_is_asked_once() {
+    let Doubled { client, clock, asked, .. } = double(|_, _| Ok(Vec::new()));
+    assert!(matches!(client.once().status(), Err(IpmiError::NoAnswer(None))));
+    assert_eq!((asked.borrow().len(), clock.get()), (1, ANSWER));
 }
 
 #[test]

@@ -216,8 +216,6 @@ impl Machine {
             Ask::Commit | Ask::Abort | Ask::Confirm | Ask::Activate => return Answer::NotNow,
             Ask::Restart(_) if at_work && !self.receives() => return Answer::Busy,
             Ask::Restart(by) => self.restart(by == AskedBy::Host),
-            // No step asks for these.
-            Ask::ArmFor(..) | Ask::HostPoweredOn => return Answer::NotNow,
             Ask::Status => {}
         }
         Answer::Done

@@ -7,6 +7,7 @@
 . /guest/bmc.sh
 . /guest/disk.sh
 . /guest/copy.sh
+. /guest/volume.sh
 . /guest/ipmi.sh
 
 cd "/guest/$SUITE" || exit
@@ -27,7 +28,7 @@ known k $(length next.tar)
 known g $(digest next.tar)
 
 hidden
-for name in device-id self-test set-enables enables clear-flags flags no-chassis capabilities status board board-rest version \
+for name in device-id self-test set-enables enables clear-flags flags bt-capabilities no-chassis capabilities status board board-rest version \
     page page-rest no-item no-subcommand too-short no-door no-stop no-abort no-activate no-confirm; do
     example $name
 done
@@ -93,11 +94,22 @@ check aborted-umount umount /mnt
 example abort
 hidden
 example status-aborted
+
+example start-options
+shown
+check unexpected-copy dd if=next.tar of="$DISK" bs=64k conv=fsync
+check unexpected-eject eject -s "$DISK"
+comes_to unexpected 9
+example status-unexpected
+example result-unexpected
+medium unexpected FAIL
+check unexpected-taken-out eject -s "$DISK"
+hidden
 examples_are_done every-example
 
 # The interface itself, without a driver.
 STATUS_REQUEST='b8 49 cf c2 00 03'
-STATUS_REPLY='bc 49 00 cf c2 00 01 0a'
+STATUS_REPLY='bc 49 00 cf c2 00 01 09'
 check unloaded rmmod ipmi_devintf ipmi_si
 answers kcs "$STATUS_REPLY" perl /guest/kcs.pl $STATUS_REQUEST
 # A request is dropped in the middle, and a reply.
@@ -128,8 +140,9 @@ check killed-start ask 0x01 0x00 0x00 0x00 0x00 0x01 0x00 0x00
 check killed-dfu dfu-util -D next.tar
 comes_to killed-staged 5
 hidden
+check_kernel_log kernel-log
 
-# What README.md has to be pasted, line by line.
+# What README.md has to be pasted, line by line. The kernel logs each mount that comes too early.
 line=0
 while read -r command <&9; do
     line=$((line + 1))
@@ -137,4 +150,3 @@ while read -r command <&9; do
 done 9<readme
 expect_text readme '3.00'
 [ "$line" -gt 10 ] || fail readme-lines "$line"
-check_kernel_log kernel-log

@@ -39,9 +39,11 @@ hidden() {
 }
 
 ask() {
-    run ipmitool raw 0x2e 0x49 0xcf 0xc2 0x00 "$@"
-    ANSWER=$(grep '^ [0-9a-f][0-9a-f]' "$OUT" | tr -d '\n' | sed 's/^ cf c2 00 //')
-    return "$STATUS"
+    local status=0
+    ipmitool raw 0x2e 0x49 0xcf 0xc2 0x00 "$@" >/tmp/answer 2>&1 || status=$?
+    cat /tmp/answer
+    ANSWER=$(grep '^ [0-9a-f][0-9a-f]' /tmp/answer | tr -d '\n' | sed 's/^ cf c2 00 //')
+    return $status
 }
 
 nonce_of() {
@@ -56,7 +58,7 @@ comes_to() {
     if wait_for 30 session_is "$2"; then
         ok "$1"
     else
-        fail "$1" "not state $2, but ${ANSWER:-$(last_line)}"
+        fail "$1" "not state $2, but ${ANSWER:-$(cat /tmp/answer)}"
     fi
 }
 

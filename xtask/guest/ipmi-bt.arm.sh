@@ -1,0 +1,2 @@
+# Somebody on the BMC of the suite ipmi-bt opens its disk for one update.
+inbandd arm volume --config inbandd.toml >/dev/null

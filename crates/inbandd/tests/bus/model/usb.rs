@@ -447,10 +447,7 @@ impl Machine {
     pub(super) fn abort_download(&mut self) -> Answer {
         match self.bus {
             OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(Dfu { state: DfuState::Error, .. }) => Answer::Stalled,
-            OnBus::Dfu(Dfu { state: DfuState::Judged, .. }) if self.is_at_work() => {
-                self.be(DfuState::Judged);
-                Answer::Taken
-            }
+            // What is being judged goes on; DFU mode has done with it.
             OnBus::Dfu(_) => {
                 if self.is_by(Door::Dfu) {
                     self.preempt();

@@ -31,6 +31,7 @@ mod limits;
 mod model;
 mod openbmc;
 mod refused;
+mod sweep;
 mod trial;
 mod unplug;
 mod vendor;

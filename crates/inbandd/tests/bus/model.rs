@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use inband_bulk::{ChunkSet, interface, wire::Kind};
 use inband_dfu::wire::{Request, State};
 use inband_ipmi::{
     Origin,
@@ -17,6 +18,7 @@ use inband_ipmi::{
 use inband_session::{DoorState, SessionState};
 use inband_store::memory::Loss;
 use inband_usb::{HostDevice as _, HostError};
+use inband_virtual::memory::MemoryHost;
 use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestRunner};
 
 mod handle;
@@ -31,6 +33,7 @@ use usb::{Answer, Block, Content, Dfu, DfuState, Drive, OnBus, Trigger};
 
 use crate::{
     bench::{Bench, GEOMETRY, Hold, Setting, command, detach_setup, dnload, factory, get_state, get_status},
+    bulk_host::{self, Parts},
     cells::{
         image::{self, Sent},
         look::{self, Set},
@@ -69,6 +72,8 @@ struct Pair {
     memory: Memory,
     /// Blocks of the download so far, and the number of the next one.
     blocks: usize,
+    /// What speaks bulk.
+    host: Option<MemoryHost>,
 }
 
 /// Fails with `what` unless both are the same.
@@ -98,13 +103,21 @@ impl Pair {
             ..Setting::DEFAULT
         };
         let bench = Bench::with(setting);
-        Self { bench, setting, machine: Machine::new(configured), memory: Memory::default(), blocks: 0 }
+        Self {
+            bench,
+            setting,
+            machine: Machine::new(configured),
+            memory: Memory::default(),
+            blocks: 0,
+            host: None,
+        }
     }
 
     /// Has a step happen on both sides.
     fn take(mut self, step: Step) -> Result<Self, TestCaseError> {
         match step {
             Step::Killed | Step::PowerCut => {
+                self.host = None;
                 let power_cut = matches!(step, Step::PowerCut);
                 self.bench = if power_cut {
                     self.bench.power_cycle(Loss::All)
@@ -164,6 +177,8 @@ impl Pair {
                 return same("DETACH", &answer, &self.machine.detach());
             }
             Step::Block(block) => return self.block(block),
+            Step::Offer { whole } if self.machine.can_offer() => return self.offer(whole),
+            Step::Offer { .. } => {}
             Step::GetStatus => {
                 _ = get_status(&mut bench.open());
                 self.machine.get_status();
@@ -232,7 +247,7 @@ impl Pair {
     /// The disk's answer, or that of none.
     fn on_disk<T>(
         &self,
-        act: impl FnOnce(&mut Disk<inband_virtual::memory::MemoryHost>) -> Result<T, Sense>,
+        act: impl FnOnce(&mut Disk<MemoryHost>) -> Result<T, Sense>,
     ) -> Result<Option<Result<T, Sense>>, TestCaseError> {
         let there = look::set(&self.bench) == Set::Disk;
         Ok(there.then(|| act(&mut look::disk(&self.bench))))
@@ -312,6 +327,35 @@ impl Pair {
         same("DNLOAD", &answer, &self.machine.block(block, of))
     }
 
+    // Bulk.
+
+    fn offer(&mut self, whole: bool) -> TestCaseResult {
+        self.host = None;
+        let mut host = self.bench.open();
+        host.claim(interface::INTERFACE).unwrap();
+        let parts = Parts::of(&sent(false).file);
+        bulk_host::send(&mut host, Kind::Offer, 1, 0, &parts.head).unwrap();
+        let (header, body) = bulk_host::answer(&mut host);
+        let is = (Kind::from_number(header.kind) == Some(Kind::Result)).then(|| bulk_host::result_in(&body));
+        let should = self.machine.offer();
+        same("OFFER", &is, &should)?;
+        if is.is_some() {
+            return Ok(());
+        }
+        // Of what it has already it asks for nothing.
+        let asked = ChunkSet::from_need(&body, &parts.lengths()).unwrap();
+        let asked: Vec<_> = asked.iter().collect();
+        if whole || asked.is_empty() {
+            for number in asked {
+                bulk_host::chunk(&mut host, 1, &parts, number).unwrap();
+            }
+            self.machine.chunks();
+        }
+        // What it claims stays claimed.
+        self.host = Some(host);
+        Ok(())
+    }
+
     // What must hold.
 
     fn look(&mut self) -> TestCaseResult {
@@ -326,6 +370,8 @@ impl Pair {
                     DfuState::Judged => matches!(is, State::DfuDnbusy | State::DfuDnloadSync),
                     DfuState::Over => !matches!(is, State::DfuIdle | State::AppIdle),
                     DfuState::Error => is == State::DfuError,
+                    DfuState::Bulk => is == State::DfuDnbusy,
+                    DfuState::BulkJudged => is == State::DfuManifest,
                 };
                 same(&format!("{is} is {state:?}"), &fits, &true)
             }
@@ -406,6 +452,7 @@ impl Pair {
     }
 
     fn end(mut self) {
+        self.host = None;
         self.bench.hold(Hold::Nothing);
         self.settle();
         crate::cells::assert_updatable(&self.bench, &self.setting, "behind it all");

@@ -22,6 +22,10 @@ pub(super) enum Step {
     Ask(Ask),
     Detach,
     Block(Block),
+    /// A package by bulk; with what is asked for, or without.
+    Offer {
+        whole: bool,
+    },
     GetStatus,
     ClearStatus,
     AbortDownload,
@@ -103,6 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => ask().prop_map(Step::Ask),
         4 => Just(Step::Detach),
         12 => block.prop_map(Step::Block),
+        2 => any::<bool>().prop_map(|whole| Step::Offer { whole }),
         1 => Just(Step::GetStatus),
         1 => Just(Step::ClearStatus),
         1 => Just(Step::AbortDownload),
@@ -158,6 +163,9 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
             vec![arm(Door::Dfu), Step::Detach],
             vec![start(1), Step::Detach],
             vec![start(2), Step::Detach, GOOD],
+            vec![start(2), Step::Detach, Step::Offer { whole: false }],
+            vec![Step::Detach, Step::Offer { whole: false }],
+            vec![Step::Slow(true), Step::Detach, Step::Offer { whole: true }],
             vec![start(1), Step::Detach, GOOD, stop(false)],
             vec![Step::Detach, GOOD, GOOD, GOOD, GOOD],
             vec![GOOD, GOOD, GOOD, GOOD, Step::Block(Block::End)],

@@ -103,6 +103,10 @@ pub(super) enum DfuState {
     Whole,
     /// The session is over, and the host has not been told.
     Over,
+    /// Bulk receives: what it asked for has not come.
+    Bulk,
+    /// It has all, and the package is judged.
+    BulkJudged,
     Error,
 }
 
@@ -134,6 +138,8 @@ impl OnBus {
                 command.map(|(at, _)| at)
             }
             Self::Disk(Drive::Gap(at, _) | Drive::Told(at, _)) => Some(*at),
+            // Bulk has deadlines of its own.
+            Self::Dfu(Dfu { state: DfuState::Bulk | DfuState::BulkJudged, .. }) => None,
             // The BMC is at work on a block.
             Self::Dfu(Dfu { state: DfuState::Judged, .. }) if session == SessionState::Verifying => None,
             Self::Dfu(Dfu { quiet, leaves, .. }) => Some(leaves.map_or(*quiet, |at| at.min(*quiet))),
@@ -216,6 +222,13 @@ impl Machine {
             OnBus::Disk(_) if result == ResultCode::Ok => self.show_run_time(),
             OnBus::Dfu(dfu) if !by_disk => match (dfu.state, result) {
                 (DfuState::Loading { .. }, _) => dfu.state = DfuState::Over,
+                (DfuState::Bulk | DfuState::BulkJudged, _) => {
+                    let is_error =
+                        !matches!(result, ResultCode::Ok | ResultCode::Aborted | ResultCode::Disconnected);
+                    dfu.state = if is_error { DfuState::Error } else { DfuState::Idle };
+                    dfu.quiet = self.now + seconds(60);
+                    dfu.leaves = (result == ResultCode::Ok).then_some(self.now + seconds(5));
+                }
                 // A minute from the moment that the host could have asked.
                 (DfuState::Judged, _) => dfu.quiet = self.now + seconds(60),
                 _ => {}
@@ -288,8 +301,11 @@ impl Machine {
 
     pub(super) fn reset(&mut self) {
         if let OnBus::Dfu(mut dfu) = self.bus {
-            if self.receives() && self.is_by(Door::Dfu) {
-                self.end(ResultCode::Disconnected);
+            match dfu.state {
+                DfuState::Bulk => return self.end(ResultCode::Disconnected),
+                DfuState::BulkJudged => return,
+                _ if self.receives() && self.is_by(Door::Dfu) => self.end(ResultCode::Disconnected),
+                _ => {}
             }
             if dfu.leaves.is_some() {
                 return self.leave_dfu();
@@ -336,6 +352,12 @@ impl Machine {
                 self.leave_dfu();
                 Answer::Taken
             }
+            OnBus::Dfu(Dfu { state: DfuState::BulkJudged, .. }) => Answer::Stalled,
+            OnBus::Dfu(Dfu { state: DfuState::Bulk, .. }) => {
+                self.end(ResultCode::Aborted);
+                self.leave_dfu();
+                Answer::Taken
+            }
             OnBus::Dfu(_) => self.misuse(ResultCode::Aborted),
             OnBus::Bare | OnBus::Disk(_) => {
                 let may =
@@ -371,7 +393,7 @@ impl Machine {
     pub(super) fn block(&mut self, block: Block, of: usize) -> Answer {
         let OnBus::Dfu(Dfu { state, .. }) = self.bus else { return Answer::Stalled };
         match (state, block) {
-            (DfuState::Error, _) => return Answer::Stalled,
+            (DfuState::Error | DfuState::Bulk | DfuState::BulkJudged, _) => return Answer::Stalled,
             // Too early: nothing changes.
             (DfuState::Judged, Block::Good | Block::Spoilt | Block::Misnumbered) => return Answer::Stalled,
             (DfuState::Idle | DfuState::Judged | DfuState::Over, Block::End) => {
@@ -436,6 +458,7 @@ impl Machine {
     pub(super) fn clear_status(&mut self) -> Answer {
         match self.bus {
             OnBus::Bare | OnBus::Disk(_) => Answer::Stalled,
+            OnBus::Dfu(Dfu { state: DfuState::Bulk | DfuState::BulkJudged, .. }) => Answer::Stalled,
             OnBus::Dfu(Dfu { state: DfuState::Error, .. }) => {
                 self.be(DfuState::Idle);
                 Answer::Taken
@@ -446,16 +469,54 @@ impl Machine {
 
     pub(super) fn abort_download(&mut self) -> Answer {
         match self.bus {
-            OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(Dfu { state: DfuState::Error, .. }) => Answer::Stalled,
+            OnBus::Bare
+            | OnBus::Disk(_)
+            | OnBus::Dfu(Dfu { state: DfuState::Error | DfuState::BulkJudged, .. }) => Answer::Stalled,
             // What is being judged goes on; DFU mode has done with it.
             OnBus::Dfu(_) => {
-                if self.is_by(Door::Dfu) {
+                if !self.is_by(Door::Volume) {
                     self.preempt();
                 }
                 self.be(DfuState::Idle);
                 Answer::Taken
             }
         }
+    }
+
+    // Bulk.
+
+    /// Whether a host that is not in the middle of something can offer a package.
+    pub(super) fn can_offer(&self) -> bool {
+        let is_there = self.plugged && self.door(Door::Bulk) == DoorState::Open;
+        is_there && matches!(self.bus, OnBus::Dfu(Dfu { state: DfuState::Idle | DfuState::Error, .. }))
+    }
+
+    /// A package is offered: why it is refused.
+    pub(super) fn offer(&mut self) -> Option<ResultCode> {
+        let OnBus::Dfu(dfu) = &mut self.bus else { return None };
+        // The host chooses the interface's setting.
+        dfu.quiet = self.now + seconds(60);
+        if dfu.state == DfuState::Error {
+            return Some(ResultCode::Sequence);
+        }
+        let refusal = self.refusal();
+        if refusal.is_some() {
+            self.be(DfuState::Error);
+        } else {
+            self.begin(Door::Bulk);
+            self.may_write();
+            self.be(DfuState::Bulk);
+            if let OnBus::Dfu(dfu) = &mut self.bus {
+                dfu.leaves = None;
+            }
+        }
+        refusal
+    }
+
+    /// All that was asked for has come.
+    pub(super) fn chunks(&mut self) {
+        self.be(DfuState::BulkJudged);
+        self.judge(ResultCode::Ok);
     }
 
     // The disk. `None`: it is not there.

@@ -32,6 +32,11 @@ const TASKS: &[Task] = &[
         about: "a million hosts made of random numbers on the volume, and each trace of a host in 300 orders",
         run: schedules,
     },
+    Task {
+        name: "sweep",
+        about: "every bRequest with every bmRequestType, to BMCs whose doors are shut: in the kernel guest, and on the virtual bus",
+        run: sweep,
+    },
 ];
 
 /// `cargo xtask soak [--list] [TASK]...`
@@ -70,6 +75,13 @@ fn schedules() -> Outcome {
     let mut test = cargo(&["test", "--release", "--package", "inband-volume", "--test", "volume"]);
     test.args(["fat::", "--", "--nocapture"]).env("INBAND_SCHEDULES", "1000000").env("INBAND_ORDERS", "300");
     program::run(test.env("PROPTEST_CASES", "10000"))
+}
+
+/// `xtask/guest/sweep.soak.sh`, and the test on the bus that has every answer to the byte.
+fn sweep() -> Outcome {
+    let mut test = cargo(&["test", "--release", "--package", "inbandd", "--test", "bus"]);
+    program::run(test.args(["sweep::"]).env("INBAND_SWEEP", "all"))?;
+    vm::soak("sweep")
 }
 
 /// Adds a line to the log.

@@ -5,10 +5,12 @@
 //! ```text
 //! hostile --package FILE [--no-bus-reset] [SCENARIO]...
 //! hostile --package FILE --rounds N --udc CONTROLLER [--seed N]
+//! hostile --package FILE --sweep quarter|all
 //! ```
 //!
 //! FILE is a package that the device takes. `--no-bus-reset`: the connection has no message for it (USB/IP). `--rounds`: the loops instead,
-//! of a device that is a gadget of this machine's own on that controller. Prints `ok NAME TIME` or
+//! of a device that is a gadget of this machine's own on that controller. `--sweep`: every request there is, or a quarter of them, to a device whose doors are
+//! shut. Prints `ok NAME TIME` or
 //! `failed NAME REASON` for each scenario; exits with 1 if one failed.
 
 use std::process::ExitCode;
@@ -24,7 +26,11 @@ mod own;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
+mod sweep;
+#[cfg(target_os = "linux")]
 mod target;
+#[cfg(target_os = "linux")]
+mod usbfs;
 #[cfg(target_os = "linux")]
 mod wire;
 

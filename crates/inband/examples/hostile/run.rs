@@ -3,7 +3,7 @@
 use std::{env, fs, time::Instant};
 
 use crate::{
-    chapter9, dfu, loops, own,
+    chapter9, dfu, loops, own, sweep,
     target::{Outcome, Target},
 };
 
@@ -15,12 +15,13 @@ struct Arguments {
     bus_reset: bool,
     loops: Option<(u64, String)>,
     seed: u64,
+    sweep: Option<sweep::Pairs>,
     names: Vec<String>,
 }
 
 fn arguments() -> Outcome<Arguments> {
     let (mut package, mut bus_reset, mut names) = (None, true, Vec::new());
-    let (mut rounds, mut udc, mut seed) = (None, None, None);
+    let (mut rounds, mut udc, mut seed, mut sweep) = (None, None, None, None);
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -28,6 +29,10 @@ fn arguments() -> Outcome<Arguments> {
             "--rounds" => rounds = words.next(),
             "--udc" => udc = words.next(),
             "--seed" => seed = words.next(),
+            "--sweep" => {
+                let pairs = words.next().as_deref().and_then(sweep::Pairs::named);
+                sweep = Some(pairs.ok_or("--sweep quarter|all")?);
+            }
             "--no-bus-reset" => bus_reset = false,
             _ => names.push(word),
         }
@@ -41,12 +46,15 @@ fn arguments() -> Outcome<Arguments> {
         (None, None) => None,
         _ => return Err("--rounds and --udc go together".into()),
     };
-    Ok(Arguments { package, bus_reset, loops, seed, names })
+    Ok(Arguments { package, bus_reset, loops, seed, sweep, names })
 }
 
 /// Runs every scenario, or those that the command line names; or the loops. Whether all passed.
 pub(crate) fn run() -> Outcome<bool> {
-    let Arguments { package, bus_reset, loops, seed, names } = arguments()?;
+    let Arguments { package, bus_reset, loops, seed, sweep, names } = arguments()?;
+    if let Some(pairs) = sweep {
+        return Ok(told("sweep", || sweep::run(pairs)));
+    }
     let mut target = Target::new(package, bus_reset)?;
     if let Some((rounds, udc)) = loops {
         let detached = one(&mut target, "detach-attach-loops", |target| loops::detach_attach(target, rounds));
@@ -73,16 +81,22 @@ pub(crate) fn run() -> Outcome<bool> {
 
 /// Runs one, and looks whether the next session works; whether both passed.
 fn one(target: &mut Target, name: &str, scenario: impl FnOnce(&mut Target) -> Outcome) -> bool {
-    let start = Instant::now();
     let works = |target: &mut Target| target.works().map_err(|why| format!("the next session: {why}"));
-    let result = scenario(target).and_then(|()| works(target));
+    let passed = told(name, || scenario(target).and_then(|()| works(target)));
+    if !passed {
+        // Whatever it was, the others are to find a device as the first one did.
+        target.close();
+    }
+    passed
+}
+
+/// Runs something, and tells what came of it; whether it passed.
+fn told(name: &str, act: impl FnOnce() -> Outcome) -> bool {
+    let start = Instant::now();
+    let result = act();
     match &result {
         Ok(()) => println!("ok {name} {} ms", start.elapsed().as_millis()),
-        Err(why) => {
-            println!("failed {name} {}", why.replace('\n', " "));
-            // Whatever it was, the others are to find a device as the first one did.
-            target.close();
-        }
+        Err(why) => println!("failed {name} {}", why.replace('\n', " ")),
     }
     result.is_ok()
 }

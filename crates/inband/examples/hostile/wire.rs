@@ -205,6 +205,12 @@ impl Opened {
     }
 }
 
+/// The file of usbfs of the DFU device that is there.
+pub(crate) fn node() -> Outcome<PathBuf> {
+    let (info, _) = devices()?.into_iter().next().ok_or("no device is there")?;
+    Ok(format!("/dev/bus/usb/{:03}/{:03}", info.busnum(), info.device_address()).into())
+}
+
 /// The DFU devices there are.
 fn devices() -> Outcome<Vec<(DeviceInfo, Mode)>> {
     let all = nusb::list_devices().wait().map_err(|e| format!("no list of devices: {e}"))?;

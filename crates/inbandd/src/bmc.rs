@@ -257,7 +257,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             self.keep_budget_at = None;
             self.worker.send(Command::KeepBudget { now })?;
         }
-        let enough = now.saturating_add(PASS);
+        // Counted from the first look at the clock behind something that was done.
+        let mut enough = None;
         for _ in 0..BURST {
             let mut busy = self.handle_trial(now)?;
             busy |= self.handle_restart(now)?;
@@ -294,7 +295,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 ];
                 return Ok(due.into_iter().flatten().min());
             }
-            if now >= enough {
+            if now >= *enough.get_or_insert(now.saturating_add(PASS)) {
                 break;
             }
         }

@@ -146,7 +146,7 @@ const LARGE: usize = 128 << 20;
 /// Nobody waits for the disk, and for what hashes and compares: an answer comes between one percent and the next, with the truth in it.
 #[test]
 fn status_is_answered_while_a_large_slot_is_read_back() {
-    let home = home("qemu-listen");
+    let home = home("qemu-listen:ipmi");
     let config = std::fs::read_to_string(home.path("inbandd.toml")).unwrap();
     std::fs::remove_dir_all(home.path("store")).unwrap();
     home.configure(&format!(

@@ -2,7 +2,7 @@
 //!
 //! The thread hands over one request at a time and waits for its answer, so that a host has never more than one with us, however slow the loop is.
 //!
-//! A further kind of channel is a variant of [`IpmiChannel`], an arm in [`Channel::start`], and a file beside `qemu`: what its thread does with a [`Line`].
+//! A further kind of channel is a variant of [`IpmiChannel`], an arm in [`Channel::start`], and a file beside `qemu`: what its thread does with a `Line`.
 
 use std::{
     fs, io,

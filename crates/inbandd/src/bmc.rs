@@ -30,6 +30,8 @@ mod operator;
 mod pages;
 mod replies;
 mod sets;
+#[cfg(test)]
+mod timers;
 mod trial;
 mod volume;
 

@@ -10,7 +10,7 @@ use crate::{
 
 /// How long a repeat of a command is answered as the command was: longer than any host's retries (IPMI leaves those to the channel; Linux gives up behind some
 /// seconds).
-const REPEATED: Duration = Duration::from_secs(60);
+pub const REPEATED: Duration = Duration::from_secs(60);
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ pub mod trial;
 pub use audit::{Audit, By};
 pub use budget::{Budget, Rates};
 pub use door::{Door, DoorPolicy, DoorState};
+pub use lockout::{FORGET, LOCKED};
 pub use pipeline::{Offered, Pipeline, Progress, Settled, Unindexed};
 pub use result::ResultCode;
 pub use session::{Config, HostEnd, Limits, Session, StoreView};

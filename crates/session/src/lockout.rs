@@ -5,9 +5,9 @@ use core::time::Duration;
 use crate::result::ResultCode;
 
 /// How long the host's doors are locked.
-const LOCKED: Duration = Duration::from_secs(10 * 60);
+pub const LOCKED: Duration = Duration::from_secs(10 * 60);
 /// After that time without a refusal, those before it count no more.
-const FORGET: Duration = Duration::from_secs(60 * 60);
+pub const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// Counts refusals.
 #[derive(Clone, Copy, Debug, Default)]

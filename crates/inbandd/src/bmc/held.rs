@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a host has to read the result, at most, when the session is over; then the BMC restarts.
-const TO_READ: Duration = Duration::from_secs(60);
+pub(super) const TO_READ: Duration = Duration::from_secs(60);
 
 impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// Restarts the BMC as somebody on it has asked for; a session that receives is over by then.

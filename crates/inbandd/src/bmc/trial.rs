@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// How long the BMC may take to go down once its restart command has been started.
-const RESTART_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const RESTART_LIMIT: Duration = Duration::from_secs(300);
 /// From a restart that failed to the next try, where unhealthy firmware has to go.
-const RESTART_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
 /// How new firmware proves itself.
 #[derive(Clone, Debug)]

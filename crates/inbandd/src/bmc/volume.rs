@@ -49,19 +49,19 @@ const IN: EndpointAddress = EndpointAddress(0x82);
 /// bInterfaceNumber, behind the DFU interface.
 const INTERFACE: u8 = 1;
 /// How long the drive is empty between two media: Windows overlooks a change within a second.
-const GAP: Duration = Duration::from_millis(2500);
+pub(super) const GAP: Duration = Duration::from_millis(2500);
 /// How long a host may be gone before it is taken for one that does not come back.
-const GRACE: Duration = Duration::from_secs(60);
+pub(super) const GRACE: Duration = Duration::from_secs(60);
 /// How long a host may leave a verdict in the drive before a medium for a package takes its place.
-const VERDICT_TIME: Duration = Duration::from_secs(10 * 60);
+pub(super) const VERDICT_TIME: Duration = Duration::from_secs(10 * 60);
 /// How long a host may leave the verdict on staged firmware in the drive before the BMC restarts, where it does so at once.
-const ACTIVATE_AFTER: Duration = Duration::from_secs(60);
+pub(super) const ACTIVATE_AFTER: Duration = Duration::from_secs(60);
 /// From a medium that there was no memory for to the next try.
-const FILL_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const FILL_AGAIN: Duration = Duration::from_secs(60);
 /// From the end of the door's time, while somebody is in there, to the next look.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a host gets that has written something and no package by then: it may be in the middle of a copy.
-const SPARED: Duration = Duration::from_secs(5 * 60);
+pub(super) const SPARED: Duration = Duration::from_secs(5 * 60);
 /// Pages handed to the worker that it has not taken, at most: 256 KiB.
 const PAGES: usize = 16;
 

@@ -6,7 +6,7 @@
 mod support;
 
 use inband_session::DoorPolicy;
-use inbandd::config::When;
+use inbandd::config::{When, WhileShut};
 use support::{
     Bench, Run,
     bmc::{Bmc, Kind, MayHosts, ipmi_of},
@@ -254,6 +254,39 @@ fn waiting_goes_on_behind_a_shut_door() {
     assert_eq!((&activated["slot"], &activated["version"]), (&"b".into(), &"2.0.0".into()));
     let again = bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar"), "--json"]).expect(0);
     assert_eq!(names(&again), ["package", "device", "up-to-date"]);
+}
+
+#[test]
+fn a_bmc_that_is_not_on_the_bus_is_brought_there_and_goes() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 1_000_000);
+    let package = bench.arg("fw.tar");
+    let kind = Kind {
+        bulk: Some(DoorPolicy::Armed),
+        while_shut: WhileShut::Nothing,
+        activate: When::Immediate,
+        ..armed()
+    };
+    let bmc = Bmc::start(&bench, kind);
+    // By USB alone there is nothing.
+    assert_eq!(error(bmc.run(&["status", "--json"]), 3), "no-device");
+    assert_eq!(error(bmc.run(&["update", &package, "--json"]), 3), "no-device");
+    let hidden = bmc.with_ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!(hidden["told_by"], serde_json::json!(["ipmi"]));
+    let dry = bmc.with_ipmi(&bench, &["update", &package, "--dry-run", "--json"]).expect(0).event("dry-run");
+    assert_eq!((&dry["opens"], &dry["slot"]), (&"bulk".into(), &"b".into()));
+
+    let update = bmc.with_ipmi(&bench, &["update", &package, "--wait", "--json"]).expect(0);
+    let events = names(&update);
+    assert_eq!(events[..3], ["package", "opened", "device"], "{events:?}");
+    let end = &events[events.len() - 4..];
+    assert_eq!(end, ["staged", "shut", "wait-activation", "activated"], "{events:?}");
+    assert_eq!(update.event("activated")["version"], "2.0.0");
+    assert_eq!(is_shut(&bench)["running"], "b");
+    // IPMI knows that there is nothing to do.
+    let again = bmc.with_ipmi(&bench, &["update", &package, "--json"]).expect(0);
+    assert_eq!(names(&again), ["package", "up-to-date"]);
+    assert_eq!(error(bmc.run(&["status", "--json"]), 3), "no-device");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use inband_session::DoorPolicy;
 use inband_store::{Firmware, text::Text};
 use inbandd::config::{
     Activation, ArmBy, Bulk, Config, Conformance, Dfu, Doors, Gadget, Identity, Ipmi, IpmiChannel, KeyFormat,
-    Limits, Openbmc, Policy, Region, SignatureKind, Signatures, Store, Trial, Usb, When,
+    Limits, Openbmc, Policy, Region, SignatureKind, Signatures, Store, Trial, Usb, When, WhileShut,
 };
 
 use super::{Bench, MACHINE, Run, STARTING, command, run, slow, spawn};
@@ -51,6 +51,8 @@ pub(crate) struct Kind {
     pub(crate) unindexed: bool,
     /// It answers IPMI commands at the socket `ipmi` of the bench; a host may activate and confirm.
     pub(crate) ipmi: Option<MayHosts>,
+    /// What is on the bus while the doors are shut.
+    pub(crate) while_shut: WhileShut,
 }
 
 /// What a host may do by IPMI, besides asking.
@@ -75,6 +77,7 @@ impl Default for Kind {
             health: None,
             unindexed: false,
             ipmi: None,
+            while_shut: WhileShut::Dfu,
         }
     }
 }
@@ -192,6 +195,7 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
             dfu: Dfu { policy: kind.door, conformance: kind.conformance },
             bulk: Bulk { policy: kind.bulk },
             arm_by: if kind.ipmi == Some(MayHosts::Nothing) { Vec::new() } else { vec![ArmBy::Ipmi] },
+            while_shut: kind.while_shut,
             ..Doors::default()
         },
         activation: Activation { when: kind.activate, ..Activation::default() },

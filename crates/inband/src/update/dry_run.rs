@@ -12,7 +12,12 @@ use inband_package::index::MemberKind;
 use inband_session::{ResultCode, SessionState, first_block::BLOCK, status::StatusPage};
 use serde::Serialize;
 
-use super::{ByUsb, Contents, Hidden, Plan, Prepared, door::Choice, handle::Offer, volume};
+use super::{
+    ByUsb, Contents, Hidden, Plan, Prepared,
+    door::{Choice, Wish},
+    handle::Offer,
+    volume,
+};
 use crate::{
     output::Output,
     text::{bytes, counted, shown_path},
@@ -104,7 +109,7 @@ fn by_disk(plan: &Plan<'_>, prepared: &volume::Prepared, output: &mut Output) {
     tell(report, plan, output);
 }
 
-/// What can be said of a BMC that shows itself behind a start.
+/// What can be said of a door that is on the bus behind a start.
 fn by_start(plan: &Plan<'_>, prepared: &Hidden, output: &mut Output) {
     let Hidden { contents, place, status, offer } = prepared;
     let (least, most) = match offer.door {
@@ -118,7 +123,10 @@ fn by_start(plan: &Plan<'_>, prepared: &Hidden, output: &mut Output) {
     let mut report = DryRun {
         path: place.to_string(),
         door: offer.name(),
-        reason: "the BMC shows nothing before a start".to_owned(),
+        reason: match plan.door {
+            Wish::Fastest => "the fastest that a start opens".to_owned(),
+            Wish::Dfu | Wish::Bulk | Wish::Volume => "as --door says".to_owned(),
+        },
         chunks: contents.load().chunks(),
         least,
         most,
@@ -129,7 +137,7 @@ fn by_start(plan: &Plan<'_>, prepared: &Hidden, output: &mut Output) {
         steps: Vec::new(),
     };
     let (least, most) = (bytes(least), bytes(most));
-    report.steps.push("wait until the BMC is on the bus".to_owned());
+    report.steps.push("wait until it is on the bus".to_owned());
     report.steps.push(format!(
         "send between {least} and {most} by {}; the BMC checks every byte and stages the firmware",
         offer.name()

@@ -59,7 +59,7 @@ pub enum Event {
         /// Seconds that it holds.
         holds_s: u16,
     },
-    /// The door is shut, and cannot be opened by IPMI.
+    /// No door can be used, and IPMI opens none.
     NotOpened {
         /// Why.
         reason: String,

@@ -41,7 +41,7 @@ pub enum Prepared {
     Usb(ByUsb),
     /// For its disk.
     Disk(volume::Prepared),
-    /// For a BMC that shows nothing before a start by IPMI, in a dry run.
+    /// For what a BMC does not show before a start by IPMI, in a dry run.
     Hidden(Hidden),
 }
 
@@ -57,11 +57,11 @@ impl Prepared {
     }
 }
 
-/// A file that was checked, and a BMC that USB does not show.
+/// A file that was checked, and a BMC that does not show the door for it yet.
 pub struct Hidden {
     /// What is in the file.
     pub contents: Contents,
-    /// The way of IPMI commands to the BMC.
+    /// Where the BMC is: on USB, or behind IPMI alone.
     pub place: Place,
     /// Its status.
     pub status: StatusPage,
@@ -170,6 +170,15 @@ impl Preparation<'_> {
             offered = self.handle.offer(plan.door, Some(&bmc.machine), self.listener)?;
         }
         if let Some(offer) = offered {
+            let is_disk = offer.wish(plan.door) == Wish::Volume;
+            if plan.dry_run && is_disk {
+                return Ok(Some(Prepared::Hidden(Hidden {
+                    contents,
+                    place: bmc.place.clone(),
+                    status,
+                    offer,
+                })));
+            }
             if plan.dry_run {
                 // As it will be then.
                 Door::ALL.into_iter().filter(|door| offer.opens(*door)).for_each(|door| {
@@ -177,7 +186,7 @@ impl Preparation<'_> {
                 });
             } else {
                 self.handle.open(offer, plan, &contents, self.listener)?;
-                if offer.wish(plan.door) == Wish::Volume {
+                if is_disk {
                     drop(bmc);
                     return self.shown(contents, offer, None);
                 }

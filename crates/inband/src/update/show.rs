@@ -127,7 +127,7 @@ impl<'a> Show<'a> {
                 counted((*holds_s).into(), "second")
             )),
             Event::NotOpened { reason } => {
-                self.output.note(format_args!("the door is shut, and not opened by IPMI: {reason}"));
+                self.output.note(format_args!("no door was opened by IPMI: {reason}"));
             }
             Event::Shut => {
                 self.end_bar();

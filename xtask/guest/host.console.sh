@@ -31,7 +31,7 @@ Copy, and eject:              mount /dev/sda /mnt && cp firmware.tar /mnt/FIRMWA
 Status, 05 being staged:      ipmitool raw 0x2e 0x49 0xcf 0xc2 0x00 0x03
 Or for dfu-util, door 1:      ipmitool raw 0x2e 0x49 0xcf 0xc2 0x00 0x01 0x02 0x00 0x00 0x00 0x01 0x00 0x00
                               dfu-util -D next.tar
-All in words:                 inband status
+With a tool that does it all: inband update next.tar; inband status
 
 `exit` ends it, or Ctrl-A X.
 

@@ -56,17 +56,13 @@ check abort ask 0x07 0x06 0x00 0x00 0x00
 hidden
 comes_to aborted 10
 
-# The same with our tool, by every door.
-check tool-start-bulk inband start bulk
+# The same with our tool, by every door, which it opens and shuts itself.
 check tool-bulk inband update --door bulk 2.00.tar
 hidden
 status_is tool-bulk-status result=ok b=staged:2.00
-check tool-start-dfu inband start dfu
 check tool-dfu inband update --door dfu 3.00.tar
 hidden
 status_is tool-dfu-status result=ok b=staged:3.00
-check tool-start-volume inband start volume --profile raw
-shown
 check tool-volume inband update --door volume 4.00.tar
 hidden
 status_is tool-volume-status result=ok b=staged:4.00

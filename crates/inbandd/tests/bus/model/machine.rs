@@ -1,6 +1,9 @@
 //! The model: a session, its doors and the door handle, written from docs/spec/session.md and docs/spec/ipmi.md. It knows no byte of a package and no
 //! state of a protocol that those pages do not name; whole operations of a host are its events.
 //!
+//! Not in it: options of a start, budgets, an arming that runs out (an armed door stays so here), the restart that follows a verdict at once, and a device that is
+//! hidden; those have tests of their own.
+//!
 //! **Left open**, and taken from the BMC: the nonce of a start; whether a session that came to nothing had begun to write, and so taken back what
 //! was staged ([`Next::Open`]); bytes and percent; and, in the last second before something is due, whether it has happened.
 

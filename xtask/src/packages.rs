@@ -45,6 +45,8 @@ const NEEDS: &[Need] = &[
     // independent makers and readers of our formats
     need("openssl", "openssl"),
     need("tar", "tar"),
+    // the bus of a BMC's services
+    need("dbus-daemon", "dbus-daemon"),
     // a signer whose keys stay in a token
     need("softhsm2-util", "softhsm2"),
     need("pkcs11-tool", "opensc"),

@@ -19,13 +19,15 @@ use inband_session::{Config as SessionConfig, Door, DoorPolicy, Limits, Session,
 use inband_store::{StoreError, text::Text};
 use inband_volume::bot::Halts;
 
+#[cfg(all(target_os = "linux", feature = "dbus"))]
+use crate::dbus::power::HostPower;
 #[cfg(feature = "virtual")]
 use crate::side::Usbip;
 #[cfg(all(target_os = "linux", feature = "virtual"))]
 use crate::side::Usbredir;
 use crate::{
     bmc::{ArmedOptions, Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
-    config::{ArmBy, Config, Conformance, When, WhileReceiving},
+    config::{ArmBy, Config, Conformance, PowerOn, When, WhileReceiving},
     error::Error,
     memory::{self, MEMINFO},
     open,
@@ -36,7 +38,6 @@ use crate::{
 #[cfg(target_os = "linux")]
 use crate::{
     command::{Answer, Summary},
-    config::PowerOn,
     control::{Control, Request},
     handed::Named,
     ipmi::{Channel, Event},
@@ -64,6 +65,8 @@ pub struct Daemon<S: Side> {
 struct Service {
     control: Option<Control>,
     ipmi: Option<Channel>,
+    #[cfg(feature = "dbus")]
+    host_power: Option<HostPower>,
     /// Answers what the handler of the door handle does not.
     standalone: Standalone,
     /// The command whose answer is not known yet.
@@ -183,6 +186,12 @@ impl<S: Side> Daemon<S> {
             let message = "this inbandd was built without it; leave ipmi.channel out, or build it for Linux";
             return Err(Error::Usb { what: "ipmi.channel".into(), message: message.into() });
         }
+        #[cfg(not(all(target_os = "linux", feature = "dbus")))]
+        if config.doors.power_on == PowerOn::Dbus {
+            let message =
+                "this inbandd was built without it; leave it out, or build with --features dbus, for Linux";
+            return Err(Error::Usb { what: "doors.power_on".into(), message: message.into() });
+        }
         let keys = open::keys(config)?;
         let mut store = open::store(config)?;
         let record = store.record();
@@ -204,8 +213,13 @@ impl<S: Side> Daemon<S> {
         );
         let waker = side.waker();
         #[cfg(target_os = "linux")]
-        let service =
-            Service { control: control(config, &waker)?, ipmi: ipmi(config, &waker)?, ..Service::default() };
+        let service = Service {
+            control: control(config, &waker)?,
+            ipmi: ipmi(config, &waker)?,
+            #[cfg(feature = "dbus")]
+            host_power: host_power(config, &waker)?,
+            ..Service::default()
+        };
 
         // Not before all that can fail without it: a start that fails is no boot that a trial has used up.
         let unusable = |error: StoreError| Error::store(&config.store.path, error);
@@ -350,6 +364,8 @@ impl<S: Side> Daemon<S> {
             self.take_commands(clock())?;
             #[cfg(target_os = "linux")]
             self.take_ipmi(clock())?;
+            #[cfg(all(target_os = "linux", feature = "dbus"))]
+            self.look_at_host_power(clock())?;
             let due = self.bmc.step(clock).map_err(fault)?;
             #[cfg(target_os = "linux")]
             let due = [due, self.tell_service(clock())].into_iter().flatten().min();
@@ -399,6 +415,16 @@ impl<S: Side> Daemon<S> {
         Ok(())
     }
 
+    /// What the bus tells of the host's power.
+    #[cfg(all(target_os = "linux", feature = "dbus"))]
+    fn look_at_host_power(&mut self, now: Duration) -> Result<(), Error> {
+        if self.service.host_power.as_ref().is_some_and(HostPower::poll) {
+            log::info!("event=host-powered-on");
+            self.bmc.host_powered_on(now, PowerOn::Dbus).map_err(fault)?;
+        }
+        Ok(())
+    }
+
     /// Answers that were waited for, and what the service manager wants to hear. Returns when it wants to hear more.
     #[cfg(target_os = "linux")]
     fn tell_service(&mut self, now: Duration) -> Option<Duration> {
@@ -433,6 +459,17 @@ fn ipmi(config: &Config, waker: &Waker) -> Result<Option<Channel>, Error> {
     Channel::start(channel, Arc::clone(waker))
         .map(Some)
         .map_err(|error| Error::System { what: "cannot serve ipmi.channel", error })
+}
+
+/// What watches the host's power, where the configuration asks for it.
+#[cfg(all(target_os = "linux", feature = "dbus"))]
+fn host_power(config: &Config, waker: &Waker) -> Result<Option<HostPower>, Error> {
+    let wanted = config.doors.arm_by.contains(&ArmBy::PowerOn) && config.doors.power_on == PowerOn::Dbus;
+    let started = wanted.then(|| HostPower::start(Arc::clone(waker))).transpose();
+    started.map_err(|error| Error::System {
+        what: "cannot start the thread that watches the host's power",
+        error,
+    })
 }
 
 fn fault<E: std::fmt::Display>(fault: Fault<E>) -> Error {

@@ -22,8 +22,12 @@ use inband_ipmi::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+#[cfg(feature = "dbus")]
+use crate::dbus::Link;
 use crate::{command::Answers, config::IpmiChannel, side::Waker};
 
+#[cfg(feature = "dbus")]
+mod dbus;
 mod device;
 #[cfg(feature = "virtual")]
 mod qemu;
@@ -88,6 +92,8 @@ fn lock(unseen: &Mutex<Unseen>) -> MutexGuard<'_, Unseen> {
 #[derive(Debug)]
 pub struct Channel {
     unseen: Arc<Mutex<Unseen>>,
+    #[cfg(feature = "dbus")]
+    _link: Option<Link>,
     /// The thread sees that this is closed.
     _open: UnixStream,
     listens_at: Option<PathBuf>,
@@ -123,6 +129,17 @@ impl Channel {
                     "this inbandd was built without it; build it with --features virtual",
                 ));
             }
+            #[cfg(feature = "dbus")]
+            IpmiChannel::Dbus => {
+                this._link = Some(Link::start(dbus::Provider::new(line))?);
+                None
+            }
+            #[cfg(not(feature = "dbus"))]
+            IpmiChannel::Dbus => {
+                return Err(io::Error::other(
+                    "this inbandd was built without it; build it with --features dbus",
+                ));
+            }
         };
         Ok(this)
     }
@@ -131,7 +148,14 @@ impl Channel {
         let unseen = Arc::default();
         let (open, closed) = UnixStream::pair()?;
         let line = Line { unseen: Arc::clone(&unseen), closed, wake, patience: ANSWER };
-        Ok((Self { unseen, _open: open, listens_at: None }, line))
+        let this = Self {
+            unseen,
+            _open: open,
+            listens_at: None,
+            #[cfg(feature = "dbus")]
+            _link: None,
+        };
+        Ok((this, line))
     }
 
     /// The next event.

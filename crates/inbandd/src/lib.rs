@@ -11,6 +11,8 @@ pub mod config;
 #[cfg(target_os = "linux")]
 pub mod control;
 pub mod daemon;
+#[cfg(all(target_os = "linux", feature = "dbus"))]
+pub mod dbus;
 pub mod error;
 #[cfg(target_os = "linux")]
 pub mod handed;

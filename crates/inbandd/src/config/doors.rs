@@ -54,6 +54,8 @@ pub enum PowerOn {
     /// Whatever powers it on calls `inbandd host-powered-on`.
     #[default]
     Command,
+    /// OpenBMC's service that has the host's power says so by D-Bus.
+    Dbus,
     /// QEMU tells of a reset of its guest, whoever caused it: for trying out.
     Qemu,
 }

@@ -42,6 +42,8 @@ pub enum IpmiChannel {
     QemuListen(PathBuf),
     /// `kcs:DEVICE`, `bt:DEVICE`, `ssif:DEVICE`: the BMC's end of a system interface, a device of inbandd's own.
     Device(Framing, PathBuf),
+    /// `dbus`: OpenBMC's ipmid, whose provider of ours hands over what hosts ask for.
+    Dbus,
 }
 
 impl IpmiChannel {
@@ -55,6 +57,9 @@ impl IpmiChannel {
 impl<'de> Deserialize<'de> for IpmiChannel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text == "dbus" {
+            return Ok(Self::Dbus);
+        }
         let (kind, path) = text.split_once(':').unwrap_or((&text, ""));
         match (kind, path) {
             ("qemu" | "qemu-listen" | "kcs" | "bt" | "ssif", "") => Err(de::Error::custom(format_args!(
@@ -66,7 +71,7 @@ impl<'de> Deserialize<'de> for IpmiChannel {
             ("bt", path) => Ok(Self::Device(Framing::Bt, path.into())),
             ("ssif", path) => Ok(Self::Device(Framing::Ssif, path.into())),
             _ => Err(de::Error::custom(format_args!(
-                "ipmi.channel = \"{text}\" is not known; use \"kcs:DEVICE\", \"bt:DEVICE\", \"ssif:DEVICE\", \"qemu:SOCKET\" or \"qemu-listen:SOCKET\""
+                "ipmi.channel = \"{text}\" is not known; use \"dbus\", \"kcs:DEVICE\", \"bt:DEVICE\", \"ssif:DEVICE\", \"qemu:SOCKET\" or \"qemu-listen:SOCKET\""
             ))),
         }
     }

@@ -17,6 +17,8 @@ mod package;
 #[path = "../support/remote.rs"]
 mod remote;
 
+#[cfg(all(target_os = "linux", feature = "dbus"))]
+mod dbus;
 mod full;
 #[cfg(target_os = "linux")]
 mod hidden;

@@ -178,6 +178,18 @@ impl Running {
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
     }
 
+    /// Waits for a line of the log with this in it; the lines up to it.
+    pub(crate) fn until(&mut self, what: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for line in self.stderr.by_ref().lines() {
+            lines.push(line.unwrap());
+            if lines.last().is_some_and(|line| line.contains(what)) {
+                return lines;
+            }
+        }
+        panic!("{what} was never said: {lines:?}");
+    }
+
     /// Waits for the end; exit code, if it ended by itself, and the lines of the log behind the first ones.
     pub(crate) fn wait(mut self) -> (Option<i32>, Vec<String>) {
         let lines = self.stderr.by_ref().lines().map(|line| line.unwrap()).collect();

@@ -45,6 +45,8 @@ mod tests {
     use crate::program;
 
     const RECIPE: &str = "openbmc/recipes-inband/inbandd/inbandd_git.bb";
+    const PROVIDER_RECIPE: &str = "openbmc/recipes-inband/inband-ipmi-provider/inband-ipmi-provider_git.bb";
+    const PROVIDER: &str = "openbmc/ipmi-provider";
 
     fn read(file: &str) -> String {
         fs::read_to_string(folder().join(file)).unwrap()
@@ -58,10 +60,10 @@ mod tests {
     }
 
     #[test]
-    fn the_recipe_has_the_sums_of_our_licences() {
-        let recipe = read(RECIPE);
+    fn the_recipes_have_the_sums_of_our_licences() {
+        let recipes = read(RECIPE) + &read(PROVIDER_RECIPE);
         let mut licences = 0;
-        for word in recipe.split_whitespace() {
+        for word in recipes.split_whitespace() {
             let Some((file, sum)) = word.strip_prefix("file://").and_then(|word| word.split_once(";md5="))
             else {
                 continue;
@@ -70,7 +72,46 @@ mod tests {
             assert!(ours.starts_with(sum), "{file}: {ours}");
             licences += 1;
         }
-        assert_eq!(licences, 2);
+        assert_eq!(licences, 4);
+    }
+
+    #[test]
+    fn the_provider_is_small_and_calls_what_inbandd_serves() {
+        let provider = read(&format!("{PROVIDER}/provider.cpp"));
+        assert!(provider.lines().count() <= 150);
+        let daemon = layout::workspace().join("crates/inbandd/src/ipmi/dbus.rs");
+        let daemon = fs::read_to_string(daemon).unwrap();
+        let text = |source: &str, before: &str| {
+            let (_, rest) = source.split_once(before).unwrap_or_else(|| panic!("{before}"));
+            rest.split('"').next().unwrap().to_owned()
+        };
+        for (theirs, ours) in
+            [("service", "NAME"), ("path", "PATH"), ("interface", "INTERFACE"), ("method", "EXECUTE")]
+        {
+            let called = text(&provider, &format!("constexpr auto {theirs} = \""));
+            assert_eq!(called, text(&daemon, &format!("const {ours}: &str = \"")));
+        }
+    }
+
+    #[test]
+    fn the_command_is_the_same_in_all_that_ipmid_is_told() {
+        let command = inband_ipmi::wire::COMMAND;
+        let options = read(&format!("{PROVIDER}/meson.options"));
+        assert!(options.contains(&format!("    value: {command},\n")));
+        let list = read("openbmc/recipes-phosphor/ipmi/phosphor-ipmi-host/inband-whitelist.conf");
+        let entry = format!("0x{:02X}:0x{command:02X} ", inband_ipmi::wire::NETFN);
+        assert_eq!(list.lines().filter(|line| line.starts_with(&entry)).count(), 1);
+        // What the append of ipmid's recipe adds.
+        let append = read("openbmc/recipes-phosphor/ipmi/phosphor-ipmi-host_%.bbappend");
+        assert!(append.contains("file://inband-whitelist.conf"));
+    }
+
+    #[test]
+    fn the_bus_lets_the_daemon_be_what_it_calls_itself() {
+        let policy = read("openbmc/recipes-inband/inbandd/files/inband.conf");
+        let unit = read("systemd/inbandd.service");
+        let user = unit.lines().find_map(|line| line.strip_prefix("User=")).unwrap();
+        assert!(policy.contains(&format!("<policy user=\"{user}\">")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ SRC_URI = "\
     git://github.com/inband/inband.git;protocol=https;branch=main \
     file://inbandd.toml \
     file://inband-host-powered-on.service \
+    file://inband.conf \
 "
 SRCREV = "${AUTOREV}"
 PV = "0.1.0+git"
@@ -30,6 +31,9 @@ BUILD_MODE = "--profile bmc"
 BUILD_DIR = "bmc"
 # One program of the workspace, and no USB/IP and no usbredir in it.
 CARGO_BUILD_FLAGS:append = " --package inbandd --no-default-features"
+# ipmid and the host's power state by D-Bus: PACKAGECONFIG:append = " dbus", and see inband-ipmi-provider.
+PACKAGECONFIG ??= ""
+PACKAGECONFIG[dbus] = "--features dbus"
 # A quarter smaller. OpenBMC's tune for the AST2600 is of ARM instructions; the two call each other.
 RUSTFLAGS:append:armv7a = " -C target-feature=+thumb-mode"
 # OpenEmbedded splits off what it wants to keep before it strips.
@@ -53,9 +57,12 @@ do_install:append() {
     # inbandd.toml is the machine's, and so are the keys: a bbappend brings both.
     install -d ${D}${sysconfdir}/inband/keys
     install -m 0644 ${UNPACKDIR}/inbandd.toml ${D}${sysconfdir}/inband
+    if ${@bb.utils.contains('PACKAGECONFIG', 'dbus', 'true', 'false', d)}; then
+        install -D -m 0644 ${UNPACKDIR}/inband.conf ${D}${datadir}/dbus-1/system.d/inband.conf
+    fi
 }
 
-FILES:${PN} += "${systemd_system_unitdir}"
+FILES:${PN} += "${systemd_system_unitdir} ${datadir}/dbus-1"
 CONFFILES:${PN} = "${sysconfdir}/inband/inbandd.toml"
 
 # Where these are modules, not built in (see inband.cfg); a kernel that has them built in provides no such package.

@@ -13,8 +13,8 @@ use super::{System, logged, uefi};
 use crate::{Outcome, program};
 
 /// The kernel's command line. Mitigations only cost time in emulation, and a panic is to end the boot at once. A
-/// processor that a busy host lets wait is not to be taken for a broken clock or a lock-up.
-const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=-1 mitigations=off tsc=nowatchdog nosoftlockup \
+/// processor that a busy host lets wait is not to be taken for a broken clock, a timer that is not wired, or a lock-up.
+const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=-1 mitigations=off tsc=nowatchdog no_timer_check nosoftlockup \
     rcupdate.rcu_cpu_stall_suppress=1";
 
 /// The file that keeps everything a suite's guest printed: kernel, programs, daemons.

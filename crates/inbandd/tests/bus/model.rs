@@ -322,7 +322,13 @@ impl Pair {
         let answer = control(dnload(&mut host, number, &data));
         if answer == Answer::Taken {
             self.blocks += 1;
-            _ = get_status(&mut host);
+            // As a host does, but for a verdict that takes its time.
+            for _ in 0..8 {
+                match get_status(&mut host) {
+                    Ok((State::DfuDnbusy | State::DfuDnloadSync, _)) => host.wait(Duration::from_millis(50)),
+                    _ => break,
+                }
+            }
         }
         same("DNLOAD", &answer, &self.machine.block(block, of))
     }

@@ -138,7 +138,7 @@ pub enum Done {
 /// ended.
 ///
 /// # Errors
-/// Those of [`prepare`] and [`run`].
+/// Those of [`prepare()`] and [`run`].
 pub fn make(
     bus: &dyn Bus,
     mut plan: Plan<'_>,

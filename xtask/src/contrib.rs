@@ -156,8 +156,16 @@ mod tests {
         for entry in fs::read_dir(folder().join("udev")).unwrap() {
             let text = fs::read_to_string(entry.unwrap().path()).unwrap();
             for rule in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
-                assert!(rule.contains("MODE=\"0660\", GROUP=\""), "{rule}");
-                assert!(rule.contains("ATTR{idVendor}==") && rule.contains("ATTR{idProduct}=="), "{rule}");
+                let has = |part: &str| rule.split(", ").any(|field| field.starts_with(part));
+                let of_a_group = has("MODE=\"0660\"") && has("GROUP=\"");
+                let of_a_user = has("MODE=\"0600\"") && has("OWNER=\"");
+                assert!(of_a_group || of_a_user, "{rule}");
+                assert_eq!(rule.matches("MODE").count(), 1, "{rule}");
+                // One device, and none that is like it.
+                let on_usb = has("ATTR{idVendor}==\"") && has("ATTR{idProduct}==\"");
+                let of_the_kernel =
+                    has("SUBSYSTEM==\"misc\"") && has("KERNEL==\"") && !rule.contains(['*', '?', '[', '|']);
+                assert!(on_usb || of_the_kernel, "{rule}");
                 rules += 1;
             }
         }

@@ -16,6 +16,8 @@ $typed =~ s/\b([g-z][0-9])\b/'0x' . ($known{$1} || die "$1 is not known\n")/ge;
 
 my @said = defined $file ? lines($file) : qx(ipmitool raw $typed 2>&1);
 my ($refusal) = map { /(rsp=0x[0-9a-f]{2})\)/ } @said;
+# Nothing printed is an answer without data only if it was one.
+die "ipmitool ended with $?, and no refusal: @said" if !defined $file and $? and !defined $refusal;
 # An answer is lines that begin with a space, sixteen bytes in each.
 my @answers = ('');
 for (grep { /^ [0-9a-f]{2}\b/ } @said) {

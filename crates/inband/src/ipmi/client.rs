@@ -34,6 +34,8 @@ const NODE_BUSY: Code = Code(0xc0);
 const TIMEOUT: Code = Code(0xc3);
 /// IPMI 5.2: the BMC is starting; what QEMU says where there is none.
 const STARTING: Code = Code(0xd2);
+/// IPMI 5.2: the destination is unavailable; what ipmid's provider says where inbandd does not answer it, whether or not it has done what was asked.
+const UNAVAILABLE: Code = Code(0xd3);
 
 /// Why a question has no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -282,7 +284,7 @@ impl Client {
             self.number = first.wrapping_add(attempt);
             last = match self.exchange(first, &data, only_asks) {
                 Ok(Some(Reply { code: Code::OK, data })) => return Ok(data),
-                Ok(Some(Reply { code, .. })) if matches!(code, NODE_BUSY | TIMEOUT | STARTING) => {
+                Ok(Some(Reply { code: code @ (NODE_BUSY | TIMEOUT | STARTING | UNAVAILABLE), .. })) => {
                     Ok(Some(code))
                 }
                 Ok(Some(Reply { code, .. })) => return Err(IpmiError::Refused(code)),

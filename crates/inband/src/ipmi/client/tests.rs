@@ -22,11 +22,12 @@ fn start(client: &mut Client) -> Result<Started, IpmiError> {
 #[test]
 fn what_is_lost_is_asked_again_with_the_same_tag() {
     type Loss = fn(u8) -> Result<Vec<(Duration, Answer)>, LinkError>;
-    let losses: [Loss; 5] = [
+    let losses: [Loss; 6] = [
         |_| Ok(Vec::new()),
         |number| now(number, NODE_BUSY, Vec::new()),
         |number| now(number, TIMEOUT, Vec::new()),
         |number| now(number, STARTING, Vec::new()),
+        |number| now(number, UNAVAILABLE, Vec::new()),
         |_| Err(LinkError::Lost(io::ErrorKind::ConnectionRefused.into())),
     ];
     for loss in losses {
@@ -45,7 +46,7 @@ fn what_is_lost_is_asked_again_with_the_same_tag() {
 
 #[test]
 fn who_never_answers_is_given_up_in_bounded_time() {
-    for code in [None, Some(NODE_BUSY), Some(TIMEOUT), Some(STARTING)] {
+    for code in [None, Some(NODE_BUSY), Some(TIMEOUT), Some(STARTING), Some(UNAVAILABLE)] {
         let mut bench = double(move |number, _| match code {
             None => Ok(Vec::new()),
             Some(code) => now(number, code, Vec::new()),

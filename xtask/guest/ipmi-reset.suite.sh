@@ -27,6 +27,7 @@ reset_now() {
     reboot -f
     # Until the processor is.
     sleep 60
+    die "no reset"
 }
 
 in_force() {
@@ -39,22 +40,20 @@ host_modules
 case $RESETS in
     0)
         comes_to idle 0
-        ;;
-    1)
-        comes_to after-idle 0
         hidden
         check start ask 0x01 0x01 0x00 0x00 0x00 0x03 0x00 0x00
         shown
         ;;
-    2)
+    1)
         check after-start in_force
+        comes_to idle-still 0
         shown
         mounted
         check copy-part dd if=firmware.tar of=/mnt/FIRMWARE.BIN bs=64k count=20 conv=fsync
         check copy-part-umount umount /mnt
         comes_to receiving 1
         ;;
-    3)
+    2)
         comes_to after-receiving 1
         shown
         mounted
@@ -64,20 +63,25 @@ case $RESETS in
         check eject eject -s "$DISK"
         check verifying session_is 4
         ;;
-    4)
+    3)
         comes_to after-verifying 5
         shown
         marker verdict PASS
         expect_text verdict-version VERSION=2.00
-        ;;
-    5)
-        comes_to after-staged 5
-        shown
-        marker verdict-again PASS
         check verdict-eject eject -s "$DISK"
         hidden
         status_is staged result=ok b=staged:2.00
-        check start-dfu ask 0x01 0x02 0x00 0x00 0x00 0x01 0x00 0x00
+        # The machine is reset while the BMC restarts.
+        check activate ask 0x05 0x02 0x00 0x00 0x00
+        ;;
+    4)
+        comes_to after-activate 7
+        hidden
+        expect_exit start-on-trial 1 ask 0x01 0x03 0x00 0x00 0x00 0x01 0x00 0x00
+        expect_text start-on-trial-refused rsp=0x84
+        check confirm ask 0x06 0x04 0x00 0x00 0x00
+        comes_to confirmed 8
+        check start-dfu ask 0x01 0x05 0x00 0x00 0x00 0x01 0x00 0x00
         start dfu dfu-util -D firmware.tar
         comes_to dfu-receiving 1
         ;;

@@ -1,11 +1,7 @@
 # What the suite ipmi has beside its guest: the BMC of the examples in docs/spec/ipmi.md, and packages for it. Its slots are large, so that it takes a moment to verify one.
 SLOT_SIZE=134217728
 . "${0%/*}/ipmi-bmc.sh"
-cat >>inbandd.toml <<END
-
-[trial]
-health = ["/usr/bin/test", "-e", "$PWD/healthy"]
-END
+trial_waits
 pack firmware.tar 2.00
 pack next.tar 3.00 300000
 cp "${0%/*}/../../docs/spec/ipmi.md" guest

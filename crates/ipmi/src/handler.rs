@@ -73,6 +73,8 @@ pub trait Doorkeeper {
 struct Start {
     nonce: u32,
     until: Duration,
+    /// Its time is over: it ends with the session that was at work then, whatever would come next.
+    late: bool,
 }
 
 /// A command that did something, and what was answered.
@@ -121,12 +123,14 @@ impl Handler {
         self.start.map(|start| start.until)
     }
 
-    /// A start that has run out ends as by a stop that drops.
+    /// A start that has run out ends as by a stop that drops. To be called behind the end of a session, too.
     pub fn handle_timeout(&mut self, now: Duration, keeper: &mut impl Doorkeeper) {
-        let Some(start) = self.start.filter(|start| start.until <= now) else { return };
+        let Some(start) = self.start.filter(|start| start.late || start.until <= now) else { return };
         if keeper.is_at_work() {
             // The session has deadlines of its own.
-            self.start = Some(Start { until: now.saturating_add(REPEATED), ..start });
+            if start.until <= now {
+                self.start = Some(Start { until: now.saturating_add(REPEATED), late: true, ..start });
+            }
             return;
         }
         self.start = None;
@@ -240,7 +244,7 @@ impl Handler {
                     nonce = nonce.wrapping_add(1).max(1);
                 }
                 self.last = nonce;
-                self.start = Some(Start { nonce, until: now.saturating_add(self.holds) });
+                self.start = Some(Start { nonce, until: now.saturating_add(self.holds), late: false });
                 let holds_s = u16::try_from(self.holds.as_secs()).unwrap_or(u16::MAX);
                 return Ok(Started { nonce, holds_s }.encode(tag));
             }

@@ -55,6 +55,18 @@ impl Opened {
         is_disk(door) == is_disk(self.door)
     }
 
+    /// Whether somebody who has come by this start is where another session by it can begin: in DFU mode. The disk is open before anybody has
+    /// come.
+    fn is_entered(self, session: &Session) -> bool {
+        self.door != Door::Volume && session.door(Door::Dfu) == DoorState::Open
+    }
+
+    /// Whether nobody can come by it any more. DFU mode may be without its bulk interface.
+    fn is_shut(self, session: &Session) -> bool {
+        let way = if self.door == Door::Volume { Door::Volume } else { Door::Dfu };
+        session.door(way) == DoorState::Shut
+    }
+
     /// Whether the session that there is came by this start.
     fn has(self, session: &Session) -> bool {
         session.id() != self.session && session.owner().is_some_and(|owner| self.is_for(owner))
@@ -109,9 +121,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 keeper.opened = None;
             })?;
         }
-        if self.ipmi_timeout().is_some_and(|at| at <= now) {
-            self.with_handler(|handler, keeper| handler.handle_timeout(now, keeper))?;
-        }
+        self.with_handler(|handler, keeper| handler.handle_timeout(now, keeper))?;
         Ok(())
     }
 
@@ -132,11 +142,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
     }
 
-    /// The session that came of the start in force has ended, or the door was shut.
+    /// The session that came of the start in force has ended, and DFU mode was left if it was there; or the door was shut.
     fn start_is_over(&self) -> bool {
         self.ipmi.as_ref().and_then(|handle| handle.opened).is_some_and(|opened| {
             let ended = opened.has(&self.session) && !self.session.state().is_at_work();
-            ended || self.session.door(opened.door) == DoorState::Shut
+            ended && !opened.is_entered(&self.session) || opened.is_shut(&self.session)
         })
     }
 

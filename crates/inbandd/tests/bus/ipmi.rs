@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use inband_dfu::wire::Request as DfuRequest;
 use inband_ipmi::{
     Origin,
     command::{Capabilities, Command, Door as Start, Profile, Started, Status, Wishes, item},
@@ -216,6 +217,32 @@ fn a_start_of_which_nothing_comes_runs_out() {
     bench.bus.advance(Duration::from_secs(2));
     assert!(!shown(&bench));
     assert_eq!(status(&bench).flags & 0x80, 0);
+}
+
+#[test]
+fn dfu_mode_is_left_when_the_time_of_its_start_is_over() {
+    for door in [Start::Dfu, Start::Bulk] {
+        let bench = Bench::with(ARMED);
+        start(&bench, 1, door).unwrap();
+        let mut dfu = bench.enter_dfu();
+        let begin = |dfu: &mut MemoryHost| bench::block(dfu, 0, &package().bytes()[..1024]).unwrap();
+        let cancel = |dfu: &mut MemoryHost| bench::command(dfu, DfuRequest::Abort).unwrap();
+        for _ in 0..29 {
+            begin(&mut dfu);
+            bench.bus.advance(Duration::from_secs(15));
+            cancel(&mut dfu);
+            bench.bus.advance(Duration::from_secs(15));
+        }
+        begin(&mut dfu);
+        bench.bus.advance(Duration::from_secs(40));
+        assert_eq!(status(&bench).state, SessionState::Receiving.number(), "who is at work is left alone");
+        cancel(&mut dfu);
+        drop(dfu);
+        bench.bus.advance(Duration::from_millis(1));
+        assert!(!bench.in_dfu_mode(), "{door:?}");
+        assert_eq!((status(&bench).flags & 0x80, doors(&bench)), (0, SHUT));
+        bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
+    }
 }
 
 #[test]

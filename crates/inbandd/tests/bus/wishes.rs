@@ -66,17 +66,21 @@ fn start(bench: &Bench, door: Start, wishes: Wishes) -> u32 {
 /// Brings a file by a door that is open or armed, as a host does that goes then. The result of the session.
 #[track_caller]
 fn bring(bench: &Bench, door: Start, file: &[u8]) -> ResultCode {
+    let result = put(bench, door, file);
+    leave(bench);
+    result
+}
+
+/// Likewise, as a host that stays in DFU mode.
+#[track_caller]
+fn put(bench: &Bench, door: Start, file: &[u8]) -> ResultCode {
     let before = status(bench).session;
     match door {
         Start::Dfu => {
             let went = bench.update(file);
             assert!(matches!(went, Ok(_) | Err(Error::Refused { .. })), "{went:?}");
-            leave(bench);
         }
-        Start::Bulk => {
-            bulk::update(bench, 1, file).unwrap();
-            leave(bench);
-        }
+        Start::Bulk => _ = bulk::update(bench, 1, file).unwrap(),
         Start::Volume(_) => {
             let mut disk = disk(bench);
             // A host whose disk has changed is told so first.
@@ -227,6 +231,35 @@ fn wishes_are_of_one_start() {
         }
         let by = if door == FAT { RAW } else { door };
         assert_eq!(bring(&bench, by, &older().bytes()), ResultCode::Ok, "{door:?}");
+    }
+}
+
+#[test]
+fn wishes_are_of_all_that_comes_before_dfu_mode_is_left() {
+    let (file, old) = (package().bytes(), older().bytes());
+    let head_of = |file: &[u8]| Wishes { head: Some(head(file)), ..NONE };
+    for door in [Start::Dfu, Start::Bulk] {
+        let bench = Bench::with(AT_ONCE);
+        start(&bench, door, head_of(&file));
+        for (file, result) in [
+            (&old, ResultCode::UnexpectedPackage),
+            (&file, ResultCode::Ok),
+            (&old, ResultCode::UnexpectedPackage),
+        ] {
+            assert_eq!(put(&bench, door, file), result, "{door:?}");
+            assert_eq!(status(&bench).flags & 0x80, 0x80, "the start is in force");
+        }
+        leave(&bench);
+        assert_eq!(status(&bench).flags & 0x80, 0, "the start is over");
+
+        start(&bench, door, Wishes { defer_activation: true, ..FORWARD });
+        assert_eq!(put(&bench, door, &file), ResultCode::Ok, "{door:?}");
+        assert_eq!(put(&bench, door, &old), ResultCode::Downgrade, "{door:?}");
+        assert_eq!(put(&bench, door, &file), ResultCode::Ok, "{door:?}");
+        leave(&bench);
+        bench.bus.advance(Duration::from_secs(70));
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
+        bench.assert_factory_runs();
     }
 }
 

@@ -119,7 +119,7 @@ impl Machine {
         if door == Door::Volume {
             self.show_disk(Some(self.configured.fat != other));
         }
-        self.start = Some(Start { door, until: self.now + HOLDS, session: None });
+        self.start = Some(Start { door, until: self.now + HOLDS, session: None, late: false });
         0
     }
 
@@ -155,17 +155,24 @@ impl Machine {
     pub(super) fn start_runs_out(&mut self) {
         let Some(start) = self.start else { return };
         if start.session == Some(self.session.id) && self.is_at_work() {
-            self.start = Some(Start { until: self.now + MINUTE, ..start });
+            self.start = Some(Start { until: self.now + MINUTE, late: true, ..start });
         } else {
             self.start = None;
             self.shut(start);
         }
     }
 
-    /// A start is over when its door was shut.
+    /// A start is over when its door was shut, when DFU mode was left behind a session that came by it, and with the session that was at work when
+    /// its time was over.
     pub(super) fn check_start(&mut self) {
-        if self.start.is_some_and(|start| self.door(start.door) == DoorState::Shut) {
+        let Some(start) = self.start else { return };
+        let way = if start.door == Door::Volume { Door::Volume } else { Door::Dfu };
+        let at_work = start.session == Some(self.session.id) && self.is_at_work();
+        let left = start.session.is_some() && !at_work && self.door(way) != DoorState::Open;
+        if self.door(way) == DoorState::Shut || left {
             self.start = None;
+        } else if start.late && !at_work {
+            self.start_runs_out();
         }
     }
 

@@ -88,6 +88,8 @@ pub(super) struct Start {
     pub(super) until: Duration,
     /// The session that came by it.
     pub(super) session: Option<u32>,
+    /// Its time is over.
+    pub(super) late: bool,
 }
 
 pub(super) struct Machine {
@@ -292,9 +294,10 @@ impl Machine {
         let told = self.tell_end(result);
         if let Some(start) = &mut self.start
             && start.session == Some(self.session.id)
+            && start.door == Door::Volume
         {
             // A host that is gone is told nothing by its disk, so its start holds on.
-            if told || start.door != Door::Volume {
+            if told {
                 self.start = None;
             } else {
                 start.session = None;

@@ -81,12 +81,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 self.session.disarm(door, By::Ipmi);
                 self.hide_volume(now, By::Ipmi)
             }
-            Door::Dfu | Door::Bulk | Door::Ipmi if self.dfu.state() == State::AppIdle => {
+            Door::Dfu | Door::Bulk | Door::Ipmi => {
+                // A DETACH may have been answered that has opened nothing yet.
                 self.session.disarm(Door::Dfu, By::Ipmi);
                 self.session.disarm(Door::Bulk, By::Ipmi);
-                Ok(())
+                if self.dfu.state() == State::AppIdle { Ok(()) } else { self.leave(now) }
             }
-            Door::Dfu | Door::Bulk | Door::Ipmi => self.leave(now),
         }
     }
 

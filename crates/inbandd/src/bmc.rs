@@ -120,6 +120,8 @@ pub struct Bmc<B, W> {
     audit: AuditLog,
     /// When the running firmware, which is on trial, is to be confirmed.
     confirm_at: Option<Duration>,
+    /// The worker has been told to confirm it, and has not answered.
+    confirms: bool,
     /// How its trial by the health command goes.
     verdict: Verdict,
     /// When the machine started, from where the deadline of a trial counts.
@@ -174,6 +176,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             session,
             audit: AuditLog::default(),
             confirm_at: None,
+            confirms: false,
             verdict: Verdict::None,
             started: Duration::ZERO,
             restart: Restart::No,
@@ -253,7 +256,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         }
         if self.confirm_at.is_some_and(|at| at <= now) {
             self.confirm_at = None;
-            self.worker.send(Command::Confirm)?;
+            self.send_confirm()?;
         }
         if self.keep_budget_at.is_some_and(|at| at <= now) {
             self.keep_budget_at = None;

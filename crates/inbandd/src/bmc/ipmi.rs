@@ -12,8 +12,8 @@ use inband_package::Expected;
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
 use inband_usb::DeviceBackend;
 
-use super::{Bmc, Fault, Profile};
-use crate::worker::{Command, Worker};
+use super::{Bmc, Fault, Profile, trial::Verdict};
+use crate::worker::Worker;
 
 /// What is configured about the door handle.
 #[derive(Clone, Copy, Debug)]
@@ -374,15 +374,15 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         if !self.options.confirms {
             return Err(Code::NOT_ALLOWED);
         }
-        // The verdict on firmware that did not prove itself stands.
-        if self.bmc.goes_down() {
+        // The verdict on firmware that did not prove itself stands, whether the restart out of it comes to anything or not.
+        if self.bmc.goes_down() || matches!(self.bmc.verdict, Verdict::Unhealthy) {
             return Err(Code::BUSY);
         }
         if self.bmc.session.state() != SessionState::PendingConfirm {
             return Err(Code::NOTHING);
         }
         self.bmc.end_trial();
-        let sent = self.bmc.worker.send(Command::Confirm);
+        let sent = self.bmc.send_confirm();
         self.keep(sent)
     }
 }

@@ -74,7 +74,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             Ask::Confirm if state == SessionState::PendingConfirm => {
                 self.end_trial();
                 self.asked = Some(Asked::Confirm);
-                self.worker.send(Command::Confirm)?;
+                self.send_confirm()?;
                 None
             }
             Ask::Activate if state == SessionState::Staged => {

@@ -88,15 +88,19 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             | Reply::Missing { .. }
             | Reply::Complete(_) => {}
             Reply::Confirmed(result) => {
+                self.confirms = false;
                 match &result {
                     Ok(()) => {
                         self.settle_trial();
                         _ = self.session.confirmed();
                     }
                     Err(refused) if self.session.state() == SessionState::PendingConfirm => {
-                        log::error!(
-                            "cannot confirm the running firmware, which stays on trial: {}",
-                            refused.text
+                        self.audit.warn(
+                            now,
+                            format_args!(
+                                "cannot confirm the running firmware, which stays on trial: {}",
+                                refused.text
+                            ),
                         );
                         self.confirm_at = Some(now.saturating_add(CONFIRM_AGAIN));
                     }

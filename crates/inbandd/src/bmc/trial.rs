@@ -12,7 +12,7 @@ use super::{Bmc, Fault};
 use crate::{
     command::AskedBy,
     programs::{Exit, Task},
-    worker::{Command, Worker},
+    worker::{Command, Gone, Worker},
 };
 
 /// How long the BMC may take to go down once its restart command has been started.
@@ -96,6 +96,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             }
             self.verdict = Verdict::None;
         }
+    }
+
+    /// Has the worker confirm the firmware: once, however often that is asked for until it has answered.
+    pub(super) fn send_confirm(&mut self) -> Result<(), Gone> {
+        if !std::mem::replace(&mut self.confirms, true) {
+            self.worker.send(Command::Confirm)?;
+        }
+        Ok(())
     }
 
     /// The firmware is confirmed: nothing that the trial asked for is wanted any more.

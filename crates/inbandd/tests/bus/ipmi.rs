@@ -9,12 +9,13 @@ use inband_ipmi::{
     wire::{Code, NETFN, ORGANISATION, Reply, Request},
 };
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
-use inband_store::Slot;
+use inband_store::{Slot, memory::Loss};
 use inband_usb::EndpointAddress;
 use inband_virtual::memory::MemoryHost;
 use inbandd::{
     command::{Answer, Ask, AskedBy},
     programs::{Exit, Task},
+    worker,
 };
 
 use crate::{
@@ -416,6 +417,46 @@ fn the_host_activates_and_confirms_where_it_may() {
     bench.bus.advance(Duration::from_secs(1));
     bench.assert_session(SessionState::Done, ResultCode::Ok);
     assert_eq!(status(&bench).running, status_head(&bench));
+}
+
+/// A BMC with the package of this bench on trial.
+fn on_trial() -> Bench {
+    let setting = Setting { health: true, restart: true, policy: DoorPolicy::Always, ..ARMED };
+    let bench = Bench::with(setting);
+    assert!(bench.update(&package().bytes()).is_ok());
+    let bench = bench.power_cycle(Loss::All);
+    bench.assert_session(SessionState::PendingConfirm, ResultCode::Ok);
+    bench
+}
+
+#[test]
+fn a_host_does_not_confirm_what_is_unhealthy() {
+    let bench = on_trial();
+    assert!(bench.bus.run_until(Duration::from_secs(400), || bench.programs.runs(Task::Restart)));
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    bench.bus.advance(Duration::from_secs(1));
+    bench.assert_session(SessionState::PendingConfirm, ResultCode::Unhealthy);
+    assert_eq!(ask(&bench, &Command::Confirm { tag: 1 }).code, Code::BUSY);
+    bench.bus.advance(Duration::from_secs(60));
+    assert!(bench.programs.runs(Task::Restart));
+    // Who is on the BMC may.
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    bench.bus.advance(Duration::from_secs(1));
+    assert_eq!(bench.ask(Ask::Confirm), Answer::Done);
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
+}
+
+#[test]
+fn a_confirmation_that_is_under_way_is_the_worker_s_once() {
+    let bench = on_trial();
+    bench.hold(Hold::Everything);
+    for tag in 0..3 {
+        assert_eq!(ask(&bench, &Command::Confirm { tag }).code, Code::OK);
+    }
+    let held = |command: &&worker::Command| matches!(command, worker::Command::Confirm);
+    assert_eq!(bench.bmc().worker().held().iter().filter(held).count(), 1);
+    bench.hold(Hold::Nothing);
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
 }
 
 #[test]

@@ -128,6 +128,8 @@ pub struct Bmc<B, W> {
     started: Duration,
     /// Whether the BMC is about to restart.
     restart: Restart,
+    /// Until when the host asks for none, since one has failed.
+    restart_rests: Duration,
     /// What somebody on the BMC waits for the answer to.
     asked: Option<Asked>,
     answer: Option<command::Answer>,
@@ -180,6 +182,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             verdict: Verdict::None,
             started: Duration::ZERO,
             restart: Restart::No,
+            restart_rests: Duration::ZERO,
             asked: None,
             answer: None,
             hidden: false,

@@ -143,6 +143,12 @@ impl Handler {
         self.start = None;
     }
 
+    /// A restart has come to nothing: nothing that was answered is taken for done.
+    pub fn handle_restart_failed(&mut self) {
+        self.handle_shut();
+        self.done = None;
+    }
+
     /// Answers a request that [is for this handler](Self::is_ours). `random` becomes the nonce of a start; not 0.
     pub fn handle(
         &mut self,

@@ -12,7 +12,10 @@ use inband_package::Expected;
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
 use inband_usb::DeviceBackend;
 
-use super::{Bmc, Fault, Profile, trial::Verdict};
+use super::{
+    Bmc, Fault, Profile,
+    trial::{RESTART_AGAIN, Verdict},
+};
 use crate::worker::Worker;
 
 /// What is configured about the door handle.
@@ -156,6 +159,14 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         if let Some(handle) = &mut self.ipmi {
             handle.handler.handle_shut();
             handle.opened = None;
+        }
+    }
+
+    /// A restart has failed: the host is not to have it tried again and again, and what it was told is not so.
+    pub(super) fn rest(&mut self, now: Duration) {
+        self.restart_rests = now.saturating_add(RESTART_AGAIN);
+        if let Some(handle) = &mut self.ipmi {
+            handle.handler.handle_restart_failed();
         }
     }
 
@@ -361,6 +372,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
             return Err(Code::BUSY);
         }
         match self.bmc.session.state() {
+            SessionState::Staged if now < self.bmc.restart_rests => Err(Code::BUSY),
             SessionState::Staged => {
                 let restarted = self.bmc.restart(now);
                 self.keep(restarted)

@@ -130,6 +130,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             Reply::Booted(booted) => {
                 if let Err(refused) = booted {
                     log::error!("cannot restart: {}", refused.text);
+                    self.rest(now);
                 }
                 self.current = None;
                 let view = self.session.store().clone();

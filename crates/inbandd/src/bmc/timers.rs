@@ -54,6 +54,7 @@ fn the_table_of_the_specification_has_every_timer_and_its_number() {
         ("a confirmation that the store did not take", super::CONFIRM_AGAIN),
         ("the restart command was started and the BMC is up", trial::RESTART_LIMIT),
         ("a restart of unhealthy firmware has failed", trial::RESTART_AGAIN),
+        ("a restart has failed that the host may ask for", trial::RESTART_AGAIN),
     ];
     let text = include_str!("../../../../docs/spec/session.md");
     let (_, table) = text.split_once("## 4. Deadlines").unwrap();

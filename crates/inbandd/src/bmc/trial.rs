@@ -17,7 +17,7 @@ use crate::{
 
 /// How long the BMC may take to go down once its restart command has been started.
 pub(super) const RESTART_LIMIT: Duration = Duration::from_secs(300);
-/// From a restart that failed to the next try, where unhealthy firmware has to go.
+/// From a restart that failed to the next try, where unhealthy firmware has to go or the host wants it.
 pub(super) const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
 /// How new firmware proves itself.
@@ -231,6 +231,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let view = self.session.store().clone();
         self.session.restarted(view);
         self.forget_start();
+        self.rest(now);
         self.restart = match self.verdict {
             Verdict::Unhealthy => Restart::Again(now.saturating_add(RESTART_AGAIN)),
             Verdict::None | Verdict::Open(_) => {

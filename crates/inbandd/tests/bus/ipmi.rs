@@ -460,6 +460,32 @@ fn a_confirmation_that_is_under_way_is_the_worker_s_once() {
 }
 
 #[test]
+fn a_restart_that_failed_is_not_done_and_not_tried_again_at_once() {
+    let bench = Bench::with(Setting { restart: true, policy: DoorPolicy::Always, ..ARMED });
+    assert!(bench.update(&package().bytes()).is_ok());
+    bench.leave_dfu();
+    let activate = |tag| ask(&bench, &Command::Activate { tag }).code;
+    assert_eq!(activate(4), Code::OK);
+    assert!(bench.programs.runs(Task::Restart));
+    assert_eq!(activate(4), Code::OK, "a repeat, while it is under way");
+    let (runs, _) = bench.programs.counts();
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    bench.bus.advance(Duration::from_secs(1));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    for tag in [4, 0, 5] {
+        assert_eq!(activate(tag), Code::BUSY);
+    }
+    assert_eq!(bench.programs.counts().0, runs);
+    bench.bus.advance(Duration::from_secs(59));
+    assert_eq!(activate(4), Code::OK);
+    assert!(bench.programs.runs(Task::Restart));
+    // Who is on the BMC waits for nothing.
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    bench.bus.advance(Duration::from_secs(1));
+    assert_eq!(bench.ask(Ask::Activate), Answer::Done);
+}
+
+#[test]
 fn only_the_system_interface_is_heard() {
     let bench = Bench::with(ARMED);
     let data = Command::Start { tag: 1, door: RAW, wishes: Wishes::default() }.encode();

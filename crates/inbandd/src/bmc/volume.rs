@@ -280,7 +280,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     }
 
     /// Somebody has armed the door, with this profile or the one of the configuration: at run time the disk is shown at once. One that is there
-    /// stays, unless another profile was asked for in so many words; what it tells of an update before makes room.
+    /// stays, unless another profile was asked for in so many words; what it tells, or is about to tell, of an update before makes room.
     pub(super) fn show_volume(
         &mut self,
         now: Duration,
@@ -292,6 +292,11 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         if let Some(media) = self.volume.media().filter(|media| shown && media.has_verdict()) {
             media.remove();
             self.volume.due = Some((now.saturating_add(GAP), Due::Fresh));
+        } else if let Some((_, due @ (Due::Verdict(_) | Due::AfterVerdict))) =
+            self.volume.due.as_mut().filter(|_| shown)
+        {
+            // The end of the door would follow, and nobody had come in by it.
+            *due = Due::Fresh;
         }
         if shown || self.dfu.state() != State::AppIdle {
             return Ok(());

@@ -486,6 +486,39 @@ fn a_restart_that_failed_is_not_done_and_not_tried_again_at_once() {
 }
 
 #[test]
+fn who_opens_the_disk_between_two_media_can_write_to_it() {
+    let opens: [fn(&Bench); 2] = [
+        |bench| _ = start(bench, 2, RAW).unwrap(),
+        |bench| assert_eq!(bench.ask(Ask::Arm(Door::Volume)), Answer::Done),
+    ];
+    // Before the end of a session is told, and behind that.
+    for (open, told) in opens.into_iter().flat_map(|open| [(open, false), (open, true)]) {
+        let bench = Bench::with(ARMED);
+        start(&bench, 1, RAW).unwrap();
+        let mut disk = disk(&bench);
+        disk.copy(&package().bytes());
+        disk.eject().unwrap();
+        if told {
+            bench.bus.advance(Duration::from_secs(3));
+            while disk.ready().is_err() {}
+            disk.eject().unwrap();
+        }
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
+        open(&bench);
+        bench.bus.advance(Duration::from_secs(3));
+        while disk.ready().is_err() {}
+        assert!(disk.text().contains("STATE=READY"), "{}", disk.text());
+        disk.copy(&package().bytes());
+        disk.eject().unwrap();
+        bench.bus.advance(Duration::from_secs(3));
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
+        assert_eq!((status(&bench).session, status(&bench).flags & 0x80), (2, 0));
+        while disk.ready().is_err() {}
+        assert!(disk.text().contains("STATE=PASS"));
+    }
+}
+
+#[test]
 fn only_the_system_interface_is_heard() {
     let bench = Bench::with(ARMED);
     let data = Command::Start { tag: 1, door: RAW, wishes: Wishes::default() }.encode();

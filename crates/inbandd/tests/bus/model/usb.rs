@@ -193,11 +193,11 @@ impl Machine {
         let fits = fat.is_none_or(|fat| fat == self.fat);
         match &mut self.bus {
             OnBus::Dfu(_) => {}
-            OnBus::Disk(drive) if fits => {
-                if let Drive::Told(..) = drive {
-                    *drive = Drive::Gap(self.now + GAP, Medium::Fresh);
-                }
-            }
+            OnBus::Disk(drive) if fits => match drive {
+                Drive::Told(..) => *drive = Drive::Gap(self.now + GAP, Medium::Fresh),
+                Drive::Gap(at, _) => *drive = Drive::Gap(*at, Medium::Fresh),
+                Drive::Refused | Drive::Ready { .. } | Drive::Receiving { .. } | Drive::Judging(_) => {}
+            },
             OnBus::Disk(_) | OnBus::Bare => {
                 self.fat = fat.unwrap_or(self.configured.fat);
                 self.show_run_time();

@@ -123,6 +123,10 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 handler.handle_shut();
                 keeper.opened = None;
             })?;
+            // Whoever opens the disk next has not asked for it.
+            if self.session.door(Door::Volume) == DoorState::Shut {
+                self.forget_profile();
+            }
         }
         self.with_handler(|handler, keeper| handler.handle_timeout(now, keeper))?;
         Ok(())

@@ -150,6 +150,17 @@ fn a_disk_that_is_always_there_goes_back_to_its_profile() {
 }
 
 #[test]
+fn a_profile_goes_with_its_start() {
+    let bench = Bench::with(Setting { policy: DoorPolicy::Always, fat: false, ..ARMED });
+    start(&bench, 1, FAT).unwrap();
+    drop(bench.enter_dfu());
+    assert_eq!((status(&bench).flags & 0x80, doors(&bench)[2]), (0, DoorState::Shut));
+    assert_eq!(bench.ask(Ask::Arm(Door::Volume)), Answer::Done);
+    bench.leave_dfu();
+    assert!(disk(&bench).text().contains("SPEC=INBAND-RAW-1"), "the disk is the one of the configuration");
+}
+
+#[test]
 fn a_start_lets_dfu_in_and_a_stop_does_not() {
     let bench = Bench::with(ARMED);
     let nonce = start(&bench, 1, Start::Dfu).unwrap();

@@ -171,6 +171,9 @@ impl Machine {
         let left = start.session.is_some() && !at_work && self.door(way) != DoorState::Open;
         if self.door(way) == DoorState::Shut || left {
             self.start = None;
+            if self.door(Door::Volume) == DoorState::Shut {
+                self.fat = self.configured.fat;
+            }
         } else if start.late && !at_work {
             self.start_runs_out();
         }

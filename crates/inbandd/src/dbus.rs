@@ -26,8 +26,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long what we ask of others may take. The services asked answer from memory.
 const ANSWER: Duration = Duration::from_secs(3);
 
-const BUS: &str = "org.freedesktop.DBus";
-const BUS_PATH: &str = "/org/freedesktop/DBus";
+pub(crate) const BUS: &str = "org.freedesktop.DBus";
+pub(crate) const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// What is done on a connection.
 pub(crate) trait Client: Send + 'static {
@@ -107,9 +107,9 @@ impl Drop for Link {
 fn run<C: Client>(shared: &Shared, mut client: C) {
     let mut told = false;
     loop {
-        match converse(shared, &mut client) {
+        match converse(shared, &mut client, &mut told) {
             Ok(()) => log::info!("event=dbus-gone for={}", C::NAME),
-            // Once, and not every second.
+            // Once each time that it is gone, and not every second.
             Err(error) if !told => log::warn!("event=dbus-gone for={} reason: {error}", C::NAME),
             Err(error) => log::debug!("dbus: {error}"),
         }
@@ -120,8 +120,8 @@ fn run<C: Client>(shared: &Shared, mut client: C) {
     }
 }
 
-/// One connection, until it is gone.
-fn converse<C: Client>(shared: &Shared, client: &mut C) -> zbus::Result<()> {
+/// One connection, until it is gone. That it was gone is no longer `told` when there is one again.
+fn converse<C: Client>(shared: &Shared, client: &mut C, told: &mut bool) -> zbus::Result<()> {
     let connection = Builder::system()?.method_timeout(ANSWER).build()?;
     if !shared.note(Joined::On(connection.clone())) {
         return connection.close();
@@ -129,6 +129,7 @@ fn converse<C: Client>(shared: &Shared, client: &mut C) -> zbus::Result<()> {
     let messages = MessageIterator::from(&connection);
     client.begin(&connection)?;
     log::info!("event=dbus-connected for={}", C::NAME);
+    *told = false;
     for message in messages {
         client.take(&connection, &message?)?;
     }

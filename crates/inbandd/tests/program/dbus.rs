@@ -297,7 +297,14 @@ fn two_hosts_at_once_get_each_their_answer() {
 fn a_daemon_is_there_before_its_bus() {
     let (home, mut bus) = (home(), Bus::start());
     bus.stop();
-    let _running = Running::start(home.inbandd(&[]).env("DBUS_SYSTEM_BUS_ADDRESS", bus.address()));
+    let mut running = Running::start(home.inbandd(&[]).env("DBUS_SYSTEM_BUS_ADDRESS", bus.address()));
+    running.wait_for("event=dbus-gone for=ipmi");
+    bus.restart();
+    bus.wait_for(INBAND);
+    // That it goes away again is said again.
+    running.until("event=dbus-connected for=ipmi");
+    bus.stop();
+    running.until("event=dbus-gone for=ipmi");
     bus.restart();
     bus.wait_for(INBAND);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
@@ -315,6 +322,9 @@ fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
     if !running.first_lines.iter().any(|line| line.contains("event=dbus-connected for=host-power")) {
         running.until("event=dbus-connected for=host-power");
     }
+    let _ipmid = Ipmid::start(&bus, Checks::Channel);
+    let bridge = Bridge::system(&bus);
+    let before = status(&bridge).door_states;
     // Its own reset, a power cycle, and a start by a button.
     for asked in [None, Some("Reboot"), Some("Off")] {
         if let Some(transition) = asked {
@@ -327,12 +337,19 @@ fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
     Host::nameless(&bus).becomes("Off");
     host.ask("On");
     host.becomes("Running");
+    // Nothing of that has armed a door.
+    assert_eq!(status(&bridge).door_states, before);
     // And a power-on.
     host.becomes("Off");
     host.ask("On");
     host.becomes("TransitioningToRunning");
     host.becomes("Running");
-    let said = running.until("event=door-armed");
-    assert_eq!(said.iter().filter(|line| line.contains("event=host-powered-on")).count(), 1, "{said:?}");
+    let mut said = running.until("event=door-armed");
     assert!(said.last().unwrap().contains("by=power-on"), "{said:?}");
+    assert_ne!(status(&bridge).door_states, before);
+    running.signal("TERM");
+    let (code, rest) = running.wait();
+    assert_eq!(code, Some(0));
+    said.extend(rest);
+    assert_eq!(said.iter().filter(|line| line.contains("event=host-powered-on")).count(), 1, "{said:?}");
 }

@@ -116,7 +116,7 @@ whether a package is up to date, or runs (--wait), is told by the version alone.
 group that disks belong to. Ctrl-C ejects the disk, which ends the session.
 
 Where the door is shut and the BMC lets a host open it by IPMI (`armed`, see `inband help start`), a start opens it, for this package alone where the BMC can tell, and it is shut \
-again in the end, however that is; a BMC that hides is waited for on the bus. If the device is lost behind the last byte, IPMI tells what came of it, and with --wait whether it runs. \
+again in the end, however that is; a BMC that hides is waited for on the bus, but not one that --device names. If the device is lost behind the last byte, IPMI tells what came of it, and with --wait whether it runs. \
 Without IPMI somebody on the BMC has to open it: `inbandd arm`.
 
 --dry-run asks the BMC nothing that changes anything there, so it does not know what the BMC lacks: that it says only in a session, \

@@ -171,6 +171,7 @@ fn update(
             Some(DoorName::Bulk) => Wish::Bulk,
             Some(DoorName::Volume) => Wish::Volume,
         },
+        is_chosen: global.device.is_some(),
         dry_run: args.dry_run,
     };
     let find = |wish| scope.target(global.device.as_ref(), wish);

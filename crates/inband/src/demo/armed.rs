@@ -80,6 +80,7 @@ impl Armed<'_> {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door: Wish::Fastest,
+            is_chosen: false,
             dry_run: false,
         };
         let find = |wish| self.scope.target(None, wish);

@@ -184,6 +184,7 @@ impl Stage<'_, '_> {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door,
+            is_chosen: false,
             dry_run: false,
         };
         let contents = Contents::Package(Box::new(good.contents.clone()));

@@ -86,6 +86,7 @@ impl Bench {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door,
+            is_chosen: false,
             dry_run: false,
         }
     }

@@ -67,6 +67,8 @@ pub struct Plan<'a> {
     pub downgrade: Rule,
     /// The door that it goes through.
     pub door: Wish,
+    /// The user chose a BMC among those on USB.
+    pub is_chosen: bool,
     /// Nothing is to change, on the BMC or here.
     pub dry_run: bool,
 }

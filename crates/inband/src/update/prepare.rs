@@ -127,6 +127,8 @@ struct Preparation<'a> {
 impl Preparation<'_> {
     fn make(&mut self, contents: Contents) -> Result<Option<Prepared>, Error> {
         match (self.find)(self.plan.door) {
+            // What was chosen is not there; IPMI may lead to another one.
+            Err(absent @ Error::NoDevice { .. }) if self.plan.is_chosen => Err(absent),
             // A BMC whose doors are shut may not be on the bus.
             Err(absent @ (Error::NoDevice { .. } | Error::NoDoor { .. })) => self.hidden(contents, absent),
             found => self.found(contents, found?),

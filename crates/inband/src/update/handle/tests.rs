@@ -102,6 +102,22 @@ fn a_bmc_that_hides_is_shown_by_a_start_and_hidden_again() {
 }
 
 #[test]
+fn a_bmc_that_was_chosen_and_is_not_there_is_not_looked_for_by_ipmi() {
+    let bench = Bench::new();
+    let ipmi = double(honest);
+    let bus = FakeBus::with([]);
+    let scope = Scope { bus: &bus, name: "here".into(), hint: String::new() };
+    let selector = "ANOTHER".parse().unwrap();
+    let find = |wish| scope.target(Some(&selector), wish);
+    let asked = Rc::clone(&ipmi.asked);
+    let plan = Plan { is_chosen: true, ..bench.plan(Wish::Fastest) };
+    let mut seen = Seen::default();
+    let error = make(&bus, plan, find, &mut handle(ipmi.client), &mut seen, &Cancel::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert_eq!(*asked.borrow(), []);
+}
+
+#[test]
 fn a_start_that_shows_nothing_is_stopped() {
     let bench = Bench::new();
     let ipmi = double(|number, command| match command {

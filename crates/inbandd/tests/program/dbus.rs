@@ -313,7 +313,7 @@ fn a_daemon_is_there_before_its_bus() {
 
 #[test]
 fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, mut bus) = (home(), Bus::start());
     let config = std::fs::read_to_string(home.path("inbandd.toml")).unwrap();
     let config = config.replace("[doors]", "[doors]\narm_by = [\"power-on\"]\npower_on = \"dbus\"");
     home.configure(&config);
@@ -347,6 +347,9 @@ fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
     let mut said = running.until("event=door-armed");
     assert!(said.last().unwrap().contains("by=power-on"), "{said:?}");
     assert_ne!(status(&bridge).door_states, before);
+    // It says this behind all that it heard.
+    bus.stop();
+    said.extend(running.until("event=dbus-gone for=host-power"));
     running.signal("TERM");
     let (code, rest) = running.wait();
     assert_eq!(code, Some(0));

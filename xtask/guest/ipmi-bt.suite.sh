@@ -66,6 +66,11 @@ status_is tool-dfu-status result=ok b=staged:3.00
 check tool-volume inband update --door volume 4.00.tar
 hidden
 status_is tool-volume-status result=ok b=staged:4.00
+check tool-activate inband activate
+comes_to tool-trial 7
+hidden
+check tool-confirm inband confirm
+comes_to tool-confirmed 8
 check tool-start inband start volume
 shown
 check tool-stop inband stop

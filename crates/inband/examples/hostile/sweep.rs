@@ -1,14 +1,14 @@
 //! Every request there is, to a device at run time whose doors are shut: what descriptors.md, dfu.md and session.md name is answered, and what a gadget's kernel
 //! answers by itself, to the length that it may have; all else is stalled, and nothing changes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use inband_dfu::wire::{Request, State};
-use inband_usb::Setup;
+use inband_usb::{Recipient, RequestType, Setup};
 use nusb::MaybeFuture as _;
 
 use crate::{
-    target::{Outcome, ensure, ensure_stall},
+    target::{Outcome, PATIENCE, ensure, ensure_stall},
     usbfs::{Raw, Reply},
     wire::{LIMIT, Mode, Opened, node},
 };
@@ -38,6 +38,9 @@ const NUMBERS: [(u16, u16); 4] = [(0, 0), (0, 0xffff), (0xffff, 0), (0xffff, 0xf
 /// bRequest of all that descriptors, DFU, the vendor request and Microsoft's know.
 const KNOWN: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x49, 0x4d];
 
+/// So many are answered at least: GETSTATUS and GETSTATE with each wValue, and the status page, in each length but 0.
+const ANSWERED: u32 = (2 + 2 + 1) * 3;
+
 /// What may become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
@@ -46,6 +49,8 @@ enum Expected {
     /// So many at most, or STALL: the kernel of a gadget, or its controller, answers what it takes for a request that it knows.
     AtMost(usize),
     Stall,
+    /// Nothing: this kernel does not let it out.
+    NotSent,
     /// It changes address, configuration or interface: one by one, below.
     Apart,
 }
@@ -55,6 +60,7 @@ fn expected(setup: Setup) -> Expected {
     match (request_type, request) {
         // SET_ADDRESS, SET_CONFIGURATION, SET_INTERFACE.
         (0x00, 5 | 9) | (0x01, 11) => Expected::Apart,
+        _ if is_kept_back(setup) => Expected::NotSent,
         // GET_STATUS, GET_CONFIGURATION, GET_INTERFACE.
         (0x80..=0x82, 0) => Expected::AtMost(2),
         (0x80, 8) | (0x81, 10) => Expected::AtMost(1),
@@ -68,12 +74,18 @@ fn expected(setup: Setup) -> Expected {
     }
 }
 
+/// What usbfs looks at: whether there is the interface, or the endpoint, that the low byte of wIndex names, unless the request is a vendor's.
+fn is_kept_back(setup: Setup) -> bool {
+    let is_vendors = setup.kind() == RequestType::Vendor;
+    let names_one = matches!(setup.recipient(), Recipient::Interface | Recipient::Endpoint);
+    !is_vendors && names_one && setup.index & 0xff != 0
+}
+
 #[derive(Default)]
 struct Count {
     answered: u32,
     stalled: u32,
-    /// This kernel did not let it out.
-    kept: u32,
+    not_sent: u32,
 }
 
 pub(crate) fn run(pairs: Pairs) -> Outcome {
@@ -92,11 +104,12 @@ pub(crate) fn run(pairs: Pairs) -> Outcome {
         }
     }
     drop(raw);
-    let Count { answered, stalled, kept } = count;
+    let Count { answered, stalled, not_sent } = count;
     let seconds = start.elapsed().as_secs();
     println!(
-        "{answered} requests were answered, {stalled} stalled, {kept} kept back by this kernel, in {seconds} s"
+        "{answered} requests were answered, {stalled} stalled, {not_sent} kept back by this kernel, in {seconds} s"
     );
+    ensure(answered >= ANSWERED && stalled > not_sent, || "those are too few".into())?;
     let opened = Opened::in_mode(Mode::RunTime)?;
     ensure(opened.page()? == before, || "something has changed".into())?;
     shut(&opened)?;
@@ -118,17 +131,20 @@ fn one_pair(raw: &Raw, pairs: Pairs, request_type: u8, request: u8, count: &mut 
             }
             let reply = raw.ask(setup, LIMIT).map_err(|e| format!("{setup:x?}: {e}"))?;
             let fits = match (expected, reply) {
-                (_, Reply::NotSent) | (Expected::Stall | Expected::AtMost(_), Reply::Stall) => true,
+                (Expected::NotSent, Reply::NotSent)
+                | (Expected::Stall | Expected::AtMost(_), Reply::Stall) => true,
                 (Expected::Bytes(bytes), Reply::Bytes(came)) => came == bytes.min(length.into()),
                 // Of OUT requests that are taken, what was sent.
                 (Expected::AtMost(most), Reply::Bytes(came)) => came <= most || request_type & 0x80 == 0,
-                (Expected::Bytes(_), Reply::Stall) | (Expected::Stall | Expected::Apart, _) => false,
+                (Expected::Bytes(_), Reply::Stall)
+                | (_, Reply::NotSent)
+                | (Expected::Stall | Expected::NotSent | Expected::Apart, _) => false,
             };
             ensure(fits, || format!("{setup:x?} is answered with {reply:?}, not {expected:?}"))?;
             match reply {
                 Reply::Bytes(_) => count.answered += 1,
                 Reply::Stall => count.stalled += 1,
-                Reply::NotSent => count.kept += 1,
+                Reply::NotSent => count.not_sent += 1,
             }
         }
     }
@@ -159,6 +175,17 @@ fn one_by_one(opened: Opened) -> Outcome {
     shut(&opened)?;
     // A reset gives it an address, and a configuration. USB/IP carries none, and says so by doing nothing.
     opened.reset()?;
-    std::thread::sleep(Duration::from_millis(100));
-    shut(&Opened::in_mode(Mode::RunTime)?)
+    shut(&answering()?)
+}
+
+/// The device, when it answers: behind a reset it may refuse what comes before its program has seen that.
+fn answering() -> Outcome<Opened> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let opened = Opened::in_mode(Mode::RunTime)?;
+        match opened.state() {
+            Err(_) if Instant::now() < deadline => {}
+            answer => return answer.map(|_| opened),
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) type Outcome<T = ()> = Result<T, String>;
 /// wTransferSize.
 pub(crate) const BLOCK: usize = 4096;
 /// How long a device may be busy, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The device under attack.
 pub(crate) struct Target {

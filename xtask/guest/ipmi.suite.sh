@@ -42,13 +42,14 @@ mounted
 check copy cp firmware.tar /mnt/FIRMWARE.BIN
 check copy-umount umount /mnt
 example status-receiving
-# One ipmitool asks all the time, and is quicker than one for each question.
-seq 2000 | sed 's/.*/raw 0x2e 0x49 0xcf 0xc2 0x00 0x03/' >/tmp/questions
-start polls ipmitool exec /tmp/questions
+# One ipmitool asks many times, and is quicker than one for each question; until it is staged.
+seq 200 | sed 's/.*/raw 0x2e 0x49 0xcf 0xc2 0x00 0x03/' >/tmp/questions
+start polls sh -c 'until [ -e /tmp/is-staged ]; do ipmitool exec /tmp/questions; done'
 wait_for_log polls '^ cf c2 00'
 check eject eject -s "$DISK"
 comes_to staged 5
-stop polls
+: >/tmp/is-staged
+finish polls
 example status-verifying /tmp/polls.log
 example status-staged
 example result
@@ -147,6 +148,8 @@ line=0
 while read -r command <&9; do
     line=$((line + 1))
     check "readme-$line" sh -c "$command"
+    # Before that another package was staged.
+    [ "$command" != 'cat /mnt/PASS.TXT' ] || expect_text readme-staged VERSION=2.00
 done 9<readme
 expect_text readme '3.00'
 [ "$line" -gt 10 ] || fail readme-lines "$line"

@@ -214,6 +214,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             same_version: Rule::Accept,
             downgrade: Rule::Accept,
             door: Wish::Bulk,
+            is_chosen: false,
             dry_run: false,
         },
     );

@@ -19,17 +19,22 @@ use inband_session::{DoorState, SessionState};
 use inband_store::memory::Loss;
 use inband_usb::{HostDevice as _, HostError};
 use inband_virtual::memory::MemoryHost;
+use inbandd::config::{PowerOn, WhileShut};
 use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestRunner};
 
+mod disk;
+mod doors;
 mod handle;
+mod held;
 mod machine;
 mod step;
 mod usb;
 
+use disk::{Content, Drive, Trigger};
 use handle::{Act, Memory};
 use machine::{Configured, DOORS, Firmware, Machine, seconds};
 use step::Step;
-use usb::{Answer, Block, Content, Dfu, DfuState, Drive, OnBus, Trigger};
+use usb::{Answer, Block, Dfu, DfuState, OnBus};
 
 use crate::{
     bench::{Bench, GEOMETRY, Hold, Setting, command, detach_setup, dnload, factory, get_state, get_status},
@@ -88,7 +93,7 @@ fn same<T: PartialEq + Debug>(what: &str, is: &T, should: &T) -> TestCaseResult 
 impl Pair {
     fn new(configured: Configured) -> Self {
         let [policy, bulk, volume] = configured.policies;
-        let Configured { fat, opens, health, refusals, .. } = configured;
+        let Configured { fat, opens, health, refusals, armed_for, power_on, hides, holds, .. } = configured;
         let setting = Setting {
             policy,
             bulk,
@@ -98,8 +103,10 @@ impl Pair {
             refusals,
             ipmi: true,
             ipmi_opens: opens,
-            // The model knows of no time for doors that somebody has armed.
-            armed_for: 0,
+            armed_for: armed_for.map_or(0, |time| time.as_secs() as u32),
+            power_on: power_on.then_some(PowerOn::Command),
+            while_shut: if hides { WhileShut::Nothing } else { WhileShut::Dfu },
+            hold_restart: holds,
             ..Setting::DEFAULT
         };
         let bench = Bench::with(setting);
@@ -156,6 +163,9 @@ impl Pair {
 
     fn happen(&mut self, step: Step) -> TestCaseResult {
         self.catch_up();
+        if step.needs_device() && matches!(self.machine.bus, OnBus::Nothing) {
+            return Ok(());
+        }
         let bench = &self.bench;
         match step {
             Step::Ipmi(tag, act) => return self.ipmi(tag, act),
@@ -366,7 +376,7 @@ impl Pair {
 
     fn look(&mut self) -> TestCaseResult {
         match self.machine.bus {
-            OnBus::Bare => Ok(()),
+            OnBus::Nothing | OnBus::Bare => Ok(()),
             OnBus::Dfu(Dfu { state, .. }) => {
                 let is = get_state(&mut self.bench.open()).unwrap();
                 self.machine.be(state);
@@ -434,8 +444,12 @@ impl Pair {
         same("seconds of the start", &near(status.holds_s.into(), left.as_millis().div_ceil(1000)), &true)?;
         let wait = machine.wait().as_millis().div_ceil(60_000);
         same("minutes to wait", &near(status.wait_min.into(), wait), &true)?;
+        if machine.configured.holds {
+            same("a restart waits", &self.bench.restart_is_held(), &machine.held.is_some())?;
+        }
         if machine.plugged {
             let set = match machine.bus {
+                OnBus::Nothing => Set::Nothing,
                 OnBus::Bare => Set::Bare,
                 OnBus::Disk(_) => Set::Disk,
                 OnBus::Dfu(_) => Set::Dfu,

@@ -112,9 +112,8 @@ impl Machine {
             Some(_) => return 0x81,
         }
         for door in doors {
-            if self.door(*door) == DoorState::Shut {
-                self.set(*door, DoorState::Armed);
-            }
+            // The start's own time counts.
+            self.arm(*door, None);
         }
         if door == Door::Volume {
             self.show_disk(Some(self.configured.fat != other));
@@ -142,13 +141,13 @@ impl Machine {
         if its_own && self.is_at_work() {
             return;
         }
-        match (start.door, &self.bus) {
-            (Door::Volume, _) => self.hide_disk(),
-            (_, OnBus::Dfu(_)) => self.leave_dfu(),
-            (_, OnBus::Bare | OnBus::Disk(_)) => {
-                self.disarm(Door::Dfu);
-                self.disarm(Door::Bulk);
-            }
+        if start.door == Door::Volume {
+            return self.hide_disk();
+        }
+        self.disarm(Door::Dfu);
+        self.disarm(Door::Bulk);
+        if let OnBus::Dfu(_) = self.bus {
+            self.leave_dfu();
         }
     }
 
@@ -186,7 +185,7 @@ impl Machine {
         if self.session.state != SessionState::Staged {
             return 0x85;
         }
-        self.restart(false);
+        self.restart(AskedBy::Bmc);
         0
     }
 
@@ -202,32 +201,35 @@ impl Machine {
             Ask::Arm(door) | Ask::ArmFor(door, _) if self.policy(door) == DoorPolicy::Off => {
                 return Answer::DoorOff;
             }
-            Ask::Arm(door) | Ask::ArmFor(door, _) => {
-                self.pardon();
-                if self.door(door) == DoorState::Shut {
-                    self.set(door, DoorState::Armed);
-                }
-                if door == Door::Volume {
-                    self.show_disk(None);
-                }
+            Ask::Arm(door) => self.ask_arm(door, self.configured.armed_for),
+            Ask::ArmFor(door, time) => {
+                self.ask_arm(door, (time != 0).then_some(seconds(time.into())));
             }
             Ask::Disarm(Door::Volume) if self.is_by(Door::Volume) => return Answer::Busy,
             Ask::Disarm(Door::Volume) => self.hide_disk(),
             Ask::Disarm(door) => self.disarm(door),
             Ask::Commit if self.commit() => {}
             Ask::Commit if self.is_by(Door::Volume) => return Answer::Busy,
-            Ask::Abort if self.preempt() => {}
+            Ask::Abort if self.preempt() => _ = self.release_held(),
             Ask::Abort if at_work => return Answer::Busy,
             Ask::Confirm if self.session.state == SessionState::PendingConfirm => self.confirm(),
-            Ask::Activate if self.session.state == SessionState::Staged => self.restart(false),
+            Ask::Activate if self.session.state == SessionState::Staged => self.restart(AskedBy::Bmc),
             Ask::Activate if at_work => return Answer::Busy,
-            // Not configured here.
-            Ask::HostPoweredOn => return Answer::NotNow,
-            Ask::Commit | Ask::Abort | Ask::Confirm | Ask::Activate => return Answer::NotNow,
-            Ask::Restart(_) if at_work && !self.receives() => return Answer::Busy,
-            Ask::Restart(by) => self.restart(by == AskedBy::Host),
+            Ask::HostPoweredOn if self.power_on() => {}
+            Ask::Commit | Ask::Abort | Ask::Confirm | Ask::Activate | Ask::HostPoweredOn => {
+                return Answer::NotNow;
+            }
+            Ask::Restart(by) => return self.ask_restart(by),
             Ask::Status => {}
         }
         Answer::Done
+    }
+
+    fn ask_arm(&mut self, door: Door, time: Option<Duration>) {
+        self.pardon();
+        self.arm(door, time);
+        if door == Door::Volume {
+            self.show_disk(None);
+        }
     }
 }

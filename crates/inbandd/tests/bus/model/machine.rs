@@ -1,8 +1,7 @@
 //! The model: a session, its doors and the door handle, written from docs/spec/session.md and docs/spec/ipmi.md. It knows no byte of a package and no
 //! state of a protocol that those pages do not name; whole operations of a host are its events.
 //!
-//! Not in it: options of a start, budgets, an arming that runs out (an armed door stays so here), the restart that follows a verdict at once, and a device that is
-//! hidden; those have tests of their own.
+//! Not in it: options of a start, budgets, and the restart that follows a verdict at once; those have tests of their own.
 //!
 //! **Left open**, and taken from the BMC: the nonce of a start; whether a session that came to nothing had begun to write, and so taken back what
 //! was staged ([`Next::Open`]); bytes and percent; and, in the last second before something is due, whether it has happened.
@@ -10,8 +9,9 @@
 use std::time::Duration;
 
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
+use inbandd::command::AskedBy;
 
-use super::usb::{Drive, OnBus};
+use super::{disk::Drive, held::Held, usb::OnBus};
 
 /// Doors by their index.
 pub(super) const DOORS: [Door; 3] = [Door::Dfu, Door::Bulk, Door::Volume];
@@ -38,6 +38,14 @@ pub(super) struct Configured {
     pub(super) health: bool,
     /// Refused packages in a row that lock the host out; 0 never.
     pub(super) refusals: u32,
+    /// For how long doors are armed.
+    pub(super) armed_for: Option<Duration>,
+    /// The host's power-on arms.
+    pub(super) power_on: bool,
+    /// While every door is shut nothing is on the bus.
+    pub(super) hides: bool,
+    /// A restart waits for the session at work.
+    pub(super) holds: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +106,10 @@ pub(super) struct Machine {
     /// When something was due last.
     happened: Duration,
     pub(super) doors: [DoorState; 3],
+    /// When they are shut, if nobody is in there.
+    pub(super) shuts: [Option<Duration>; 3],
+    /// Somebody had written other files to the disk when its time was over.
+    pub(super) spared: bool,
     pub(super) session: Session,
     last_id: u32,
     pub(super) bus: OnBus,
@@ -115,6 +127,7 @@ pub(super) struct Machine {
     pub(super) running: Firmware,
     pub(super) next: Next,
     pub(super) trial: Option<Trial>,
+    pub(super) held: Option<Held>,
     /// The read-back waits for a word of the test's.
     pub(super) slow: bool,
 }
@@ -134,6 +147,8 @@ impl Machine {
             now: Duration::ZERO,
             happened: Duration::ZERO,
             doors: [DoorState::Shut; 3],
+            shuts: [None; 3],
+            spared: false,
             session,
             last_id: 0,
             bus: OnBus::Bare,
@@ -148,57 +163,26 @@ impl Machine {
             running: Firmware::Factory,
             next: Next::Nothing,
             trial: None,
+            held: None,
             slow: false,
         };
         machine.begin_anew();
         machine
     }
 
-    // Doors (session.md, 2).
-
-    pub(super) fn policy(&self, door: Door) -> DoorPolicy {
-        self.configured.policies[door.index()]
-    }
-
-    pub(super) fn door(&self, door: Door) -> DoorState {
-        self.doors[door.index()]
-    }
-
-    pub(super) fn set(&mut self, door: Door, state: DoorState) {
-        self.doors[door.index()] = state;
-    }
-
-    fn at_rest(&self, door: Door) -> DoorState {
-        match self.policy(door) {
-            DoorPolicy::Always => DoorState::Armed,
-            DoorPolicy::Armed | DoorPolicy::Off => DoorState::Shut,
-        }
-    }
-
-    /// The host leaves it.
-    pub(super) fn leave(&mut self, door: Door) {
-        if self.door(door) == DoorState::Open {
-            self.set(door, self.at_rest(door));
-        }
-    }
-
-    pub(super) fn disarm(&mut self, door: Door) {
-        if self.door(door) == DoorState::Armed {
-            self.set(door, self.at_rest(door));
-        }
-    }
-
     /// The doors as they are at rest, the run-time set on the bus; who was locked out is not.
     fn begin_anew(&mut self) {
-        self.doors = DOORS.map(|door| self.at_rest(door));
-        self.start = None;
+        for door in DOORS {
+            self.rest(door);
+        }
+        (self.start, self.held) = (None, None);
         self.fat = self.configured.fat;
         self.show_run_time();
     }
 
     /// Why no session may begin, whatever the doors say.
     pub(super) fn refusal(&self) -> Option<ResultCode> {
-        if self.is_at_work() {
+        if self.is_at_work() || self.held.is_some() {
             Some(ResultCode::Busy)
         } else if self.trial.is_some() {
             Some(ResultCode::OnTrial)
@@ -386,8 +370,9 @@ impl Machine {
         self.look_at_disk();
     }
 
-    pub(super) fn restart(&mut self, by_host: bool) {
+    pub(super) fn restart(&mut self, by: AskedBy) {
         self.preempt();
+        let by_host = by == AskedBy::Host;
         if let Some(trial) =
             self.trial.as_mut().filter(|trial| by_host && !trial.given_back && !trial.unhealthy)
         {
@@ -429,7 +414,7 @@ impl Machine {
 
     // Time.
 
-    fn deadlines(&self) -> [Option<Duration>; 6] {
+    fn deadlines(&self) -> [Option<Duration>; 8] {
         let receives = self.receives();
         [
             receives.then_some(self.session.total.min(self.session.progress)),
@@ -438,6 +423,8 @@ impl Machine {
             self.start.map(|start| start.until),
             self.trial.map(|trial| trial.until),
             self.is_locked_out().then_some(self.locked),
+            self.shuts.into_iter().flatten().min(),
+            self.held.and_then(|held| held.until),
         ]
     }
 
@@ -450,7 +437,9 @@ impl Machine {
     /// Lets time pass.
     pub(super) fn pass(&mut self, to: Duration) {
         loop {
+            self.check_held();
             self.check_start();
+            self.check_hiding();
             let deadlines = self.deadlines();
             let due = deadlines.into_iter().enumerate().filter_map(|(which, at)| Some((at?, which))).min();
             let Some((at, which)) = due.filter(|(at, _)| *at <= to) else { break };
@@ -462,7 +451,10 @@ impl Machine {
                 2 => self.host_is_gone(),
                 3 => self.start_runs_out(),
                 4 => self.is_unhealthy(),
-                _ => self.look_at_disk(),
+                5 => self.look_at_disk(),
+                6 => self.doors_are_due(),
+                // A restart that waits is looked at anyway.
+                _ => {}
             }
         }
         self.now = self.now.max(to);
@@ -472,7 +464,7 @@ impl Machine {
         if let Some(trial) = &mut self.trial {
             (trial.unhealthy, trial.ever_unhealthy) = (true, true);
             self.session.result = ResultCode::Unhealthy;
-            self.restart(false);
+            self.restart(AskedBy::Bmc);
         }
     }
 

@@ -5,9 +5,10 @@ use inbandd::command::{Ask, AskedBy};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
+    disk::{Content, Trigger},
     handle::Act,
-    machine::Configured,
-    usb::{Block, Content, Trigger},
+    machine::{Configured, seconds},
+    usb::Block,
 };
 
 /// One step.
@@ -48,6 +49,21 @@ pub(super) enum Step {
     PowerCut,
 }
 
+impl Step {
+    /// Whether a host does it that has found the device, other than by its disk.
+    pub(super) const fn needs_device(self) -> bool {
+        matches!(
+            self,
+            Self::Detach
+                | Self::Block(_)
+                | Self::Offer { .. }
+                | Self::GetStatus
+                | Self::ClearStatus
+                | Self::AbortDownload
+        )
+    }
+}
+
 /// Requests that are none (ipmi.md, 1).
 const NONSENSE: [(&[u8], u8); 15] = [
     (&[], 0xc7),
@@ -81,12 +97,14 @@ fn ask() -> impl Strategy<Value = Ask> {
     let door = || select(vec![Door::Dfu, Door::Bulk, Door::Volume, Door::Volume, Door::Dfu]);
     prop_oneof![
         4 => door().prop_map(Ask::Arm),
+        1 => (door(), select(vec![0, 30, 900])).prop_map(|(door, time)| Ask::ArmFor(door, time)),
+        2 => Just(Ask::HostPoweredOn),
         2 => door().prop_map(Ask::Disarm),
         1 => Just(Ask::Commit),
         1 => Just(Ask::Abort),
         1 => Just(Ask::Activate),
         1 => Just(Ask::Confirm),
-        1 => select(vec![Ask::Restart(AskedBy::Bmc), Ask::Restart(AskedBy::Host)]),
+        2 => select(vec![Ask::Restart(AskedBy::Bmc), Ask::Restart(AskedBy::Host)]),
     ]
 }
 
@@ -137,15 +155,14 @@ pub(super) fn sequence() -> impl Strategy<Value = (Configured, Vec<Step>)> {
         [Off, Off, Armed],
         [Armed, Armed, Off],
     ];
-    let configured =
-        (select(policies), any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.3), 0..3u32)
-            .prop_map(|(policies, fat, opens, health, refusals)| Configured {
-                policies,
-                fat,
-                opens,
-                health,
-                refusals,
-            });
+    let doors = (select(policies), any::<bool>(), prop::bool::weighted(0.9), 0..3u32);
+    let armed_for = select(vec![None, Some(seconds(120)), Some(seconds(900))]);
+    let bmc = (prop::bool::weighted(0.3), armed_for, any::<bool>(), any::<bool>(), any::<bool>());
+    let configured = (doors, bmc).prop_map(|(doors, bmc)| {
+        let (policies, fat, opens, refusals) = doors;
+        let (health, armed_for, power_on, hides, holds) = bmc;
+        Configured { policies, fat, opens, health, refusals, armed_for, power_on, hides, holds }
+    });
     let phrase = prop_oneof![4 => step().prop_map(|step| vec![step]), 3 => phrase()];
     (configured, vec(phrase, 1..12).prop_map(|phrases| phrases.concat()))
 }
@@ -158,6 +175,8 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
     let stop = |commit| Step::Ipmi(0, Act::Stop { mine: true, commit });
     let arm = |door| Step::Ask(Ask::Arm(door));
     let activate = Step::Ask(Ask::Activate);
+    let restart = Step::Ask(Ask::Restart(AskedBy::Bmc));
+    let power_on = Step::Ask(Ask::HostPoweredOn);
     prop_oneof![
         select(vec![
             vec![arm(Door::Dfu), Step::Detach],
@@ -169,9 +188,15 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
             vec![start(1), Step::Detach, GOOD, stop(false)],
             vec![Step::Detach, GOOD, GOOD, GOOD, GOOD],
             vec![GOOD, GOOD, GOOD, GOOD, Step::Block(Block::End)],
+            vec![power_on, Step::Detach, GOOD],
+            vec![arm(Door::Dfu), Step::Detach, GOOD, restart],
         ]),
         select(vec![
             vec![arm(Door::Volume), WHOLE],
+            vec![power_on, WHOLE],
+            vec![arm(Door::Volume), Step::OtherFiles, Step::Silence(910)],
+            vec![arm(Door::Volume), WHOLE, restart],
+            vec![arm(Door::Volume), Step::Slow(true), WHOLE, Step::Eject, restart],
             vec![start(3), WHOLE],
             vec![start(3), WHOLE, stop(true)],
             vec![start(3), WHOLE, stop(false)],

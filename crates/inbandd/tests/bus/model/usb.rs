@@ -1,82 +1,24 @@
-//! The model's USB side: which set is on the bus, DFU (dfu.md, 1.1) and the drive (volume.md, 9), as far as a session sees them.
+//! The model's USB side: which set is on the bus, and DFU (dfu.md, 1.1), as far as a session sees them.
 
 use std::time::Duration;
 
-use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
+use inband_session::{Door, DoorState, ResultCode, SessionState};
 
-use super::machine::{Machine, seconds};
-use crate::disk_host::{NO_MEDIUM, Sense, WRITE_PROTECTED};
-
-/// How long the drive is empty between two media.
-const GAP: Duration = Duration::from_millis(2500);
-/// How long a name has to stand there before it is taken for a command.
-const COMMAND: Duration = seconds(2);
+use super::{
+    disk::{Drive, GAP, Medium, Trigger},
+    machine::{Machine, seconds},
+};
 
 /// The set on the bus.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OnBus {
+    /// While every door is shut.
+    Nothing,
     /// Run time, without the disk.
     Bare,
     /// Run time, with it.
     Disk(Drive),
     Dfu(Dfu),
-}
-
-/// What is in the drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Drive {
-    Refused,
-    /// Nobody's yet: `other` files, or none; a name that is a command from then on.
-    Ready {
-        other: bool,
-        command: Option<(Duration, Trigger)>,
-    },
-    /// The session's.
-    Receiving {
-        content: Content,
-        command: Option<(Duration, Trigger)>,
-    },
-    /// Nothing, since then.
-    Judging(Duration),
-    /// Nothing, until then.
-    Gap(Duration, Medium),
-    /// What tells of an end, until then: a good one?
-    Told(Duration, bool),
-}
-
-/// What comes next into the drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Medium {
-    /// One for a package.
-    Fresh,
-    Verdict(bool),
-    /// One for a package, if the door is to stay open behind an update.
-    AfterUpdate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trigger {
-    Take,
-    Forget,
-}
-
-/// What of a package there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    /// With its last block.
-    pub(super) whole: bool,
-    /// With a signature that is none.
-    pub(super) forged: bool,
-}
-
-impl Content {
-    fn verdict(self) -> ResultCode {
-        match self {
-            Self { whole: false, .. } => ResultCode::Incomplete,
-            Self { forged: true, .. } => ResultCode::BadSignature,
-            Self { .. } => ResultCode::Ok,
-        }
-    }
 }
 
 /// DFU mode.
@@ -133,7 +75,7 @@ pub(super) enum Answer {
 impl OnBus {
     pub(super) fn deadline(&self, session: SessionState) -> Option<Duration> {
         match self {
-            Self::Bare | Self::Disk(Drive::Refused | Drive::Judging(_)) => None,
+            Self::Nothing | Self::Bare | Self::Disk(Drive::Refused | Drive::Judging(_)) => None,
             Self::Disk(Drive::Ready { command, .. } | Drive::Receiving { command, .. }) => {
                 command.map(|(at, _)| at)
             }
@@ -147,10 +89,6 @@ impl OnBus {
     }
 }
 
-impl Drive {
-    pub(super) const READY: Self = Self::Ready { other: false, command: None };
-}
-
 impl Machine {
     // The sets.
 
@@ -159,8 +97,10 @@ impl Machine {
             self.set(Door::Volume, DoorState::Open);
         }
         self.gone = None;
+        self.spared = false;
         self.bus = match self.door(Door::Volume) {
             DoorState::Open => OnBus::Disk(Drive::READY),
+            DoorState::Shut | DoorState::Armed if self.hides() => OnBus::Nothing,
             DoorState::Shut | DoorState::Armed => OnBus::Bare,
         };
         self.look_at_disk();
@@ -169,39 +109,8 @@ impl Machine {
     pub(super) fn leave_dfu(&mut self) {
         self.leave(Door::Dfu);
         self.leave(Door::Bulk);
-        self.show_run_time();
-    }
-
-    /// The disk was there for one update, or in another profile than is configured.
-    pub(super) fn is_once(&self) -> bool {
-        self.policy(Door::Volume) == DoorPolicy::Armed || self.fat != self.configured.fat
-    }
-
-    /// Nobody is to come in by the disk any more.
-    pub(super) fn hide_disk(&mut self) {
-        self.disarm(Door::Volume);
-        let once = self.is_once();
-        self.fat = self.configured.fat;
-        if once && matches!(self.bus, OnBus::Disk(_)) {
-            self.leave(Door::Volume);
+        if !self.release_held() {
             self.show_run_time();
-        }
-    }
-
-    /// Somebody wants the disk to be there, in this profile or as it is.
-    pub(super) fn show_disk(&mut self, fat: Option<bool>) {
-        let fits = fat.is_none_or(|fat| fat == self.fat);
-        match &mut self.bus {
-            OnBus::Dfu(_) => {}
-            OnBus::Disk(drive) if fits => match drive {
-                Drive::Told(..) => *drive = Drive::Gap(self.now + GAP, Medium::Fresh),
-                Drive::Gap(at, _) => *drive = Drive::Gap(*at, Medium::Fresh),
-                Drive::Refused | Drive::Ready { .. } | Drive::Receiving { .. } | Drive::Judging(_) => {}
-            },
-            OnBus::Disk(_) | OnBus::Bare => {
-                self.fat = fat.unwrap_or(self.configured.fat);
-                self.show_run_time();
-            }
         }
     }
 
@@ -233,14 +142,14 @@ impl Machine {
                 (DfuState::Judged, _) => dfu.quiet = self.now + seconds(60),
                 _ => {}
             },
-            OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(_) => {}
+            OnBus::Nothing | OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(_) => {}
         }
         true
     }
 
     pub(super) fn bus_is_due(&mut self) {
         match self.bus {
-            OnBus::Bare => {}
+            OnBus::Nothing | OnBus::Bare => {}
             OnBus::Dfu(Dfu { state, .. }) => {
                 if self.is_by(Door::Dfu) && self.receives() && state != DfuState::Idle {
                     self.end(ResultCode::Timeout);
@@ -267,33 +176,6 @@ impl Machine {
                 Drive::Gap(_, Medium::AfterUpdate) => self.end_update(),
                 Drive::Told(..) => self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::AfterUpdate)),
             },
-        }
-    }
-
-    fn end_update(&mut self) {
-        if self.is_once() {
-            self.fat = self.configured.fat;
-            self.leave(Door::Volume);
-            self.show_run_time();
-        } else {
-            self.bus = OnBus::Disk(Drive::READY);
-            self.look_at_disk();
-        }
-    }
-
-    /// What was written is the BMC's now. Whether there was anything.
-    pub(super) fn commit(&mut self) -> bool {
-        let receives = matches!(self.bus, OnBus::Disk(Drive::Receiving { .. }));
-        if receives {
-            self.take_disk();
-        }
-        receives
-    }
-
-    fn take_disk(&mut self) {
-        if let OnBus::Disk(Drive::Receiving { content, .. }) = self.bus {
-            self.bus = OnBus::Disk(Drive::Judging(self.now));
-            self.judge(content.verdict());
         }
     }
 
@@ -359,15 +241,14 @@ impl Machine {
                 Answer::Taken
             }
             OnBus::Dfu(_) => self.misuse(ResultCode::Aborted),
-            OnBus::Bare | OnBus::Disk(_) => {
-                let may =
-                    self.door(Door::Dfu) == DoorState::Armed && !self.is_at_work() && !self.is_locked_out();
-                if !may {
+            OnBus::Nothing | OnBus::Bare | OnBus::Disk(_) => {
+                let is_busy = self.is_at_work() || self.held.is_some() || self.is_locked_out();
+                if self.door(Door::Dfu) != DoorState::Armed || is_busy {
                     return Answer::Stalled;
                 }
-                self.set(Door::Dfu, DoorState::Open);
+                self.enter(Door::Dfu);
                 if self.door(Door::Bulk) == DoorState::Armed {
-                    self.set(Door::Bulk, DoorState::Open);
+                    self.enter(Door::Bulk);
                 }
                 self.leave(Door::Volume);
                 self.gone = None;
@@ -457,7 +338,7 @@ impl Machine {
 
     pub(super) fn clear_status(&mut self) -> Answer {
         match self.bus {
-            OnBus::Bare | OnBus::Disk(_) => Answer::Stalled,
+            OnBus::Nothing | OnBus::Bare | OnBus::Disk(_) => Answer::Stalled,
             OnBus::Dfu(Dfu { state: DfuState::Bulk | DfuState::BulkJudged, .. }) => Answer::Stalled,
             OnBus::Dfu(Dfu { state: DfuState::Error, .. }) => {
                 self.be(DfuState::Idle);
@@ -469,7 +350,8 @@ impl Machine {
 
     pub(super) fn abort_download(&mut self) -> Answer {
         match self.bus {
-            OnBus::Bare
+            OnBus::Nothing
+            | OnBus::Bare
             | OnBus::Disk(_)
             | OnBus::Dfu(Dfu { state: DfuState::Error | DfuState::BulkJudged, .. }) => Answer::Stalled,
             // What is being judged goes on; DFU mode has done with it.
@@ -517,67 +399,5 @@ impl Machine {
     pub(super) fn chunks(&mut self) {
         self.be(DfuState::BulkJudged);
         self.judge(ResultCode::Ok);
-    }
-
-    // The disk. `None`: it is not there.
-
-    pub(super) fn write_package(&mut self, content: Content) -> Option<Result<(), Sense>> {
-        let content = match self.writable()? {
-            Err(sense) => return Some(Err(sense)),
-            Ok(Some(before)) => Content { whole: before.whole || content.whole, ..content },
-            Ok(None) => {
-                self.begin(Door::Volume);
-                content
-            }
-        };
-        self.progress();
-        self.bus = OnBus::Disk(Drive::Receiving { content, command: None });
-        Some(Ok(()))
-    }
-
-    /// Other files, or other blocks, where there is a package.
-    pub(super) fn write_other(&mut self) -> Option<Result<(), Sense>> {
-        match self.writable()? {
-            Err(sense) => return Some(Err(sense)),
-            Ok(Some(_)) => self.progress(),
-            Ok(None) => self.bus = OnBus::Disk(Drive::Ready { other: true, command: None }),
-        }
-        Some(Ok(()))
-    }
-
-    pub(super) fn write_command(&mut self, trigger: Trigger) -> Option<Result<(), Sense>> {
-        let at = Some((self.now + COMMAND, trigger));
-        match self.writable()? {
-            Err(sense) => return Some(Err(sense)),
-            Ok(Some(content)) => {
-                self.progress();
-                self.bus = OnBus::Disk(Drive::Receiving { content, command: at });
-            }
-            Ok(None) => self.bus = OnBus::Disk(Drive::Ready { other: true, command: at }),
-        }
-        Some(Ok(()))
-    }
-
-    /// What of a package is there already, or why nothing may be written.
-    fn writable(&self) -> Option<Result<Option<Content>, Sense>> {
-        let OnBus::Disk(drive) = self.bus else { return None };
-        Some(match drive {
-            Drive::Ready { .. } => Ok(None),
-            Drive::Receiving { content, .. } => Ok(Some(content)),
-            Drive::Refused | Drive::Told(..) => Err(WRITE_PROTECTED),
-            Drive::Judging(_) | Drive::Gap(..) => Err(NO_MEDIUM),
-        })
-    }
-
-    pub(super) fn eject(&mut self) -> Option<Result<(), Sense>> {
-        let OnBus::Disk(drive) = self.bus else { return None };
-        match drive {
-            Drive::Judging(_) | Drive::Gap(..) => {}
-            Drive::Receiving { .. } => self.take_disk(),
-            Drive::Refused | Drive::Ready { .. } | Drive::Told(..) => {
-                self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::AfterUpdate));
-            }
-        }
-        Some(Ok(()))
     }
 }

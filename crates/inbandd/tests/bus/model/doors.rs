@@ -1,0 +1,140 @@
+//! The model's doors (session.md, 2): who arms them, for how long, and what a host sees while they are shut.
+
+use std::time::Duration;
+
+use inband_session::{Door, DoorPolicy, DoorState};
+
+use super::{
+    disk::Drive,
+    machine::{DOORS, Machine, seconds},
+    usb::OnBus,
+};
+
+/// From the end of the disk's time, while somebody is in there, to the next look.
+const LOOK_AGAIN: Duration = seconds(60);
+/// What a host gets once that has written something else than a package by then.
+const SPARED: Duration = seconds(300);
+
+impl Machine {
+    pub(super) fn policy(&self, door: Door) -> DoorPolicy {
+        self.configured.policies[door.index()]
+    }
+
+    pub(super) fn door(&self, door: Door) -> DoorState {
+        self.doors[door.index()]
+    }
+
+    pub(super) fn set(&mut self, door: Door, state: DoorState) {
+        self.doors[door.index()] = state;
+    }
+
+    /// As it stands when nobody has armed it and nobody is in.
+    pub(super) fn rest(&mut self, door: Door) {
+        self.shuts[door.index()] = None;
+        self.set(
+            door,
+            match self.policy(door) {
+                DoorPolicy::Always => DoorState::Armed,
+                DoorPolicy::Armed | DoorPolicy::Off => DoorState::Shut,
+            },
+        );
+    }
+
+    /// The host leaves it.
+    pub(super) fn leave(&mut self, door: Door) {
+        if self.door(door) == DoorState::Open {
+            self.rest(door);
+        }
+    }
+
+    pub(super) fn disarm(&mut self, door: Door) {
+        if self.door(door) == DoorState::Armed {
+            self.rest(door);
+        }
+    }
+
+    /// A host comes to DFU mode, where it has deadlines of its own.
+    pub(super) fn enter(&mut self, door: Door) {
+        self.set(door, DoorState::Open);
+        self.shuts[door.index()] = None;
+    }
+
+    /// It is armed, for that time or without an end.
+    pub(super) fn arm(&mut self, door: Door, time: Option<Duration>) {
+        if self.door(door) == DoorState::Shut {
+            self.set(door, DoorState::Armed);
+        }
+        self.shut_at(door, time.map(|time| self.now + time));
+    }
+
+    /// A door that is not for arming has no time, and neither has DFU mode once a host is there.
+    fn shut_at(&mut self, door: Door, until: Option<Duration>) {
+        let is_entered = door != Door::Volume && self.door(door) == DoorState::Open;
+        if self.policy(door) == DoorPolicy::Armed && !is_entered {
+            self.shuts[door.index()] = until;
+        }
+    }
+
+    /// The BMC has powered the host on. Whether that arms anything here.
+    pub(super) fn power_on(&mut self) -> bool {
+        let to_arm = DOORS.into_iter().filter(|door| self.policy(*door) == DoorPolicy::Armed);
+        let to_arm: Vec<_> = to_arm.filter(|_| self.configured.power_on).collect();
+        let time = self.configured.armed_for;
+        let until = time.map(|time| self.now + time);
+        for door in &to_arm {
+            match (self.door(*door), self.shuts[door.index()]) {
+                (DoorState::Shut, _) => {
+                    self.arm(*door, time);
+                    if *door == Door::Volume {
+                        self.show_disk(None);
+                    }
+                }
+                // None gets shorter.
+                (_, Some(at)) => self.shut_at(*door, until.map(|until| until.max(at))),
+                (_, None) => {}
+            }
+        }
+        !to_arm.is_empty()
+    }
+
+    /// Doors whose time is over are shut, but where somebody is in there.
+    pub(super) fn doors_are_due(&mut self) {
+        for door in DOORS {
+            if self.shuts[door.index()].is_none_or(|at| at > self.now) {
+                continue;
+            }
+            match (door, self.bus) {
+                (Door::Volume, OnBus::Disk(drive)) => match self.in_use(drive) {
+                    Some(time) => self.shuts[door.index()] = Some(self.now + time),
+                    None => self.hide_disk(),
+                },
+                _ => self.disarm(door),
+            }
+        }
+    }
+
+    /// How long the disk stays though its time is over.
+    fn in_use(&mut self, drive: Drive) -> Option<Duration> {
+        if self.is_by(Door::Volume) || drive.tells() {
+            return Some(LOOK_AGAIN);
+        }
+        let written = matches!(drive, Drive::Ready { other: true, .. });
+        let spared = std::mem::replace(&mut self.spared, written);
+        (written && !spared).then_some(SPARED)
+    }
+
+    /// Whether no host is to see the device at run time.
+    pub(super) fn hides(&self) -> bool {
+        let is_shut = |door| self.door(door) == DoorState::Shut;
+        self.configured.hides && is_shut(Door::Dfu) && is_shut(Door::Volume)
+    }
+
+    /// The device comes for a door that was armed, and goes behind the last one that was shut.
+    pub(super) fn check_hiding(&mut self) {
+        match self.bus {
+            OnBus::Bare if self.hides() => self.show_run_time(),
+            OnBus::Nothing if !self.hides() => self.show_run_time(),
+            OnBus::Bare | OnBus::Nothing | OnBus::Disk(_) | OnBus::Dfu(_) => {}
+        }
+    }
+}

@@ -7,6 +7,7 @@
 #   ask BYTES...           asks the BMC, as in docs/spec/ipmi.md behind 0x2e 0x49 0xcf 0xc2 0x00; what is printed behind cf c2 00 is $ANSWER
 #   nonce_of               prints the nonce that a start was just answered with, to be typed
 #   session_is STATE       asks whether that is the session's state, by its number in docs/spec/session.md
+#   may_begin              asks whether a session may begin, or nobody has to wait for that
 #   comes_to TEST STATE    one test: in the end it is
 #
 # The examples of docs/spec/ipmi.md, which is in the suite's folder:
@@ -52,6 +53,10 @@ nonce_of() {
 
 session_is() {
     ask 0x03 && [ "$(echo "$ANSWER" | cut -d ' ' -f 2)" = "$(printf %02x "$1")" ]
+}
+
+may_begin() {
+    ask 0x03 && [ "$(echo "$ANSWER" | cut -d ' ' -f 49,50)" = '00 00' ]
 }
 
 comes_to() {

@@ -106,7 +106,6 @@ example result-unexpected
 medium unexpected FAIL
 check unexpected-taken-out eject -s "$DISK"
 hidden
-examples_are_done every-example
 
 # The interface itself, without a driver.
 STATUS_REQUEST='b8 49 cf c2 00 03'
@@ -153,3 +152,21 @@ while read -r command <&9; do
 done 9<readme
 expect_text readme '3.00'
 [ "$line" -gt 10 ] || fail readme-lines "$line"
+
+# A BMC that lets its host do less.
+order run ipmi.less.sh
+order restart
+comes_to less 8
+hidden
+for name in start-off not-activate not-confirm; do
+    example $name
+done
+check last-session inband update firmware.tar
+hidden
+example start-worn
+order run ipmi.arm.sh
+check granted wait_for 10 may_begin
+expect_exit forged 6 inband update forged.tar
+hidden
+example start-locked-out
+examples_are_done every-example

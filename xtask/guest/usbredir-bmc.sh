@@ -36,8 +36,8 @@ refusals = 0
 END
 inbandd init --config inbandd.toml
 
-# pack FILE VERSION [BYTES]: a package for it, in guest/.
+# pack FILE VERSION [BYTES [KEY]]: a package for it, in guest/.
 pack() {
     head -c "${3:-8388608}" /dev/urandom >image
-    inband pack --key release.key --machine test-board --version "$2" --bcd-device "$2" --member image-bmc=image --out "guest/$1"
+    inband pack --key "${4:-release}.key" --machine test-board --version "$2" --bcd-device "$2" --member image-bmc=image --out "guest/$1"
 }

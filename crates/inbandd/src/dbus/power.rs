@@ -25,6 +25,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const CHANGED: &str = "PropertiesChanged";
 const REQUESTED: &str = "RequestedHostTransition";
 const CURRENT: &str = "CurrentHostState";
+const CAUSE: &str = "RestartCause";
+/// What a cause begins with that is the power restore policy.
+const POLICY: &str = "xyz.openbmc_project.State.Host.RestartCause.PowerPolicy";
 const ON: &str = "xyz.openbmc_project.State.Host.Transition.On";
 
 /// What the host does, as its service says. A value that is not known is none that we want to see.
@@ -102,6 +105,7 @@ impl HostPower {
         let client = Watcher {
             service: Service::new(HOST),
             host: Host::Alive,
+            by_policy: false,
             powered_on: Arc::clone(&powered_on),
             wake,
         };
@@ -118,6 +122,8 @@ impl HostPower {
 struct Watcher {
     service: Service,
     host: Host,
+    /// What the BMC asks for it asks for by the power restore policy, which a host can set by IPMI before it has the BMC restarted.
+    by_policy: bool,
     powered_on: Arc<AtomicBool>,
     wake: Waker,
 }
@@ -125,17 +131,20 @@ struct Watcher {
 impl Watcher {
     /// Begins with what is. A host whose state cannot be learnt is taken for one that runs: what is asked for counts when it was seen off.
     fn look(&mut self, connection: &Connection) {
-        let state = connection
-            .call_method(Some(HOST), PATH, Some(PROPERTIES), "Get", &(HOST, CURRENT))
-            .and_then(|reply| reply.body().deserialize::<OwnedValue>());
-        self.host = match state.as_ref().map(|value| value.downcast_ref::<&str>()) {
-            Ok(Ok(state)) => Host::new(State::new(state)),
-            Ok(Err(_)) => Host::Alive,
+        let get = |name| {
+            let reply = connection.call_method(Some(HOST), PATH, Some(PROPERTIES), "Get", &(HOST, name))?;
+            let value = reply.body().deserialize::<OwnedValue>()?;
+            Ok::<_, zbus::Error>(value.downcast_ref::<&str>()?.to_owned())
+        };
+        self.host = match get(CURRENT) {
+            Ok(state) => Host::new(State::new(&state)),
             Err(error) => {
                 log::warn!("event=host-power-unknown reason: {error}");
                 Host::Alive
             }
         };
+        // Who has no such policy names no cause.
+        self.by_policy = get(CAUSE).is_ok_and(|cause| cause.starts_with(POLICY));
     }
 
     fn changed(&mut self, message: &Message) -> zbus::Result<()> {
@@ -145,8 +154,11 @@ impl Watcher {
         if interface != HOST {
             return Ok(());
         }
+        if let Some(cause) = text(CAUSE) {
+            self.by_policy = cause.starts_with(POLICY);
+        }
         if let Some(requested) = text(REQUESTED) {
-            self.host = self.host.requested(requested == ON);
+            self.host = self.host.requested(requested == ON && !self.by_policy);
         }
         if let Some(state) = text(CURRENT) {
             let (host, powered_on) = self.host.becomes(State::new(state));

@@ -27,7 +27,8 @@ impl Host {
     }
 
     fn new(bus: &Bus, state: &str, named: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Self {
-        let host = State { requested: transition("Off"), current: self::state(state) };
+        let host =
+            State { requested: transition("Off"), current: self::state(state), cause: cause("Unknown") };
         let service = Builder::address(bus.address().as_str()).unwrap().serve_at(PATH, host).unwrap();
         Self { service: named(service).build().unwrap(), administrator: bus.connect() }
     }
@@ -38,6 +39,14 @@ impl Host {
         let value = Value::from(transition(wanted));
         let request = (NAME, "RequestedHostTransition", value);
         self.administrator.call_method(Some(NAME), PATH, Some(properties), "Set", &request).unwrap();
+    }
+
+    /// It is to be known why the host starts next.
+    pub(super) fn starts_by(&self, why: &str) {
+        let interface = self.service.object_server().interface::<_, State>(PATH).unwrap();
+        let mut host = interface.get_mut();
+        host.cause = cause(why);
+        zbus::block_on(host.restart_cause_changed(interface.signal_emitter())).unwrap();
     }
 
     /// The host's state changes.
@@ -57,9 +66,14 @@ fn state(name: &str) -> String {
     format!("xyz.openbmc_project.State.Host.HostState.{name}")
 }
 
+fn cause(name: &str) -> String {
+    format!("xyz.openbmc_project.State.Host.RestartCause.{name}")
+}
+
 struct State {
     requested: String,
     current: String,
+    cause: String,
 }
 
 #[zbus::interface(name = "xyz.openbmc_project.State.Host")]
@@ -77,5 +91,10 @@ impl State {
     #[zbus(property)]
     fn current_host_state(&self) -> &str {
         &self.current
+    }
+
+    #[zbus(property)]
+    fn restart_cause(&self) -> &str {
+        &self.cause
     }
 }

@@ -27,6 +27,7 @@ use crate::side::Usbip;
 use crate::side::Usbredir;
 use crate::{
     bmc::{ArmedOptions, Bmc, DiskKind, Fault, Health, IpmiOptions, Options, VolumeOptions},
+    built,
     config::{ArmBy, Config, Conformance, PowerOn, When, WhileReceiving},
     error::Error,
     memory::{self, MEMINFO},
@@ -81,7 +82,6 @@ impl Service {
     /// A report, with what only the channels know.
     fn complete(&self, answer: Answer) -> Answer {
         match answer {
-            #[cfg(feature = "virtual")]
             Answer::Report(report) => {
                 let answers = self.ipmi.as_ref().map(Channel::answers).unwrap_or_default();
                 Answer::Report(Box::new(report.with_ipmi(answers)))
@@ -181,17 +181,7 @@ impl<S: Side> Daemon<S> {
         config: &Config,
         open: impl FnOnce(&Identity) -> Result<(S, S::Backend), Error>,
     ) -> Result<Self, Error> {
-        #[cfg(not(target_os = "linux"))]
-        if config.ipmi.channel.is_some() {
-            let message = "this inbandd was built without it; leave ipmi.channel out, or build it for Linux";
-            return Err(Error::Usb { what: "ipmi.channel".into(), message: message.into() });
-        }
-        #[cfg(not(all(target_os = "linux", feature = "dbus")))]
-        if config.doors.power_on == PowerOn::Dbus {
-            let message =
-                "this inbandd was built without it; leave it out, or build with --features dbus, for Linux";
-            return Err(Error::Usb { what: "doors.power_on".into(), message: message.into() });
-        }
+        built::with_all_of(config)?;
         let keys = open::keys(config)?;
         let mut store = open::store(config)?;
         let record = store.record();

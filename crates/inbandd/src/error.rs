@@ -19,6 +19,12 @@ pub enum Error {
     /// The configuration is missing or wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The configuration asks for what this build lacks.
+    #[error(
+        "the configuration asks for what this inbandd was built without: {0}; gadgets, usbredir, IPMI and D-Bus are for Linux, \"usbip\", \"usbredir\" \
+         and \"qemu\" need --features virtual, \"dbus\" needs --features dbus"
+    )]
+    NotBuilt(&'static str),
     /// The regions do not fit the slot.
     #[error("the configuration is not valid: {0}")]
     Layout(#[from] LayoutError),
@@ -126,7 +132,7 @@ impl Error {
             | Self::Worker
             | Self::System { .. } => 1,
             Self::Usage(_) => 2,
-            Self::Config(_) | Self::Layout(_) | Self::BootId { .. } => 3,
+            Self::Config(_) | Self::NotBuilt(_) | Self::Layout(_) | Self::BootId { .. } => 3,
             Self::Keys(_) | Self::KeyRing { .. } => 4,
             Self::Medium(_) | Self::Store { .. } => 5,
             Self::Usb { .. } | Self::NoFunctionFs { .. } => 6,

@@ -125,9 +125,7 @@ impl Channel {
             }
             #[cfg(not(feature = "virtual"))]
             IpmiChannel::Qemu(_) | IpmiChannel::QemuListen(_) => {
-                return Err(io::Error::other(
-                    "this inbandd was built without it; build it with --features virtual",
-                ));
+                return Err(io::ErrorKind::Unsupported.into());
             }
             #[cfg(feature = "dbus")]
             IpmiChannel::Dbus => {
@@ -136,9 +134,7 @@ impl Channel {
             }
             #[cfg(not(feature = "dbus"))]
             IpmiChannel::Dbus => {
-                return Err(io::Error::other(
-                    "this inbandd was built without it; build it with --features dbus",
-                ));
+                return Err(io::ErrorKind::Unsupported.into());
             }
         };
         Ok(this)

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod bmc;
+pub mod built;
 pub mod command;
 pub mod config;
 #[cfg(target_os = "linux")]

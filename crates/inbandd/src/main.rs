@@ -6,9 +6,9 @@ use inband_package::{Hex, is_bcd};
 use inband_session::{Door, DoorPolicy};
 use inband_store::{Firmware, boot, text::Text};
 use inbandd::{
-    Config, Daemon, Error,
+    Config, Daemon, Error, built,
     command::{Ask, AskedBy},
-    config::{Usb, VolumeProfile},
+    config::{ArmBy, IpmiChannel, PowerOn, Usb, VolumeProfile, WhileShut},
     logger, open,
     side::Side,
 };
@@ -293,8 +293,8 @@ fn run_usbip(config: &Config, arguments: &Arguments) -> Result<(), Error> {
 }
 
 #[cfg(not(feature = "virtual"))]
-fn run_usbip(config: &Config, _: &Arguments) -> Result<(), Error> {
-    Err(left_out(config))
+fn run_usbip(_: &Config, _: &Arguments) -> Result<(), Error> {
+    Err(Error::NotBuilt("usb"))
 }
 
 #[cfg(all(target_os = "linux", feature = "virtual"))]
@@ -303,23 +303,9 @@ fn run_usbredir(config: &Config, arguments: &Arguments) -> Result<(), Error> {
     outside.serve(Daemon::on_usbredir(config, arguments.pcap.as_deref())?)
 }
 
-#[cfg(all(not(target_os = "linux"), feature = "virtual"))]
-fn run_usbredir(config: &Config, _: &Arguments) -> Result<(), Error> {
-    let message = "usbredir is for Linux; set usb = \"usbip:127.0.0.1:3240\"";
-    Err(Error::Usb { what: config.usb.to_string(), message: message.into() })
-}
-
-#[cfg(not(feature = "virtual"))]
-fn run_usbredir(config: &Config, _: &Arguments) -> Result<(), Error> {
-    Err(left_out(config))
-}
-
-/// There are no virtual BMCs in this build.
-#[cfg(not(feature = "virtual"))]
-fn left_out(config: &Config) -> Error {
-    let message =
-        "this inbandd was built without it; set usb = \"gadget\", or build it with --features virtual";
-    Error::Usb { what: config.usb.to_string(), message: message.into() }
+#[cfg(not(all(target_os = "linux", feature = "virtual")))]
+fn run_usbredir(_: &Config, _: &Arguments) -> Result<(), Error> {
+    Err(Error::NotBuilt("usb"))
 }
 
 #[cfg(target_os = "linux")]
@@ -340,8 +326,8 @@ fn run_gadget(config: &Config) -> Result<(), Error> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn run_gadget(config: &Config) -> Result<(), Error> {
-    Err(Error::Usb { what: config.usb.to_string(), message: "gadgets are for Linux".into() })
+fn run_gadget(_: &Config) -> Result<(), Error> {
+    Err(Error::NotBuilt("usb"))
 }
 
 #[cfg(target_os = "linux")]
@@ -398,7 +384,36 @@ impl Outside {
     }
 }
 
+/// Who may arm a door, and what a host sees until then.
+fn arming(config: &Config) -> String {
+    let mut by = "inbandd arm".to_owned();
+    for arms in &config.doors.arm_by {
+        by += match (arms, config.doors.power_on) {
+            (ArmBy::Ipmi, _) => ", a start by IPMI",
+            (ArmBy::PowerOn, PowerOn::Command) => ", inbandd host-powered-on",
+            (ArmBy::PowerOn, PowerOn::Dbus) => ", D-Bus (the BMC powered the host on)",
+            (ArmBy::PowerOn, PowerOn::Qemu) => ", QEMU (its guest was reset; for trying out)",
+        };
+    }
+    let seen = match config.doors.while_shut {
+        WhileShut::Dfu => "the run-time DFU interface",
+        WhileShut::Nothing => "nothing",
+    };
+    format!("armed by: {by}; while every door is shut the host sees {seen}")
+}
+
+/// What is to be said of a channel whose device is not there. It may come: a start of the daemon does not fail by that.
+fn absent(channel: &IpmiChannel) -> &'static str {
+    match channel {
+        IpmiChannel::Device(_, path) if !path.exists() => {
+            ", which is not there; inbandd tries it each second"
+        }
+        IpmiChannel::Device(..) | IpmiChannel::Dbus | IpmiChannel::Qemu(_) | IpmiChannel::QemuListen(_) => "",
+    }
+}
+
 fn check(config: &Config) -> Result<(), Error> {
+    built::with_all_of(config)?;
     for (key, command) in config.commands() {
         if let Some(program) = command.first() {
             open::program(key, program)?;
@@ -448,6 +463,10 @@ fn check(config: &Config) -> Result<(), Error> {
         },
         if_it_can(volume, "the disk is shown")
     );
+    println!("{}", arming(config));
+    if let Some(channel) = &config.ipmi.channel {
+        println!("ipmi: {channel}{}", absent(channel));
+    }
     for key in keys.keys() {
         println!("key: {} {}", key.kind(), Hex(key.id()));
     }

@@ -1,6 +1,6 @@
 //! What a host may ask for by IPMI.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use inband_ipmi::device::Framing;
 use serde::{Deserialize, Deserializer, de};
@@ -51,6 +51,19 @@ impl IpmiChannel {
     #[must_use]
     pub const fn is_qemu(&self) -> bool {
         matches!(self, Self::Qemu(_) | Self::QemuListen(_))
+    }
+}
+
+impl fmt::Display for IpmiChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Qemu(path) => write!(f, "qemu:{}", path.display()),
+            Self::QemuListen(path) => write!(f, "qemu-listen:{}", path.display()),
+            Self::Device(Framing::Kcs, path) => write!(f, "kcs:{}", path.display()),
+            Self::Device(Framing::Bt, path) => write!(f, "bt:{}", path.display()),
+            Self::Device(Framing::Ssif, path) => write!(f, "ssif:{}", path.display()),
+            Self::Dbus => f.write_str("dbus"),
+        }
     }
 }
 

@@ -100,7 +100,15 @@ fn init_makes_a_store_once() {
 
     let check = home.inbandd(&["check"]).output().unwrap();
     let report = String::from_utf8(check.stdout).unwrap();
-    for word in ["test-board", "usbip:127.0.0.1:0", "ed25519", "slot a", "1.2.3", "floor 7"] {
+    for word in ["test-board", "usbip:127.0.0.1:0", "armed by", "ed25519", "slot a", "1.2.3", "floor 7"] {
         assert!(report.contains(word), "{word}: {report}");
     }
+    assert!(!report.contains("ipmi:"), "{report}");
+
+    let config = std::fs::read_to_string(home.path("inbandd.toml")).unwrap();
+    home.configure(&format!("{config}\n[ipmi]\nchannel = \"kcs:/dev/nowhere\"\n"));
+    let check = home.inbandd(&["check"]).output().unwrap();
+    assert_eq!(check.status.code(), Some(0));
+    let report = String::from_utf8(check.stdout).unwrap();
+    assert!(report.contains("ipmi: kcs:/dev/nowhere, which is not there"), "{report}");
 }

@@ -182,6 +182,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.leave_doors();
         self.session.leave(Door::Volume);
         self.leave_bus()?;
+        self.volume.forget_activation();
         // Nothing of DFU runs on, and brings the device back while the BMC goes down.
         self.dfu.enter_runtime(now);
         let command = &self.options.restart;

@@ -152,6 +152,11 @@ impl Volume {
         [disk, due, self.gone, self.activate].into_iter().flatten().min()
     }
 
+    /// The BMC restarts: what the verdict was about has no time left to wait for.
+    pub(super) const fn forget_activation(&mut self) {
+        self.activate = None;
+    }
+
     pub(super) fn handle_enable(&mut self) {
         self.gone = None;
         self.arrived = None;

@@ -15,6 +15,7 @@ use inband_ipmi::{
     command::Status,
     wire::{NETFN, ORGANISATION, Reply, Request as IpmiRequest},
 };
+use inband_package::sha256;
 use inband_session::{DoorState, SessionState};
 use inband_store::memory::Loss;
 use inband_usb::{HostDevice as _, HostError};
@@ -32,7 +33,7 @@ mod usb;
 
 use disk::{Content, Drive, Trigger};
 use handle::{Act, Memory};
-use machine::{Configured, DOORS, Firmware, Machine, seconds};
+use machine::{Configured, DOORS, Firmware, Machine, Next, seconds};
 use step::Step;
 use usb::{Answer, Block, Dfu, DfuState, OnBus};
 
@@ -57,16 +58,29 @@ const SIGNATURE: usize = 1536;
 const IMAGE: usize = 100;
 
 /// What hosts send, and the same with a signature that is none.
-fn sent(forged: bool) -> &'static Sent {
-    static SENT: OnceLock<[Sent; 2]> = OnceLock::new();
-    let both = SENT.get_or_init(|| {
-        let package = Package::new(0x0217, 9000);
+fn sent(firmware: Firmware, forged: bool) -> &'static Sent {
+    static SENT: OnceLock<[[Sent; 2]; 2]> = OnceLock::new();
+    let make = |firmware: Firmware| {
+        let package = Package::new(firmware.bcd_device(), 9000);
         let mut file = package.bytes();
         let good = Sent::of(&package, file.clone());
         file[SIGNATURE] ^= 1;
         [good, Sent::of(&package, file)]
-    });
-    &both[usize::from(forged)]
+    };
+    let all = SENT.get_or_init(|| [Firmware::Sent, Firmware::Older].map(make));
+    &all[usize::from(firmware == Firmware::Older)][usize::from(forged)]
+}
+
+/// SHA-256 of the head of what hosts send; of the first firmware what none has.
+fn head(firmware: Firmware) -> [u8; 32] {
+    static HEADS: OnceLock<[[u8; 32]; 2]> = OnceLock::new();
+    let of = |firmware| sha256(&sent(firmware, false).file[512..1024]);
+    let [sent, older] = *HEADS.get_or_init(|| [Firmware::Sent, Firmware::Older].map(of));
+    match firmware {
+        Firmware::Factory => [0; 32],
+        Firmware::Sent => sent,
+        Firmware::Older => older,
+    }
 }
 
 /// A BMC, what the model says of it, and a host.
@@ -93,7 +107,18 @@ fn same<T: PartialEq + Debug>(what: &str, is: &T, should: &T) -> TestCaseResult 
 impl Pair {
     fn new(configured: Configured) -> Self {
         let [policy, bulk, volume] = configured.policies;
-        let Configured { fat, opens, health, refusals, armed_for, power_on, hides, holds, .. } = configured;
+        let Configured {
+            policies: _,
+            fat,
+            opens,
+            health,
+            refusals,
+            armed_for,
+            power_on,
+            hides,
+            holds,
+            at_once,
+        } = configured;
         let setting = Setting {
             policy,
             bulk,
@@ -107,6 +132,7 @@ impl Pair {
             power_on: power_on.then_some(PowerOn::Command),
             while_shut: if hides { WhileShut::Nothing } else { WhileShut::Dfu },
             hold_restart: holds,
+            activate: at_once,
             ..Setting::DEFAULT
         };
         let bench = Bench::with(setting);
@@ -181,6 +207,7 @@ impl Pair {
                 let said = self.machine.ask(ask);
                 return same("the answer", &answer, &said);
             }
+            Step::Have(package) => self.machine.package = package,
             Step::Detach => {
                 let answer = control(bench.open().control_out(detach_setup(), Vec::new(), TIMEOUT));
                 self.blocks = 0;
@@ -202,10 +229,10 @@ impl Pair {
                 return same("ABORT", &answer, &self.machine.abort_download());
             }
             Step::Package(content) => {
-                let fat = self.machine.fat;
+                let (fat, package) = (self.machine.fat, self.machine.sends());
                 let answer = self.on_disk(|disk| match content {
-                    Content { whole: false, .. } => sent(false).write_part(disk, fat),
-                    Content { forged, .. } => sent(forged).write(disk, fat),
+                    Content { whole: false, .. } => sent(package, false).write_part(disk, fat),
+                    Content { forged, .. } => sent(package, forged).write(disk, fat),
                 })?;
                 return same("WRITE", &answer, &self.machine.write_package(content));
             }
@@ -269,9 +296,16 @@ impl Pair {
     fn request(&self, tag: u32, act: Act) -> Vec<u8> {
         let tagged = |number: u8| [&[number][..], &tag.to_le_bytes()].concat();
         match act {
-            Act::Start(door, other) => {
+            Act::Start(door, other, said) => {
                 let raw = door == 3 && self.setting.fat == other;
-                [tagged(1), vec![door, u8::from(raw), 0]].concat()
+                let bits = [said.not_older, said.defer, said.length.is_some(), said.head.is_some()];
+                let options = (0..).zip(bits).fold(0, |options, (bit, set)| options | u8::from(set) << bit);
+                // One length is that of both packages.
+                let bytes = sent(self.machine.package, false).file.len() as u32;
+                let length = said.length.map(|right| if right { bytes } else { bytes + 512 }.to_le_bytes());
+                let head = said.head.map(head);
+                let (length, head) = (length.as_slice().concat(), head.as_slice().concat());
+                [tagged(1), vec![door, u8::from(raw), options], length, head].concat()
             }
             Act::Stop { mine, commit } => {
                 let nonce = self.machine.nonce ^ u32::from(!mine);
@@ -313,7 +347,7 @@ impl Pair {
     // DFU.
 
     fn block(&mut self, block: Block) -> TestCaseResult {
-        let file = &sent(false).file;
+        let file = &sent(self.machine.sends(), false).file;
         let of = file.len().div_ceil(BLOCK);
         let idle = matches!(self.machine.bus, OnBus::Dfu(Dfu { state: DfuState::Idle, .. }));
         if idle {
@@ -349,7 +383,7 @@ impl Pair {
         self.host = None;
         let mut host = self.bench.open();
         host.claim(interface::INTERFACE).unwrap();
-        let parts = Parts::of(&sent(false).file);
+        let parts = Parts::of(&sent(self.machine.sends(), false).file);
         bulk_host::send(&mut host, Kind::Offer, 1, 0, &parts.head).unwrap();
         let (header, body) = bulk_host::answer(&mut host);
         let is = (Kind::from_number(header.kind) == Some(Kind::Result)).then(|| bulk_host::result_in(&body));
@@ -456,24 +490,34 @@ impl Pair {
             };
             same("on the bus", &look::set(&self.bench), &set)?;
         }
-        self.assert_firmware(status.flags & 2 != 0)
+        self.assert_firmware()
     }
 
     /// What runs is what ran, byte for byte, and what boots next was sent whole.
-    fn assert_firmware(&self, other_boots_next: bool) -> TestCaseResult {
+    fn assert_firmware(&self) -> TestCaseResult {
         let bytes = match self.machine.running {
             Firmware::Factory => factory(),
-            Firmware::Sent => &sent(false).slot[..],
+            firmware => &sent(firmware, false).slot[..],
         };
         let running = self.bench.bmc().session().store().running;
         same("the running slot is untouched", &self.bench.slot_is(running, bytes), &true)?;
-        let staged = !other_boots_next || self.bench.slot_is(running.other(), &sent(false).slot);
+        let staged = match self.machine.next {
+            Next::Staged(session) => self.bench.slot_is(running.other(), &sent(session.package, false).slot),
+            Next::Nothing | Next::Open(_) => true,
+        };
         same("what is staged is what was sent", &staged, &true)
     }
 
     fn end(mut self) {
         self.host = None;
         self.bench.hold(Hold::Nothing);
+        self.machine.slow_down(false);
+        // What a start has said is not for what follows.
+        self.send(Origin::System, &self.request(0, Act::Abort));
+        self.machine.act(Act::Abort);
+        if self.machine.restart_at.is_some() {
+            self.pass(seconds(70));
+        }
         self.settle();
         crate::cells::assert_updatable(&self.bench, &self.setting, "behind it all");
     }

@@ -57,16 +57,6 @@ pub(super) struct Content {
     pub(super) forged: bool,
 }
 
-impl Content {
-    pub(super) fn verdict(self) -> ResultCode {
-        match self {
-            Self { whole: false, .. } => ResultCode::Incomplete,
-            Self { forged: true, .. } => ResultCode::BadSignature,
-            Self { .. } => ResultCode::Ok,
-        }
-    }
-}
-
 /// How long the drive is empty between two media.
 pub(super) const GAP: Duration = Duration::from_millis(2500);
 /// How long a name has to stand there before it is taken for a command.
@@ -139,7 +129,8 @@ impl Machine {
     pub(super) fn take_disk(&mut self) {
         if let OnBus::Disk(Drive::Receiving { content, .. }) = self.bus {
             self.bus = OnBus::Disk(Drive::Judging(self.now));
-            self.judge(content.verdict());
+            let rest = if content.whole { ResultCode::Ok } else { ResultCode::Incomplete };
+            self.judge(self.objection(content.forged).unwrap_or(rest));
         }
     }
 
@@ -199,6 +190,9 @@ impl Machine {
             Drive::Judging(_) | Drive::Gap(..) => {}
             Drive::Receiving { .. } => self.take_disk(),
             Drive::Refused | Drive::Ready { .. } | Drive::Told(..) => {
+                if let (Drive::Told(..), Some(at)) = (drive, &mut self.restart_at) {
+                    *at = self.now + GAP;
+                }
                 self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::AfterUpdate));
             }
         }

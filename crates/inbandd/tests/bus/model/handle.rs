@@ -6,7 +6,7 @@ use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
 use inbandd::command::{Answer, Ask, AskedBy};
 
 use super::{
-    machine::{DOORS, Machine, Next, Start, seconds},
+    machine::{DOORS, Firmware, Machine, Next, Start, seconds},
     usb::OnBus,
 };
 
@@ -15,11 +15,26 @@ const HOLDS: Duration = seconds(900);
 /// How long a repeat is answered as what it repeats, and from one look to the next whether a session of a start that is over is at work.
 const MINUTE: Duration = seconds(60);
 
+/// What a start says of the package that comes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) not_older: bool,
+    pub(super) defer: bool,
+    /// Its length: the right one?
+    pub(super) length: Option<bool>,
+    /// The digest of which head. The first firmware has no package, so nobody's head has that one.
+    pub(super) head: Option<Firmware>,
+}
+
+impl Said {
+    pub(super) const NOTHING: Self = Self { not_older: false, defer: false, length: None, head: None };
+}
+
 /// A request that does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// Number of a door; the other profile than the configured one?
-    Start(u8, bool),
+    Start(u8, bool, Said),
     Stop {
         mine: bool,
         commit: bool,
@@ -70,7 +85,7 @@ impl Machine {
     /// The completion code of a request of the system interface.
     pub(super) fn act(&mut self, act: Act) -> u8 {
         match act {
-            Act::Start(door, other) => self.ask_start(DOORS[usize::from(door) - 1], other),
+            Act::Start(door, other, said) => self.ask_start(DOORS[usize::from(door) - 1], other, said),
             Act::Stop { mine, commit } => self.stop(mine, commit),
             Act::Activate => self.activate(),
             Act::Confirm if self.session.state == SessionState::PendingConfirm => {
@@ -89,7 +104,7 @@ impl Machine {
         }
     }
 
-    fn ask_start(&mut self, door: Door, other: bool) -> u8 {
+    fn ask_start(&mut self, door: Door, other: bool, said: Said) -> u8 {
         let doors = if door == Door::Bulk { &DOORS[..2] } else { &[door][..] };
         if self.start.is_some() {
             return 0x81;
@@ -118,7 +133,7 @@ impl Machine {
         if door == Door::Volume {
             self.show_disk(Some(self.configured.fat != other));
         }
-        self.start = Some(Start { door, until: self.now + HOLDS, session: None, late: false });
+        self.start = Some(Start { door, until: self.now + HOLDS, said, session: None, late: false });
         0
     }
 

@@ -1,7 +1,7 @@
 //! The model: a session, its doors and the door handle, written from docs/spec/session.md and docs/spec/ipmi.md. It knows no byte of a package and no
 //! state of a protocol that those pages do not name; whole operations of a host are its events.
 //!
-//! Not in it: options of a start, budgets, and the restart that follows a verdict at once; those have tests of their own.
+//! Not in it: budgets, which have tests of their own.
 //!
 //! **Left open**, and taken from the BMC: the nonce of a start; whether a session that came to nothing had begun to write, and so taken back what
 //! was staged ([`Next::Open`]); bytes and percent; and, in the last second before something is due, whether it has happened.
@@ -11,7 +11,8 @@ use std::time::Duration;
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
 use inbandd::command::AskedBy;
 
-use super::{disk::Drive, held::Held, usb::OnBus};
+use super::{disk::Drive, handle::Said, held::Held, usb::OnBus};
+use crate::bench::FACTORY;
 
 /// Doors by their index.
 pub(super) const DOORS: [Door; 3] = [Door::Dfu, Door::Bulk, Door::Volume];
@@ -46,13 +47,28 @@ pub(super) struct Configured {
     pub(super) hides: bool,
     /// A restart waits for the session at work.
     pub(super) holds: bool,
+    /// The BMC restarts at once into what is staged.
+    pub(super) at_once: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Firmware {
     Factory,
-    /// What the hosts of these tests send.
+    /// What the hosts of these tests send,
     Sent,
+    /// and what is older than the first one.
+    Older,
+}
+
+impl Firmware {
+    /// By which it is older or not: the security version is one and the same.
+    pub(super) const fn bcd_device(self) -> u16 {
+        match self {
+            Self::Factory => FACTORY,
+            Self::Sent => 0x0217,
+            Self::Older => 0x0099,
+        }
+    }
 }
 
 /// A session, or what is left of it.
@@ -62,6 +78,11 @@ pub(super) struct Session {
     pub(super) state: SessionState,
     pub(super) result: ResultCode,
     pub(super) door: Option<Door>,
+    pub(super) package: Firmware,
+    /// Of the start that it came by.
+    pub(super) said: Said,
+    /// The BMC restarts into it by itself.
+    pub(super) at_once: bool,
     /// When it has come to nothing, and when for want of progress.
     total: Duration,
     progress: Duration,
@@ -94,6 +115,7 @@ pub(super) struct Trial {
 pub(super) struct Start {
     pub(super) door: Door,
     pub(super) until: Duration,
+    pub(super) said: Said,
     /// The session that came by it.
     pub(super) session: Option<u32>,
     /// Its time is over.
@@ -128,6 +150,10 @@ pub(super) struct Machine {
     pub(super) next: Next,
     pub(super) trial: Option<Trial>,
     pub(super) held: Option<Held>,
+    /// When the BMC restarts, whether or not the host has read the verdict.
+    pub(super) restart_at: Option<Duration>,
+    /// What hosts have to send.
+    pub(super) package: Firmware,
     /// The read-back waits for a word of the test's.
     pub(super) slow: bool,
 }
@@ -139,6 +165,9 @@ impl Machine {
             state: SessionState::Idle,
             result: ResultCode::None,
             door: None,
+            package: Firmware::Factory,
+            said: Said::NOTHING,
+            at_once: false,
             total: Duration::ZERO,
             progress: Duration::ZERO,
         };
@@ -164,6 +193,8 @@ impl Machine {
             next: Next::Nothing,
             trial: None,
             held: None,
+            restart_at: None,
+            package: Firmware::Sent,
             slow: false,
         };
         machine.begin_anew();
@@ -175,7 +206,7 @@ impl Machine {
         for door in DOORS {
             self.rest(door);
         }
-        (self.start, self.held) = (None, None);
+        (self.start, self.held, self.restart_at) = (None, None, None);
         self.fat = self.configured.fat;
         self.show_run_time();
     }
@@ -220,20 +251,45 @@ impl Machine {
     /// The first payload byte.
     pub(super) fn begin(&mut self, door: Door) {
         self.last_id += 1;
+        let mut said = Said::NOTHING;
+        if let Some(start) = &mut self.start
+            && (start.door == Door::Volume) == (door == Door::Volume)
+        {
+            start.session = Some(self.last_id);
+            said = start.said;
+        }
         let time = if door == Door::Volume { 300 } else { 60 };
         self.session = Session {
             id: self.last_id,
             state: SessionState::Receiving,
             result: ResultCode::None,
             door: Some(door),
+            package: self.package,
+            said,
+            at_once: self.configured.at_once && !said.defer,
             total: self.now + seconds(3600),
             progress: self.now + seconds(time),
         };
-        if let Some(start) = &mut self.start
-            && (start.door == Door::Volume) == (door == Door::Volume)
-        {
-            start.session = Some(self.last_id);
+    }
+
+    /// Why its package is refused before anything is written.
+    pub(super) fn objection(&self, forged: bool) -> Option<ResultCode> {
+        let Session { package, said, .. } = self.session;
+        let is_another = said.head.is_some_and(|head| head != package) || said.length == Some(false);
+        if is_another {
+            Some(ResultCode::UnexpectedPackage)
+        } else if forged {
+            Some(ResultCode::BadSignature)
+        } else if said.not_older && package.bcd_device() < self.running.bcd_device() {
+            Some(ResultCode::Downgrade)
+        } else {
+            None
         }
+    }
+
+    /// The package on the way, or else the next.
+    pub(super) fn sends(&self) -> Firmware {
+        if self.is_at_work() { self.session.package } else { self.package }
     }
 
     /// Another WRITE.
@@ -244,8 +300,8 @@ impl Machine {
     /// The last byte is in; what comes of it.
     pub(super) fn judge(&mut self, verdict: ResultCode) {
         self.session.state = SessionState::Verifying;
-        // A package that is forged, and one that is not there, touch nothing.
-        if !matches!(verdict, ResultCode::BadSignature | ResultCode::NoFile) {
+        // The others, and a package that is not there, touch nothing.
+        if matches!(verdict, ResultCode::Ok | ResultCode::BadChunk | ResultCode::Incomplete) {
             self.may_write();
         }
         if verdict != ResultCode::Ok || !self.slow {
@@ -346,7 +402,7 @@ impl Machine {
             }
         } else if let Next::Staged(staged) = self.next {
             let old = self.running;
-            self.running = Firmware::Sent;
+            self.running = staged.package;
             self.session = Session { state: SessionState::PendingConfirm, result: ResultCode::Ok, ..staged };
             self.next = Next::Nothing;
             self.trial = Some(Trial {
@@ -383,6 +439,15 @@ impl Machine {
         self.begin_anew();
     }
 
+    /// Its host is through: the BMC restarts into it, if it is to. Whether it did.
+    pub(super) fn restart_at_once(&mut self) -> bool {
+        let restarts = self.session.at_once && self.session.state == SessionState::Staged;
+        if restarts {
+            self.restart(AskedBy::Bmc);
+        }
+        restarts
+    }
+
     /// `inbandd` dies and is started again, on a clock that begins anew; with the power, if that was cut.
     pub(super) fn die(&mut self, power_cut: bool) {
         if self.is_at_work() {
@@ -390,6 +455,8 @@ impl Machine {
         }
         (self.now, self.happened, self.refused_at, self.locked) = Default::default();
         (self.refusals, self.nonce, self.slow, self.plugged) = (0, 0, false, true);
+        // It has forgotten that it was to restart.
+        self.session.at_once = false;
         if power_cut {
             self.boot();
         }
@@ -414,10 +481,11 @@ impl Machine {
 
     // Time.
 
-    fn deadlines(&self) -> [Option<Duration>; 8] {
+    fn deadlines(&self) -> [Option<Duration>; 9] {
         let receives = self.receives();
         [
             receives.then_some(self.session.total.min(self.session.progress)),
+            self.restart_at,
             self.bus.deadline(self.session.state),
             self.gone,
             self.start.map(|start| start.until),
@@ -447,12 +515,16 @@ impl Machine {
             self.happened = self.now;
             match which {
                 0 => self.end(ResultCode::Timeout),
-                1 => self.bus_is_due(),
-                2 => self.host_is_gone(),
-                3 => self.start_runs_out(),
-                4 => self.is_unhealthy(),
-                5 => self.look_at_disk(),
-                6 => self.doors_are_due(),
+                1 => {
+                    self.restart_at = None;
+                    _ = self.restart_at_once();
+                }
+                2 => self.bus_is_due(),
+                3 => self.host_is_gone(),
+                4 => self.start_runs_out(),
+                5 => self.is_unhealthy(),
+                6 => self.look_at_disk(),
+                7 => self.doors_are_due(),
                 // A restart that waits is looked at anyway.
                 _ => {}
             }

@@ -6,8 +6,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     disk::{Content, Trigger},
-    handle::Act,
-    machine::{Configured, seconds},
+    handle::{Act, Said},
+    machine::{Configured, Firmware, seconds},
     usb::Block,
 };
 
@@ -21,6 +21,8 @@ pub(super) enum Step {
     /// The same by a channel that is not the system interface.
     FromElsewhere(u32, Act),
     Ask(Ask),
+    /// What hosts send from now on.
+    Have(Firmware),
     Detach,
     Block(Block),
     /// A package by bulk; with what is asked for, or without.
@@ -83,9 +85,18 @@ const NONSENSE: [(&[u8], u8); 15] = [
     (&[8, 0, 0, 0, 0], 0xc1),
 ];
 
+fn said() -> impl Strategy<Value = Said> {
+    let length = select(vec![None, None, Some(true), Some(false)]);
+    let head = select(vec![None, None, Some(Firmware::Sent), Some(Firmware::Older), Some(Firmware::Factory)]);
+    let said = (any::<bool>(), any::<bool>(), length, head);
+    let said = said.prop_map(|(not_older, defer, length, head)| Said { not_older, defer, length, head });
+    prop_oneof![Just(Said::NOTHING), said]
+}
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        4 => (1..=3u8, prop::bool::weighted(0.3)).prop_map(|(door, other)| Act::Start(door, other)),
+        4 => (1..=3u8, prop::bool::weighted(0.3)).prop_map(|(door, other)| (door, other))
+            .prop_flat_map(|(door, other)| said().prop_map(move |said| Act::Start(door, other, said))),
         3 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(mine, commit)| Act::Stop { mine, commit }),
         1 => Just(Act::Activate),
         1 => Just(Act::Confirm),
@@ -123,6 +134,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => select(NONSENSE.to_vec()).prop_map(|(bytes, code)| Step::Nonsense(bytes, code)),
         1 => (tag(), act()).prop_map(|(tag, act)| Step::FromElsewhere(tag, act)),
         6 => ask().prop_map(Step::Ask),
+        2 => select(vec![Firmware::Sent, Firmware::Older]).prop_map(Step::Have),
         4 => Just(Step::Detach),
         12 => block.prop_map(Step::Block),
         2 => any::<bool>().prop_map(|whole| Step::Offer { whole }),
@@ -157,11 +169,12 @@ pub(super) fn sequence() -> impl Strategy<Value = (Configured, Vec<Step>)> {
     ];
     let doors = (select(policies), any::<bool>(), prop::bool::weighted(0.9), 0..3u32);
     let armed_for = select(vec![None, Some(seconds(120)), Some(seconds(900))]);
-    let bmc = (prop::bool::weighted(0.3), armed_for, any::<bool>(), any::<bool>(), any::<bool>());
+    let bmc =
+        (prop::bool::weighted(0.3), armed_for, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let configured = (doors, bmc).prop_map(|(doors, bmc)| {
         let (policies, fat, opens, refusals) = doors;
-        let (health, armed_for, power_on, hides, holds) = bmc;
-        Configured { policies, fat, opens, health, refusals, armed_for, power_on, hides, holds }
+        let (health, armed_for, power_on, hides, holds, at_once) = bmc;
+        Configured { policies, fat, opens, health, refusals, armed_for, power_on, hides, holds, at_once }
     });
     let phrase = prop_oneof![4 => step().prop_map(|step| vec![step]), 3 => phrase()];
     (configured, vec(phrase, 1..12).prop_map(|phrases| phrases.concat()))
@@ -171,7 +184,11 @@ pub(super) fn sequence() -> impl Strategy<Value = (Configured, Vec<Step>)> {
 fn phrase() -> impl Strategy<Value = Vec<Step>> {
     const WHOLE: Step = Step::Package(Content { whole: true, forged: false });
     const GOOD: Step = Step::Block(Block::Good);
-    let start = |door| Step::Ipmi(0, Act::Start(door, false));
+    let start = |door| Step::Ipmi(0, Act::Start(door, false, Said::NOTHING));
+    let start_with = |door, said| Step::Ipmi(0, Act::Start(door, false, said));
+    let not_older = Said { not_older: true, ..Said::NOTHING };
+    let defer = Said { defer: true, ..Said::NOTHING };
+    let older = Step::Have(Firmware::Older);
     let stop = |commit| Step::Ipmi(0, Act::Stop { mine: true, commit });
     let arm = |door| Step::Ask(Ask::Arm(door));
     let activate = Step::Ask(Ask::Activate);
@@ -189,11 +206,15 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
             vec![Step::Detach, GOOD, GOOD, GOOD, GOOD],
             vec![GOOD, GOOD, GOOD, GOOD, Step::Block(Block::End)],
             vec![power_on, Step::Detach, GOOD],
+            vec![older, start_with(1, not_older), Step::Detach, GOOD],
+            vec![start_with(2, defer), Step::Detach, GOOD, GOOD, GOOD, GOOD],
             vec![arm(Door::Dfu), Step::Detach, GOOD, restart],
         ]),
         select(vec![
             vec![arm(Door::Volume), WHOLE],
             vec![power_on, WHOLE],
+            vec![older, start_with(3, not_older), WHOLE, Step::Eject],
+            vec![start_with(3, defer), WHOLE, Step::Eject, Step::Silence(70)],
             vec![arm(Door::Volume), Step::OtherFiles, Step::Silence(910)],
             vec![arm(Door::Volume), WHOLE, restart],
             vec![arm(Door::Volume), Step::Slow(true), WHOLE, Step::Eject, restart],

@@ -106,12 +106,17 @@ impl Machine {
         self.look_at_disk();
     }
 
+    /// Nobody is in DFU mode, and no verdict is to come.
+    fn end_dfu(&mut self) {
+        if !self.release_held() && !self.restart_at_once() {
+            self.show_run_time();
+        }
+    }
+
     pub(super) fn leave_dfu(&mut self) {
         self.leave(Door::Dfu);
         self.leave(Door::Bulk);
-        if !self.release_held() {
-            self.show_run_time();
-        }
+        self.end_dfu();
     }
 
     /// The host is told of the end of a session, where there is a way. Whether there is.
@@ -119,6 +124,7 @@ impl Machine {
         let by_disk = self.session.door == Some(Door::Volume);
         match &mut self.bus {
             OnBus::Disk(drive) if by_disk => {
+                self.restart_at = None;
                 if result == ResultCode::Disconnected {
                     *drive = Drive::READY;
                     return false;
@@ -126,9 +132,11 @@ impl Machine {
                 let since = if let Drive::Judging(since) = drive { *since } else { self.now };
                 let at = self.now.max(since + GAP);
                 *drive = Drive::Gap(at, Medium::Verdict(result == ResultCode::Ok));
+                let restarts = self.session.at_once && result == ResultCode::Ok;
+                self.restart_at = restarts.then_some(at + seconds(60));
             }
-            // It comes anew, for the firmware that boots next is another.
-            OnBus::Disk(_) if result == ResultCode::Ok => self.show_run_time(),
+            // The device comes anew, for the firmware that boots next is another.
+            OnBus::Nothing | OnBus::Bare | OnBus::Disk(_) if result == ResultCode::Ok => self.end_dfu(),
             OnBus::Dfu(dfu) if !by_disk => match (dfu.state, result) {
                 (DfuState::Loading { .. }, _) => dfu.state = DfuState::Over,
                 (DfuState::Bulk | DfuState::BulkJudged, _) => {
@@ -286,15 +294,15 @@ impl Machine {
                 return self.misuse(ResultCode::Sequence);
             }
             (DfuState::Idle, _) if self.refusal().is_some() => return self.misuse(ResultCode::Busy),
-            (DfuState::Idle, Block::Good | Block::Misnumbered) => {
+            (DfuState::Idle, Block::Good | Block::Misnumbered | Block::Spoilt) => {
                 self.begin(Door::Dfu);
-                self.may_write();
-                self.be(DfuState::Loading { blocks: 1, spoilt: false });
-            }
-            (DfuState::Idle, Block::Spoilt) => {
-                self.begin(Door::Dfu);
-                self.end(ResultCode::BadSignature);
-                self.be(DfuState::Error);
+                if let Some(objection) = self.objection(block == Block::Spoilt) {
+                    self.end(objection);
+                    self.be(DfuState::Error);
+                } else {
+                    self.may_write();
+                    self.be(DfuState::Loading { blocks: 1, spoilt: false });
+                }
             }
             (DfuState::Loading { blocks, spoilt }, Block::Good | Block::Spoilt) => {
                 let (blocks, spoilt) = (blocks + 1, spoilt || block == Block::Spoilt);
@@ -384,15 +392,19 @@ impl Machine {
         let refusal = self.refusal();
         if refusal.is_some() {
             self.be(DfuState::Error);
-        } else {
-            self.begin(Door::Bulk);
-            self.may_write();
-            self.be(DfuState::Bulk);
-            if let OnBus::Dfu(dfu) = &mut self.bus {
-                dfu.leaves = None;
-            }
+            return refusal;
         }
-        refusal
+        self.begin(Door::Bulk);
+        self.be(DfuState::Bulk);
+        if let OnBus::Dfu(dfu) = &mut self.bus {
+            dfu.leaves = None;
+        }
+        let objection = self.objection(false);
+        match objection {
+            Some(objection) => self.end(objection),
+            None => self.may_write(),
+        }
+        objection
     }
 
     /// All that was asked for has come.

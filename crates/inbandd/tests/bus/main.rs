@@ -31,6 +31,7 @@ mod limits;
 mod model;
 mod openbmc;
 mod refused;
+mod start;
 mod sweep;
 mod trial;
 mod unplug;

@@ -82,6 +82,24 @@ fn fields_that_may_not_be() {
 }
 
 #[test]
+fn what_is_wrong_first_is_told() {
+    for (data, code) in [
+        // No subcommand, and one that there is not, with anything behind it.
+        (vec![], Code::LENGTH),
+        (vec![8, 0xff, 0xff], Code::INVALID_COMMAND),
+        // Half of door and profile, all of them, and options before what they announce.
+        (vec![1, 0, 0, 0, 0, 4], Code::LENGTH),
+        (vec![1, 0, 0, 0, 0, 4, 0], Code::FIELD),
+        (vec![1, 0, 0, 0, 0, 3, 0, 0x14], Code::FIELD),
+        (vec![2, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0], Code::FIELD),
+        // More than any request has.
+        (vec![8; 2 + BODY], Code::LENGTH),
+    ] {
+        assert_eq!(Command::decode(&data), Err(code), "{data:02x?}");
+    }
+}
+
+#[test]
 fn replies() {
     let capabilities = Capabilities {
         doors: 0x07,

@@ -4,13 +4,10 @@ mod bus;
 mod host;
 mod ipmid;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
 
 use inband_ipmi::{
-    command::{Command, Door, FLAG_STARTED, Profile, Started, Status, Wishes},
+    command::{Command, FLAG_STARTED, Wishes},
     wire::{COMMAND, Code, NETFN, ORGANISATION},
 };
 use inband_session::SessionState;
@@ -23,22 +20,11 @@ use self::{
 };
 use crate::{
     disk_host::Disk,
-    home::{Home, Running, good_config},
+    home::{Home, Running},
+    ipmi::{Ipmi, RAW, WITH_DISK, home},
     package::Package,
     remote::open,
 };
-
-const WITH_DISK: u16 = 3;
-const RAW: Door = Door::Volume(Profile::Raw);
-
-fn home() -> Home {
-    let home = Home::with_store();
-    let config = good_config().replace("dfu_product_id = 2", "dfu_product_id = 2\nvolume_product_id = 3");
-    home.configure(&format!(
-        "{config}\n[doors]\ndfu.policy = \"off\"\nvolume = {{ policy = \"armed\", profile = \"raw\" }}\n[ipmi]\nchannel = \"dbus\"\n"
-    ));
-    home
-}
 
 /// The program, with a place on the bus.
 fn start(home: &Home, bus: &Bus) -> Running {
@@ -47,77 +33,58 @@ fn start(home: &Home, bus: &Bus) -> Running {
     running
 }
 
-/// What a host gets for a command of ours: completion code, and what is behind it.
-fn ask(bridge: &Bridge, command: &Command) -> (Code, Vec<u8>) {
-    bridge.execute(NETFN, COMMAND, &command.encode())
-}
-
-fn status(bridge: &Bridge) -> Status {
-    let (code, data) = ask(bridge, &Command::Status);
-    assert_eq!(code, Code::OK);
-    Status::decode(&data).unwrap()
-}
-
-fn start_raw(tag: u32) -> Command {
-    Command::Start { tag, door: RAW, wishes: Wishes::default() }
+impl Ipmi for Bridge {
+    fn ask(&mut self, netfn: u8, command: u8, data: &[u8]) -> (Code, Vec<u8>) {
+        self.execute(netfn, command, data)
+    }
 }
 
 #[test]
 fn a_host_starts_copies_stops_and_asks_until_it_is_staged() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let running = start(&home, &bus);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    let host = Bridge::system(&bus);
-    let (code, data) = ask(&host, &start_raw(1));
-    assert_eq!(code, Code::OK);
-    let nonce = Started::decode(&data, 1).unwrap().nonce;
+    let mut host = Bridge::system(&bus);
+    let nonce = host.start(1, RAW);
     let mut disk = Disk::open(open(running.address, WITH_DISK));
     disk.copy(&Package::new(0x0200, 200_000).bytes());
-    assert_eq!(status(&host).state, SessionState::Receiving.number());
-    assert_eq!(ask(&host, &Command::Stop { tag: 2, nonce, commit: true }).0, Code::OK);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let staged = loop {
-        let status = status(&host);
-        if status.state == SessionState::Staged.number() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "{status:?}");
-        // As a script does.
-        thread::sleep(Duration::from_millis(50));
-    };
+    assert_eq!(host.status().state, SessionState::Receiving.number());
+    assert_eq!(host.command(&Command::Stop { tag: 2, nonce, commit: true }).0, Code::OK);
+    let staged = host.until_staged();
     assert_eq!((staged.nonce, staged.result), (nonce, 1));
 }
 
 #[test]
 fn a_host_changes_its_mind() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let running = start(&home, &bus);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    let host = Bridge::system(&bus);
-    assert_eq!(ask(&host, &Command::Abort { tag: 1 }).0, Code::NOTHING);
-    assert_eq!(ask(&host, &start_raw(2)).0, Code::OK);
+    let mut host = Bridge::system(&bus);
+    assert_eq!(host.command(&Command::Abort { tag: 1 }).0, Code::NOTHING);
+    host.start(2, RAW);
     let mut disk = Disk::open(open(running.address, WITH_DISK));
     disk.copy(&Package::new(0x0200, 200_000).bytes());
-    assert_eq!(ask(&host, &Command::Abort { tag: 3 }).0, Code::OK);
-    let after = status(&host);
+    assert_eq!(host.command(&Command::Abort { tag: 3 }).0, Code::OK);
+    let after = host.status();
     assert_eq!(after.state, SessionState::Aborted.number(), "{after:?}");
     assert_eq!(after.flags & FLAG_STARTED, 0, "{after:?}");
 }
 
 #[test]
 fn lan_and_ipmb_are_refused_by_the_provider_and_again_by_the_daemon() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let _running = start(&home, &bus);
     for checks in [Checks::Channel, Checks::Nothing] {
         let ipmid = Ipmid::start(&bus, checks);
-        for bridge in [Bridge::lan(&bus), Bridge::ipmb(&bus), Bridge::system_of_a_user(&bus)] {
-            for command in [start_raw(1), Command::Status, Command::Abort { tag: 2 }] {
+        for mut bridge in [Bridge::lan(&bus), Bridge::ipmb(&bus), Bridge::system_of_a_user(&bus)] {
+            let start = Command::Start { tag: 1, door: RAW, wishes: Wishes::default() };
+            for command in [start, Command::Status, Command::Abort { tag: 2 }] {
                 // Refused, and nothing else said.
-                assert_eq!(ask(&bridge, &command), (Code::PRIVILEGE, vec![]), "{command:?}");
+                assert_eq!(bridge.command(&command), (Code::PRIVILEGE, vec![]), "{command:?}");
             }
             assert_eq!(bridge.execute(NETFN, COMMAND, &[]).0, Code::LENGTH);
         }
-        let now = status(&Bridge::system(&bus));
+        let now = Bridge::system(&bus).status();
         assert_eq!((now.nonce, now.flags & FLAG_STARTED), (0, 0), "{now:?}");
         drop(ipmid);
     }
@@ -125,7 +92,7 @@ fn lan_and_ipmb_are_refused_by_the_provider_and_again_by_the_daemon() {
 
 #[test]
 fn ipmid_keeps_from_us_what_is_not_ours() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let _running = start(&home, &bus);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
     let host = Bridge::system(&bus);
@@ -138,7 +105,7 @@ fn ipmid_keeps_from_us_what_is_not_ours() {
 
 #[test]
 fn only_ipmid_may_ask() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let _running = start(&home, &bus);
     let request = (15_u8, 0x0c_u8, 4_u8, COMMAND, Command::Status.encode()[3..].to_vec());
     let denied = |error: zbus::Error| matches!(error.into(), fdo::Error::AccessDenied(_));
@@ -148,19 +115,19 @@ fn only_ipmid_may_ask() {
     assert!(asked().is_err_and(denied));
     let ipmid = Ipmid::start(&bus, Checks::Channel);
     assert!(asked().is_err_and(denied));
-    assert_eq!(status(&Bridge::system(&bus)).nonce, 0);
+    assert_eq!(Bridge::system(&bus).status().nonce, 0);
     let was = ipmid.give_up();
     assert!(was.call_method(Some(INBAND), PATH, Some(INTERFACE), EXECUTE, &request).is_err_and(denied));
     // And who comes after it.
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    assert_eq!(status(&Bridge::system(&bus)).nonce, 0);
+    assert_eq!(Bridge::system(&bus).status().nonce, 0);
 }
 
 #[test]
 fn the_policy_keeps_out_whoever_is_not_root() {
     // Where root, whose requests it lets pass, is somebody else.
     let bus = Bus::start_where_root_is("nobody");
-    let home = home();
+    let home = home("dbus");
     let _running = start(&home, &bus);
     let request = (15_u8, 0x0c_u8, 4_u8, COMMAND, vec![3_u8]);
     let refused = bus.connect().call_method(Some(INBAND), PATH, Some(INTERFACE), EXECUTE, &request);
@@ -174,10 +141,10 @@ fn the_policy_keeps_out_whoever_is_not_root() {
 
 #[test]
 fn what_is_ill_formed_is_refused_and_harms_nothing() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let _running = start(&home, &bus);
     let ipmid = Ipmid::start(&bus, Checks::Channel);
-    let host = Bridge::system(&bus);
+    let mut host = Bridge::system(&bus);
     let provider = ipmid.connection();
     let data = vec![3_u8];
     let call = |path, interface, member| {
@@ -233,69 +200,67 @@ fn what_is_ill_formed_is_refused_and_harms_nothing() {
             &(15_u8, 12_u8, 4_u8, COMMAND, &data, 0_u8),
         )
     });
-    assert_eq!(status(&host).nonce, 0);
+    assert_eq!(host.status().nonce, 0);
 }
 
 #[test]
 fn a_payload_may_have_any_length() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let _running = start(&home, &bus);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    let host = Bridge::system(&bus);
+    let mut host = Bridge::system(&bus);
     // Status is its number and nothing else.
     for length in [0, 2, 58, 59, 60, 64, 65, 255, 65_535] {
         let data = [&ORGANISATION, &vec![3; length][..]].concat();
         assert_eq!(host.execute(NETFN, COMMAND, &data), (Code::LENGTH, vec![]), "{length} bytes");
     }
-    assert_eq!(status(&host).nonce, 0);
+    assert_eq!(host.status().nonce, 0);
 }
 
 #[test]
 fn either_side_may_begin_anew() {
-    let (home, mut bus) = (home(), Bus::start());
+    let (home, mut bus) = (home("dbus"), Bus::start());
     let running = start(&home, &bus);
     let ipmid = Ipmid::start(&bus, Checks::Channel);
-    let host = Bridge::system(&bus);
-    assert_eq!(ask(&host, &start_raw(1)).0, Code::OK);
+    let mut host = Bridge::system(&bus);
+    host.start(1, RAW);
     // The daemon: meanwhile there is nobody behind the provider, and afterwards no start is in force.
     drop(running);
     bus.wait_until_gone(INBAND);
-    assert_eq!(ask(&host, &Command::Status).0, ipmid::UNAVAILABLE);
+    assert_eq!(host.command(&Command::Status).0, ipmid::UNAVAILABLE);
     let _running = start(&home, &bus);
-    assert_eq!(status(&host).nonce, 0);
-    let (code, data) = ask(&host, &start_raw(1));
-    assert_eq!(code, Code::OK);
-    let nonce = Started::decode(&data, 1).unwrap().nonce;
+    assert_eq!(host.status().nonce, 0);
+    let nonce = host.start(1, RAW);
     // The bus, and with it everybody's connection: what the daemon knows stays.
     drop((ipmid, host));
     bus.restart();
     bus.wait_for(INBAND);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    assert_eq!(status(&Bridge::system(&bus)).nonce, nonce);
+    assert_eq!(Bridge::system(&bus).status().nonce, nonce);
 }
 
 #[test]
 fn two_hosts_at_once_get_each_their_answer() {
-    let (home, bus) = (home(), Bus::start());
+    let (home, bus) = (home("dbus"), Bus::start());
     let _running = start(&home, &bus);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    let one = Bridge::system(&bus);
-    let other = Bridge::second_system(&bus);
-    let item = |bridge: &Bridge, item: u8| {
+    let mut one = Bridge::system(&bus);
+    let mut other = Bridge::second_system(&bus);
+    let item = |bridge: &mut Bridge, item: u8| {
         for _ in 0..200 {
-            let (code, data) = ask(bridge, &Command::Info { item, offset: 0 });
+            let (code, data) = bridge.command(&Command::Info { item, offset: 0 });
             assert_eq!((code, data[3]), (Code::OK, item));
         }
     };
     thread::scope(|scope| {
-        scope.spawn(|| item(&one, 0));
-        scope.spawn(|| item(&other, 4));
+        scope.spawn(|| item(&mut one, 0));
+        scope.spawn(|| item(&mut other, 4));
     });
 }
 
 #[test]
 fn a_daemon_is_there_before_its_bus() {
-    let (home, mut bus) = (home(), Bus::start());
+    let (home, mut bus) = (home("dbus"), Bus::start());
     bus.stop();
     let mut running = Running::start(home.inbandd(&[]).env("DBUS_SYSTEM_BUS_ADDRESS", bus.address()));
     running.wait_for("event=dbus-gone for=ipmi");
@@ -308,23 +273,21 @@ fn a_daemon_is_there_before_its_bus() {
     bus.restart();
     bus.wait_for(INBAND);
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    assert_eq!(status(&Bridge::system(&bus)).nonce, 0);
+    assert_eq!(Bridge::system(&bus).status().nonce, 0);
 }
 
 #[test]
 fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
-    let (home, mut bus) = (home(), Bus::start());
+    let (home, mut bus) = (home("dbus"), Bus::start());
     let config = std::fs::read_to_string(home.path("inbandd.toml")).unwrap();
     let config = config.replace("[doors]", "[doors]\narm_by = [\"power-on\"]\npower_on = \"dbus\"");
     home.configure(&config);
     let host = Host::start(&bus, "Running");
     let mut running = start(&home, &bus);
-    if !running.first_lines.iter().any(|line| line.contains("event=dbus-connected for=host-power")) {
-        running.until("event=dbus-connected for=host-power");
-    }
+    running.wait_for("event=dbus-connected for=host-power");
     let _ipmid = Ipmid::start(&bus, Checks::Channel);
-    let bridge = Bridge::system(&bus);
-    let before = status(&bridge).door_states;
+    let mut bridge = Bridge::system(&bus);
+    let before = bridge.status().door_states;
     // Its own reset, a power cycle, and a start by a button.
     for asked in [None, Some("Reboot"), Some("Off")] {
         if let Some(transition) = asked {
@@ -343,7 +306,7 @@ fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
     host.ask("On");
     host.becomes("Running");
     // Nothing of that has armed a door.
-    assert_eq!(status(&bridge).door_states, before);
+    assert_eq!(bridge.status().door_states, before);
     // And a power-on.
     host.becomes("Off");
     host.starts_by("RemoteCommand");
@@ -352,7 +315,7 @@ fn the_doors_are_armed_when_the_bmc_has_powered_the_host_on() {
     host.becomes("Running");
     let mut said = running.until("event=door-armed");
     assert!(said.last().unwrap().contains("by=power-on"), "{said:?}");
-    assert_ne!(status(&bridge).door_states, before);
+    assert_ne!(bridge.status().door_states, before);
     // It says this behind all that it heard.
     bus.stop();
     said.extend(running.until("event=dbus-gone for=host-power"));

@@ -22,7 +22,8 @@ use crate::{
     remote::open,
 };
 
-const WITH_DISK: u16 = 3;
+pub(crate) const WITH_DISK: u16 = 3;
+pub(crate) const RAW: Door = Door::Volume(Profile::Raw);
 
 /// With a disk that is there when it was asked for, and that channel.
 pub(crate) fn home(channel: &str) -> Home {
@@ -96,6 +97,26 @@ pub(crate) trait Ipmi {
         assert_eq!(code, Code::OK);
         Status::decode(&data).unwrap()
     }
+
+    /// Opens a door; the nonce.
+    fn start(&mut self, tag: u32, door: Door) -> u32 {
+        let (code, data) = self.command(&Command::Start { tag, door, wishes: Wishes::default() });
+        assert_eq!(code, Code::OK);
+        Started::decode(&data, tag).unwrap().nonce
+    }
+
+    /// Asks, as a script does, until the session is staged.
+    fn until_staged(&mut self) -> Status {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.status();
+            if status.state == SessionState::Staged.number() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{status:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 impl Ipmi for Qemu {
@@ -116,24 +137,12 @@ fn a_guest_starts_copies_and_asks_until_it_is_staged() {
     // What an operating system asks first, and nobody else answers here.
     assert_eq!(qemu.ask(0x06, 0x01, &[]).0, Code::OK);
     assert_eq!(qemu.ask(0x0a, 0x10, &[]).0, Code::INVALID_COMMAND);
-    let door = Door::Volume(Profile::Raw);
-    let (code, data) = qemu.command(&Command::Start { tag: 1, door, wishes: Wishes::default() });
-    assert_eq!(code, Code::OK);
-    let nonce = Started::decode(&data, 1).unwrap().nonce;
+    let nonce = qemu.start(1, RAW);
     let mut disk = Disk::open(open(running.address, WITH_DISK));
     disk.copy(&Package::new(0x0200, 200_000).bytes());
     assert_eq!(qemu.status().state, SessionState::Receiving.number());
     disk.eject().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let status = loop {
-        let status = qemu.status();
-        if status.state == SessionState::Staged.number() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "{status:?}");
-        // As a script does.
-        thread::sleep(Duration::from_millis(50));
-    };
+    let status = qemu.until_staged();
     assert_eq!((status.nonce, status.result, status.percent), (nonce, 1, 0xff));
     // A second guest, when the first is gone.
     drop(qemu);
@@ -156,8 +165,7 @@ fn status_is_answered_while_a_large_slot_is_read_back() {
     assert!(home.inbandd(&["init"]).output().unwrap().status.success());
     let running = home.start();
     let mut qemu = Qemu::connect(&home.path("ipmi"));
-    let door = Door::Volume(Profile::Raw);
-    assert_eq!(qemu.command(&Command::Start { tag: 1, door, wishes: Wishes::default() }).0, Code::OK);
+    qemu.start(1, RAW);
     let mut disk = Disk::open(open(running.address, WITH_DISK));
     disk.copy(&Package::new(0x0200, 1 << 20).bytes());
     disk.eject().unwrap();

@@ -5,15 +5,12 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::{ffi::OsStrExt as _, fs::symlink},
     path::Path,
-    thread,
-    time::{Duration, Instant},
 };
 
 use inband_ipmi::{
-    command::{Command, Door, FLAG_STARTED, Profile, Started, Wishes},
+    command::{Command, FLAG_STARTED},
     wire::Code,
 };
-use inband_session::SessionState;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -23,7 +20,7 @@ use rustix::{
 use crate::{
     disk_host::Disk,
     home::Home,
-    ipmi::{Ipmi, home},
+    ipmi::{Ipmi, RAW, WITH_DISK, home},
     package::Package,
     remote::open,
 };
@@ -99,14 +96,8 @@ fn starts_and_stops(kind: Kind, channel: &str) {
     let running = home.start();
     // What an operating system asks first.
     assert_eq!(host.ask(0x06, 0x01, &[]).0, Code::OK);
-    let mut start = |tag| {
-        let door = Door::Volume(Profile::Raw);
-        let (code, data) = host.command(&Command::Start { tag, door, wishes: Wishes::default() });
-        assert_eq!(code, Code::OK);
-        Started::decode(&data, tag).unwrap().nonce
-    };
-    let nonce = start(1);
-    assert_eq!(start(1), nonce, "the host has sent it twice");
+    let nonce = host.start(1, RAW);
+    assert_eq!(host.start(1, RAW), nonce, "the host has sent it twice");
     let status = host.status();
     assert_eq!((status.flags & FLAG_STARTED, status.nonce), (FLAG_STARTED, nonce));
     // Nobody's, and not the BMC's to answer.
@@ -115,18 +106,11 @@ fn starts_and_stops(kind: Kind, channel: &str) {
     assert_eq!(host.command(&stop).0, Code::OK);
     assert_eq!(host.status().flags & FLAG_STARTED, 0);
     // Once more, and all the way.
-    let (_, data) =
-        host.command(&Command::Start { tag: 3, door: Door::Volume(Profile::Raw), wishes: Wishes::default() });
-    let nonce = Started::decode(&data, 3).unwrap().nonce;
-    let mut disk = Disk::open(open(running.address, 3));
+    let nonce = host.start(3, RAW);
+    let mut disk = Disk::open(open(running.address, WITH_DISK));
     disk.copy(&Package::new(0x0200, 100_000).bytes());
     assert_eq!(host.command(&Command::Stop { tag: 4, nonce, commit: true }).0, Code::OK);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while host.status().state != SessionState::Staged.number() {
-        assert!(Instant::now() < deadline, "{:?}", host.status());
-        // As a script does.
-        thread::sleep(Duration::from_millis(50));
-    }
+    host.until_staged();
 }
 
 #[test]

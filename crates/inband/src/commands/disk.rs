@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A BMC of which only the disk is on the bus, as JSON has it. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DiskFacts {
     /// Where it is.
     pub path: String,
@@ -55,14 +55,7 @@ impl DiskFacts {
             serial: disk.serial.clone(),
             disk: disk.file.display().to_string(),
             profile: "raw",
-            medium: None,
-            machine: None,
-            running: None,
-            session: None,
-            result: None,
-            result_code: None,
-            version: None,
-            max_size: None,
+            ..Self::default()
         };
         if disk.profile == Profile::Fat {
             return Ok(Self { profile: "fat", ..facts });
@@ -153,13 +146,7 @@ mod tests {
             disk: "/dev/sda".into(),
             profile: "raw",
             medium: Some("none"),
-            machine: None,
-            running: None,
-            session: None,
-            result: None,
-            result_code: None,
-            version: None,
-            max_size: None,
+            ..DiskFacts::default()
         };
         let documented = include_str!("../../../../docs/spec/events.md");
         let documented = documented.lines().find(|line| line.starts_with("| `disk` |")).unwrap();

@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use inband_bulk::host::Error as BulkError;
@@ -167,6 +168,14 @@ pub enum Error {
         /// What it lacks.
         what: &'static str,
     },
+    /// The command that a start was for did not succeed.
+    #[error("{}: {status}", shown_path(.program))]
+    Command {
+        /// The command.
+        program: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// The package would be refused; nothing was sent.
     #[error("{}: {}: {reason}", shown_path(.path), .code.name())]
     BadPackage {
@@ -329,6 +338,9 @@ impl Error {
             Self::NoIpmi { permission: false, .. } => 3,
             Self::Ipmi { source, .. } => source.exit_code(),
             Self::Lacks { .. } => NOT_ALLOWED,
+            Self::Command { status, .. } => {
+                status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+            }
         }
     }
 
@@ -352,6 +364,7 @@ impl Error {
             Self::NoIpmi { .. } => "no-ipmi",
             Self::Ipmi { source, .. } => source.name(),
             Self::Lacks { .. } => "not-allowed",
+            Self::Command { .. } => "command",
             Self::BadPackage { .. } => "bad-package",
             Self::Pack(_) => "pack",
             Self::File { .. } => "file",
@@ -383,6 +396,7 @@ impl Error {
             | Self::Output(_)
             | Self::System { .. }
             | Self::Pack(_)
+            | Self::Command { .. }
             | Self::Attach { .. } => return None,
             Self::NoDevice { advice, .. } | Self::Bus { advice, .. } | Self::NoIpmi { advice, .. } => {
                 return Some(advice.clone());

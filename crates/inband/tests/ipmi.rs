@@ -65,6 +65,40 @@ fn a_start_is_told_and_stopped() {
 }
 
 #[test]
+fn a_start_for_a_command_ends_with_it_and_no_other_does() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 100_000);
+    let bmc = Bmc::start(&bench, armed());
+    let program = env!("CARGO_BIN_EXE_inband");
+    let update = ["--usbip", &bmc.address, "--quiet", "update", &bench.arg("fw.tar")];
+
+    // Somebody else's start is in the way; it holds, and the command is not run.
+    let other = ipmi(&bench, &["start", "dfu", "--json"]).expect(0).event("started");
+    ipmi(&bench, &["start", "--", "touch", &bench.arg("was-run")]).expect(9);
+    assert!(!bench.path("was-run").exists());
+    let status = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    assert_eq!(status["start"]["nonce"], other["nonce"]);
+    ipmi(&bench, &["stop"]).expect(0);
+
+    // Whatever comes of the command, its exit code is told, and the door is shut.
+    let failed = ipmi(&bench, &["start", "--", "sh", "-c", "echo of the command; exit 74"]).expect(74);
+    assert_eq!(failed.out, "of the command\n");
+    assert!(failed.err.contains("74"), "{}", failed.err);
+    is_shut(&bench);
+    assert_eq!(error(ipmi(&bench, &["start", "--json", "--", "sh", "-c", "kill -9 $$"]), 1), "command");
+    is_shut(&bench);
+    assert_eq!(error(ipmi(&bench, &["start", "--json", "--", &bench.arg("nothing")]), 7), "file");
+    is_shut(&bench);
+
+    // The session of the command ends the start already, which is as good.
+    let staged = ipmi(&bench, &[&["start", "--", program][..], &update].concat()).expect(0);
+    assert!(staged.out.starts_with("staged: version 2.0.0"), "{staged:?}");
+    assert_eq!(is_shut(&bench)["state"], "staged");
+    let told = ipmi(&bench, &["start", "--json", "--", "true"]).expect(0);
+    assert_eq!(names(&told), ["started", "shut"]);
+}
+
+#[test]
 fn a_commit_has_nothing_to_judge_by_dfu_and_shuts_the_door() {
     let bench = Bench::new();
     let bmc = Bmc::start(&bench, armed());

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -154,11 +154,14 @@ Examples:
 For other tools: `inband update` does it by itself. The door is open for one update, until `inband stop`, or until nothing has come in for as long as is said. \
 What is printed is a nonce, which names this start: `inband status` tells it, so that a script knows its own. One start is in force at a time.
 
+With a COMMAND behind `--` the start is for that: it is run once the door is open, and when it has ended, the door is shut, if that start is in force still. The exit code is the \
+COMMAND's; 7 where it cannot be run, 1 where a signal ended it, and it is not run where the door stays shut. Ctrl-C is the COMMAND's to heed.
+
 `dfu` is for dfu-util, fwupd and all others that know DFU; `bulk` opens that and what `inband update` prefers; `volume` is a disk. Unless given, it is bulk, if the BMC \
 has it, or else dfu, or else volume. With --package the BMC takes that package and no other.
 
 Examples:
-  inband start && dfu-util -D bmc.tar ; inband stop
+  inband start -- dfu-util -D bmc.tar
   inband start volume                      a disk to copy FIRMWARE.BIN to, and to eject
   inband start volume --profile raw        ... or to write with dd
   inband start --package bmc.tar --no-downgrade
@@ -374,6 +377,10 @@ pub struct Start {
     /// Have the BMC refuse all but packages of so many bytes
     #[arg(long, value_name = "BYTES", conflicts_with = "package")]
     pub length: Option<u32>,
+
+    /// Run this while the door is open, and shut it then
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,10 @@
 //! `inband start`, `stop`, `abort`, `activate` and `confirm`: the door handle (docs/spec/ipmi.md).
 
-use std::path::Path;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use inband_ipmi::{
     command::{Capabilities, Door, FLAG_STARTED, Profile, Started, Wishes},
@@ -19,7 +23,11 @@ use crate::{
     ipmi::{Client, Ipmi, IpmiError},
     output::Output,
     text::counted,
-    update::contents_of,
+    update::{
+        contents_of,
+        event::{Event, Listener},
+        show::Show,
+    },
 };
 
 /// Bits of the options of a start that a BMC says it understands, in the order of the specification.
@@ -55,10 +63,10 @@ struct Done {
     path: String,
 }
 
-/// Opens a door.
+/// Opens a door; where it is for a command, until that has ended.
 ///
 /// # Errors
-/// [`Error::Ipmi`]; [`Error::Lacks`] for an option that the BMC does not understand; [`Error::Usage`]; those of the package.
+/// [`Error::Ipmi`]; [`Error::Lacks`] for an option that the BMC does not understand; [`Error::Usage`]; those of the package and of the command.
 pub fn start(ipmi: Ipmi, args: &Start, output: &mut Output, cancel: &Cancel) -> Result<(), Error> {
     if args.profile.is_some() && !matches!(args.door, Some(DoorName::Volume) | None) {
         return Err(Error::Usage("--profile is the disk's: `inband start volume --profile ...`".to_owned()));
@@ -74,21 +82,49 @@ pub fn start(ipmi: Ipmi, args: &Start, output: &mut Output, cancel: &Cancel) -> 
     };
     let wishes = wishes(args, cancel)?;
     understood(client, capabilities, &wishes)?;
-    let Started { nonce, holds_s } =
-        client.start(door, wishes).map_err(|source| client.failure("open a door", source))?;
+    let started = client.start(door, wishes).map_err(|source| client.failure("open a door", source))?;
+    let Started { nonce, holds_s } = started;
     let nonce = Nonce(nonce).to_string();
     let (name, profile) = names(door);
     let what = profile.map_or_else(String::new, |profile| format!(" ({profile})"));
-    output.text(format_args!(
-        "started: {name}{what} is open for {}, nonce {nonce}",
-        counted(holds_s.into(), "second")
-    ));
-    output.note("next: send the package; `inband stop` shuts the door, `inband status` shows how it goes");
+    let told =
+        format!("started: {name}{what} is open for {}, nonce {nonce}", counted(holds_s.into(), "second"));
     output.json(
         "started",
         &StartedFacts { path: client.place().to_string(), door: name, profile, nonce, holds_s },
     );
+    if let Some((program, arguments)) = args.command.split_first() {
+        // The standard output is the command's.
+        output.note(told);
+        let ended = run(program, arguments);
+        shut(client, started, &mut Show::new(output));
+        return ended;
+    }
+    output.text(told);
+    output.note("next: send the package; `inband stop` shuts the door, `inband status` shows how it goes");
     Ok(())
+}
+
+fn run(program: &OsString, arguments: &[OsString]) -> Result<(), Error> {
+    let status = Command::new(program).args(arguments).status();
+    let program = PathBuf::from(program);
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Error::Command { program, status }),
+        Err(source) => Err(Error::File { path: program, action: "run", source }),
+    }
+}
+
+/// Shuts the door that a start opened, if its session has not done that already. That it cannot be shut is told, and no reason for what came by it to
+/// have failed: it shuts by itself.
+pub fn shut(client: &mut Client, started: Started, listener: &mut dyn Listener) {
+    match client.stop(started.nonce, false) {
+        Ok(()) | Err(IpmiError::Refused(Code::WRONG_NONCE | Code::NOTHING)) => listener.event(&Event::Shut),
+        Err(error) => {
+            let reason = client.failure("shut the door", error).to_string();
+            listener.event(&Event::StillOpen { reason, holds_s: started.holds_s });
+        }
+    }
 }
 
 /// What the BMC can do.

@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inband_ipmi::{
-    command::{Capabilities, Door, Profile, Wishes},
-    wire::Code,
-};
+use inband_ipmi::command::{Capabilities, Door, Profile, Started, Wishes};
 use inband_package::Rule;
 use inband_session::{self as session, DoorState, ResultCode, SessionState};
 use inband_store::Slot;
@@ -23,10 +20,10 @@ use crate::{
     cli::values::Nonce,
     commands::{
         facts::version_in,
-        handle::{capabilities, fastest, has_profile, names, option},
+        handle::{capabilities, fastest, has_profile, names, option, shut},
     },
     error::Error,
-    ipmi::{Client, Ipmi, IpmiError, Report},
+    ipmi::{Client, Ipmi, Report},
     usb::Place,
 };
 
@@ -42,8 +39,7 @@ pub struct Handle {
 
 /// A start of ours.
 struct Opened {
-    nonce: u32,
-    holds_s: u16,
+    started: Started,
     /// The session that there was before.
     session: u32,
     /// What ran before.
@@ -160,12 +156,7 @@ impl Handle {
         let started = client.start(offer.door, offer.wishes(plan, contents));
         let started = started.map_err(|source| client.failure("open the door", source))?;
         let path = client.place().to_string();
-        self.opened = Some(Opened {
-            nonce: started.nonce,
-            holds_s: started.holds_s,
-            session: before.session,
-            running: before.running,
-        });
+        self.opened = Some(Opened { started, session: before.session, running: before.running });
         listener.event(&Event::Opened {
             path,
             door: offer.name(),
@@ -181,18 +172,10 @@ impl Handle {
         self.opened.is_some()
     }
 
-    /// Shuts the door, if it was opened. The session's end may have done that already. That it cannot be shut is told, and no reason for an update
-    /// to have failed: it shuts by itself.
+    /// Shuts the door, if it was opened.
     pub fn close(&mut self, listener: &mut dyn Listener) {
-        let (Some(opened), Some(client)) = (&self.opened, &mut self.client) else { return };
-        match client.stop(opened.nonce, false) {
-            Ok(()) | Err(IpmiError::Refused(Code::WRONG_NONCE | Code::NOTHING)) => {
-                listener.event(&Event::Shut);
-            }
-            Err(error) => {
-                let reason = client.failure("shut the door", error).to_string();
-                listener.event(&Event::StillOpen { reason, holds_s: opened.holds_s });
-            }
+        if let (Some(opened), Some(client)) = (&self.opened, &mut self.client) {
+            shut(client, opened.started, listener);
         }
     }
 
@@ -212,7 +195,7 @@ impl Handle {
         loop {
             let Ok(Report { page, firmware, status, .. }) = client.report() else { return Err(lost) };
             // A daemon that began anew knows no nonce.
-            let is_ours = matches!(status.nonce, 0) || status.nonce == opened.nonce;
+            let is_ours = matches!(status.nonce, 0) || status.nonce == opened.started.nonce;
             if !is_ours || page.session == opened.session || !contents.is_session_of(&page) {
                 return Err(lost);
             }

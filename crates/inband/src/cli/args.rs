@@ -183,7 +183,7 @@ Examples:
 
     /// Drop the session and the start that there are, whoever's they are, by IPMI
     #[command(after_help = "\
-For what somebody left behind: the running firmware is as it was. What the BMC has all of goes on; where there is nothing to drop the exit code is 17.
+For what somebody left behind: the running firmware is as it was. What the BMC has all of goes on, which is said, and its door shuts behind it; where there is nothing to drop the exit code is 17.
 
 Example:
   inband abort")]

@@ -10,7 +10,7 @@ use inband_ipmi::{
     command::{Capabilities, Door, FLAG_STARTED, Profile, Started, Wishes},
     wire::Code,
 };
-use inband_session as session;
+use inband_session::{self as session, SessionState};
 use serde::Serialize;
 
 use crate::{
@@ -56,6 +56,15 @@ struct StoppedFacts {
     path: String,
     nonce: String,
     commit: bool,
+    /// How the session stands behind it; `None` where the BMC does not tell.
+    state: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct AbortedFacts {
+    path: String,
+    /// As in [`StoppedFacts`].
+    state: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -118,13 +127,16 @@ fn run(program: &OsString, arguments: &[OsString]) -> Result<(), Error> {
 /// Shuts the door that a start opened, if its session has not done that already. That it cannot be shut is told, and no reason for what came by it to
 /// have failed: it shuts by itself.
 pub fn shut(client: &mut Client, started: Started, listener: &mut dyn Listener) {
-    match client.stop(started.nonce, false) {
-        Ok(()) | Err(IpmiError::Refused(Code::WRONG_NONCE | Code::NOTHING)) => listener.event(&Event::Shut),
-        Err(error) => {
-            let reason = client.failure("shut the door", error).to_string();
-            listener.event(&Event::StillOpen { reason, holds_s: started.holds_s });
-        }
-    }
+    let still_open = |reason| Event::StillOpen { reason, holds_s: started.holds_s };
+    let event = match client.stop(started.nonce, false) {
+        Ok(()) | Err(IpmiError::Refused(Code::WRONG_NONCE | Code::NOTHING)) => match state_behind(client) {
+            Some(state) if state.is_at_work() => still_open(goes_on(state)),
+            Some(_) => Event::Shut,
+            None => still_open("the BMC does not tell how it stands".to_owned()),
+        },
+        Err(error) => still_open(client.failure("shut the door", error).to_string()),
+    };
+    listener.event(&event);
 }
 
 /// What the BMC can do.
@@ -220,10 +232,28 @@ pub fn stop(client: &mut Client, args: &Stop, output: &mut Output) -> Result<(),
     let stopped = stopped.and_then(|nonce| client.stop(nonce, args.commit).map(|()| nonce));
     let nonce = stopped.map_err(|source| client.failure("stop the start", source))?;
     let nonce = Nonce(nonce).to_string();
-    let then = if args.commit { "what came in is judged" } else { "the door is shut" };
+    let state = state_behind(client);
+    let then = match state {
+        _ if args.commit => "what came in is judged".to_owned(),
+        Some(state) if state.is_at_work() => goes_on(state),
+        Some(_) => "the door is as it was before".to_owned(),
+        None => "the start is over".to_owned(),
+    };
     output.text(format_args!("stopped: {then} (nonce {nonce})"));
-    output.json("stopped", &StoppedFacts { path: client.place().to_string(), nonce, commit: args.commit });
+    let state = state.map(SessionState::name);
+    let path = client.place().to_string();
+    output.json("stopped", &StoppedFacts { path, nonce, commit: args.commit, state });
     Ok(())
+}
+
+/// How the session stands behind what was done; `None` where the BMC does not tell.
+fn state_behind(client: &mut Client) -> Option<SessionState> {
+    client.outcome().ok().and_then(|status| SessionState::from_number(status.state))
+}
+
+/// What an end of the start does not end.
+fn goes_on(state: SessionState) -> String {
+    format!("the start is over, and the session goes on ({}): its door shuts behind it", state.name())
 }
 
 fn in_force(client: &mut Client) -> Result<u32, IpmiError> {
@@ -237,7 +267,15 @@ fn in_force(client: &mut Client) -> Result<u32, IpmiError> {
 /// [`Error::Ipmi`].
 pub fn abort(client: &mut Client, output: &mut Output) -> Result<(), Error> {
     client.abort().map_err(|source| client.failure("abort", source))?;
-    tell(client, output, "aborted", "aborted: no session is at work, and no start in force");
+    let state = state_behind(client);
+    let then = match state {
+        Some(state) if state.is_at_work() => goes_on(state),
+        Some(_) => "no session is at work, and no start in force".to_owned(),
+        None => "the start is over, and the session that could still be ended".to_owned(),
+    };
+    output.text(format_args!("aborted: {then}"));
+    let state = state.map(SessionState::name);
+    output.json("aborted", &AbortedFacts { path: client.place().to_string(), state });
     Ok(())
 }
 
@@ -265,3 +303,6 @@ fn tell(client: &Client, output: &mut Output, event: &str, text: &str) {
     output.text(text);
     output.json(event, &Done { path: client.place().to_string() });
 }
+
+#[cfg(test)]
+mod tests;

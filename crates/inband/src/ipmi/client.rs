@@ -156,6 +156,14 @@ impl Client {
         Ok(Status::decode(&self.ask(&Command::Status)?)?)
     }
 
+    /// How things stand behind an act: to be told also to a user who wants the end.
+    ///
+    /// # Errors
+    /// [`IpmiError`].
+    pub fn outcome(&mut self) -> Result<Status, IpmiError> {
+        Ok(Status::decode(&self.ask_to_the_end(&Command::Status, true)?)?)
+    }
+
     /// Opens a door.
     ///
     /// # Errors
@@ -272,8 +280,11 @@ impl Client {
 
     /// What is behind the completion code.
     fn ask(&mut self, command: &Command) -> Result<Vec<u8>, IpmiError> {
+        self.ask_to_the_end(command, command.tag().is_some())
+    }
+
+    fn ask_to_the_end(&mut self, command: &Command, to_the_end: bool) -> Result<Vec<u8>, IpmiError> {
         let data = command.encode();
-        let only_asks = command.tag().is_none();
         let first = self.number.wrapping_add(1);
         let (mut pause, mut last) = (PAUSE, Ok(None));
         for attempt in 0..self.attempts {
@@ -282,7 +293,7 @@ impl Client {
                 pause *= 2;
             }
             self.number = first.wrapping_add(attempt);
-            last = match self.exchange(first, &data, only_asks) {
+            last = match self.exchange(first, &data, to_the_end) {
                 Ok(Some(Reply { code: Code::OK, data })) => return Ok(data),
                 Ok(Some(Reply { code: code @ (NODE_BUSY | TIMEOUT | STARTING | UNAVAILABLE), .. })) => {
                     Ok(Some(code))
@@ -296,13 +307,13 @@ impl Client {
         Err(last.map_or_else(IpmiError::Link, IpmiError::NoAnswer))
     }
 
-    /// Sends a request once and waits for its answer, or a late one to the same request.
-    fn exchange(&mut self, first: u8, data: &[u8], only_asks: bool) -> Result<Option<Reply>, IpmiError> {
+    /// Sends a request once and waits for its answer, or a late one to the same request; unless `to_the_end`, until the user wants the end.
+    fn exchange(&mut self, first: u8, data: &[u8], to_the_end: bool) -> Result<Option<Reply>, IpmiError> {
         let request = Request { netfn: NETFN, lun: 0, command: self.command, data };
         self.link.send(self.number, &request)?;
         let deadline = self.link.now().saturating_add(ANSWER);
         loop {
-            if only_asks && self.cancel.is_requested() {
+            if !to_the_end && self.cancel.is_requested() {
                 return Err(IpmiError::Cancelled);
             }
             let left = deadline.saturating_sub(self.link.now());

@@ -66,7 +66,7 @@ pub enum Event {
     },
     /// What a start opened is shut again.
     Shut,
-    /// What a start opened could not be shut; it shuts by itself.
+    /// What a start opened is not shut, or it is not known; it shuts by itself.
     StillOpen {
         /// Why.
         reason: String,

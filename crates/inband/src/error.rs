@@ -140,6 +140,14 @@ pub enum Error {
         /// How long we waited.
         seconds: u64,
     },
+    /// The BMC took a confirmation, and does not tell that it is in its store.
+    #[error("{place}: the confirmation was taken, but the firmware is not confirmed: the state is {state}")]
+    NotConfirmed {
+        /// The way to the BMC.
+        place: Place,
+        /// The state that it tells.
+        state: &'static str,
+    },
     /// There is no way for IPMI commands.
     #[error("no IPMI: {reason}")]
     NoIpmi {
@@ -325,7 +333,8 @@ impl Error {
             | Self::Swapped { .. }
             | Self::KeepsLeaving { .. }
             | Self::NoVerdict { .. }
-            | Self::NotActivated { .. } => 10,
+            | Self::NotActivated { .. }
+            | Self::NotConfirmed { .. } => 10,
             Self::NoDoor { .. } | Self::FatDisk { .. } => 8,
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.exit_code(),
             Self::File { .. } | Self::Output(_) => 7,
@@ -361,6 +370,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::UnknownResult { .. } => "unknown-result",
             Self::NotActivated { .. } => "not-activated",
+            Self::NotConfirmed { .. } => "not-confirmed",
             Self::NoIpmi { .. } => "no-ipmi",
             Self::Ipmi { source, .. } => source.name(),
             Self::Lacks { .. } => "not-allowed",
@@ -438,6 +448,9 @@ impl Error {
             Self::Refused { code, .. } | Self::BadPackage { code, .. } => code.advice(),
             Self::UnknownResult { .. } => "use the version of inband that came with the BMC's firmware",
             Self::NotActivated { .. } => "restart the BMC; `inband status` then shows what it runs",
+            Self::NotConfirmed { .. } => {
+                "a BMC whose store did not take it tries again each minute; `inband status` shows what came of it"
+            }
             Self::File { .. } => return None,
             Self::Key { .. } => "a key is a PEM file as `inband keygen` or openssl(1) writes it",
             Self::RsaKey { .. } => {
@@ -642,6 +655,7 @@ mod tests {
             (14, Error::Aborted { place: place(), handed_over: false }),
             (1, Error::UnknownResult { place: place(), number: 999 }),
             (10, Error::NotActivated { place: place(), seconds: 1 }),
+            (10, Error::NotConfirmed { place: place(), state: "pending-confirm" }),
             (5, Error::Attach { reason: String::new(), permission: true }),
             (11, device(DeviceError::Contradiction("x"))),
             (5, Error::Bus { where_: String::new(), source: HostError::Permission, advice: String::new() }),

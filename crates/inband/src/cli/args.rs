@@ -199,7 +199,8 @@ Example:
 
     /// Say that the firmware on trial is good, by IPMI
     #[command(after_help = "\
-The BMC's configuration says whether a host may (ipmi.confirm); if not, the exit code is 18. Where nothing is on trial it is 17.
+The BMC's configuration says whether a host may (ipmi.confirm); if not, the exit code is 18. Where nothing is on trial it is 17. \
+It ends when the BMC has stored it; if that takes more than ten seconds, with 10.
 
 Example:
   inband confirm")]

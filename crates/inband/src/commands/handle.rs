@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use inband_ipmi::{
@@ -41,6 +42,11 @@ pub mod option {
     /// A digest of the head.
     pub const HEAD: u8 = 8;
 }
+
+/// How often it is asked whether a confirmation is in the BMC's store, which takes one write.
+const CONFIRM_LOOKS: u8 = 50;
+/// Between two of these.
+const CONFIRM_POLL: Duration = Duration::from_millis(200);
 
 #[derive(Serialize)]
 struct StartedFacts {
@@ -289,14 +295,29 @@ pub fn activate(client: &mut Client, output: &mut Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says that the firmware on trial is good.
+/// Says that the firmware on trial is good, and waits until the BMC has that in its store.
 ///
 /// # Errors
-/// [`Error::Ipmi`].
+/// [`Error::Ipmi`]; [`Error::NotConfirmed`]; [`Error::Cancelled`].
 pub fn confirm(client: &mut Client, output: &mut Output) -> Result<(), Error> {
     client.confirm().map_err(|source| client.failure("confirm the running firmware", source))?;
-    tell(client, output, "confirmed", "confirmed: the running firmware stays");
-    Ok(())
+    for _ in 0..CONFIRM_LOOKS {
+        let status = client.status().map_err(|source| client.failure("read the status", source))?;
+        if status.state != SessionState::PendingConfirm.number() {
+            break;
+        }
+        client.pause(CONFIRM_POLL);
+    }
+    match state_behind(client) {
+        Some(SessionState::Done) => {
+            tell(client, output, "confirmed", "confirmed: the running firmware stays");
+            Ok(())
+        }
+        state => Err(Error::NotConfirmed {
+            place: client.place().clone(),
+            state: state.map_or("not told", SessionState::name),
+        }),
+    }
 }
 
 fn tell(client: &Client, output: &mut Output, event: &str, text: &str) {

@@ -183,6 +183,11 @@ impl Client {
         self.act(|tag| Command::Stop { tag, nonce, commit })
     }
 
+    /// Waits, between two looks at the status.
+    pub fn pause(&mut self, time: Duration) {
+        self.link.pause(time);
+    }
+
     /// Restarts the BMC into staged firmware.
     ///
     /// # Errors

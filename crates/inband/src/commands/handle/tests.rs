@@ -87,3 +87,33 @@ fn a_door_is_not_told_shut_while_its_session_goes_on() {
     };
     assert!(matches!(shown(mute), Event::StillOpen { .. }));
 }
+
+/// A BMC on trial whose store has a confirmation only behind so many questions.
+fn storing(looks: u32) -> crate::testing::ipmi::Doubled {
+    let mut asked = 0;
+    double(move |number, command| match command {
+        Command::Status => {
+            asked += 1;
+            let state = if asked > looks { SessionState::Done } else { SessionState::PendingConfirm };
+            now(number, Code::OK, Status { state: state.number(), ..Status::default() }.encode())
+        }
+        other => honest(number, other),
+    })
+}
+
+#[test]
+fn what_is_confirmed_is_in_the_store() {
+    let confirmed = |looks| {
+        let written = Written::default();
+        let mut output =
+            Output::to_streams(Box::new(written.clone()), Box::new(io::sink()), false, Verbosity::Normal);
+        let result = confirm(&mut storing(looks).client, &mut output);
+        (result, String::from_utf8(written.0.take()).unwrap())
+    };
+    let (result, text) = confirmed(7);
+    result.unwrap();
+    assert!(text.starts_with("confirmed"), "{text}");
+    let (result, text) = confirmed(u32::MAX);
+    assert!(matches!(result, Err(Error::NotConfirmed { state: "pending-confirm", .. })));
+    assert_eq!(text, "");
+}

@@ -510,7 +510,7 @@ impl IpmiError {
             Self::Refused(Code::INVALID_COMMAND) => 3,
             Self::Link(LinkError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => 5,
             Self::Link(LinkError::System(_)) | Self::Random(_) => 1,
-            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) => 10,
+            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) | Self::Unknown(_) => 10,
             Self::Refused(_)
             | Self::Link(LinkError::Length | LinkError::Broken(_))
             | Self::Reply(_)
@@ -526,7 +526,7 @@ impl IpmiError {
             Self::Refused(Code::NOT_ALLOWED | Code::PRIVILEGE) => "not-allowed",
             Self::Refused(Code::INVALID_COMMAND) => "no-device",
             Self::Refused(_) if self.result().is_some() => "refused",
-            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) => "no-answer",
+            Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) | Self::Unknown(_) => "no-answer",
             Self::Cancelled => "cancelled",
             Self::Refused(_)
             | Self::Link(_)
@@ -542,7 +542,9 @@ impl IpmiError {
             return Some(result.advice());
         }
         Some(match self {
-            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) => "`inband status` shows what there is",
+            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) | Self::Unknown(_) => {
+                "`inband status` shows what there is"
+            }
             Self::Refused(Code::NOT_ALLOWED) => {
                 "the BMC's configuration says what a host may do (ipmi.activate, ipmi.confirm); on the BMC there are `inbandd activate` and `inbandd confirm`"
             }
@@ -665,6 +667,7 @@ mod tests {
             (5, Error::NoIpmi { reason: String::new(), advice: String::new(), permission: true }),
             (18, Error::Lacks { place: place(), what: "x" }),
             (8, ipmi(IpmiError::Refused(Code::DOOR_SHUT))),
+            (10, ipmi(IpmiError::Unknown(Code::NOTHING))),
             (9, ipmi(IpmiError::Refused(Code::ON_TRIAL))),
             (15, ipmi(IpmiError::Refused(Code::NO_RESOURCES))),
             (17, ipmi(IpmiError::Refused(Code::WRONG_NONCE))),

@@ -135,11 +135,13 @@ fn run(program: &OsString, arguments: &[OsString]) -> Result<(), Error> {
 pub fn shut(client: &mut Client, started: Started, listener: &mut dyn Listener) {
     let still_open = |reason| Event::StillOpen { reason, holds_s: started.holds_s };
     let event = match client.stop(started.nonce, false) {
-        Ok(()) | Err(IpmiError::Refused(Code::WRONG_NONCE | Code::NOTHING)) => match state_behind(client) {
-            Some(state) if state.is_at_work() => still_open(goes_on(state)),
-            Some(_) => Event::Shut,
-            None => still_open("the BMC does not tell how it stands".to_owned()),
-        },
+        Ok(()) | Err(IpmiError::Refused(Code::WRONG_NONCE | Code::NOTHING) | IpmiError::Unknown(_)) => {
+            match state_behind(client) {
+                Some(state) if state.is_at_work() => still_open(goes_on(state)),
+                Some(_) => Event::Shut,
+                None => still_open("the BMC does not tell how it stands".to_owned()),
+            }
+        }
         Err(error) => still_open(client.failure("shut the door", error).to_string()),
     };
     listener.event(&event);

@@ -49,6 +49,9 @@ pub enum IpmiError {
     /// The BMC says no.
     #[error("{0}")]
     Refused(Code),
+    /// Asked once more, because no answer came, the BMC knows nothing to do that to: it may be done, and the tag forgotten.
+    #[error("no answer came, and then: {0}; it may be done")]
+    Unknown(Code),
     /// The answer makes no sense.
     #[error("{0}")]
     Reply(#[from] BadReply),
@@ -302,6 +305,10 @@ impl Client {
                 Ok(Some(Reply { code: Code::OK, data })) => return Ok(data),
                 Ok(Some(Reply { code: code @ (NODE_BUSY | TIMEOUT | STARTING | UNAVAILABLE), .. })) => {
                     Ok(Some(code))
+                }
+                // A daemon that began anew knows no tag.
+                Ok(Some(Reply { code: code @ (Code::NOTHING | Code::WRONG_NONCE), .. })) if attempt > 0 => {
+                    return Err(IpmiError::Unknown(code));
                 }
                 Ok(Some(Reply { code, .. })) => return Err(IpmiError::Refused(code)),
                 Ok(None) => Ok(None),

@@ -106,6 +106,20 @@ fn refusals_are_told_and_not_repeated() {
 }
 
 #[test]
+fn nothing_to_do_that_to_is_no_refusal_of_what_may_be_done() {
+    for code in [Code::NOTHING, Code::WRONG_NONCE] {
+        let mut times = 0;
+        let mut bench = double(move |number, _| {
+            times += 1;
+            // The BMC restarts with the first request in its hands.
+            if times == 1 { now(number, UNAVAILABLE, Vec::new()) } else { now(number, code, Vec::new()) }
+        });
+        assert!(matches!(bench.client.activate(), Err(IpmiError::Unknown(told)) if told == code));
+        assert!(matches!(bench.client.activate(), Err(IpmiError::Refused(told)) if told == code));
+    }
+}
+
+#[test]
 fn an_answer_to_another_act_is_none() {
     let mut bench = double(|number, command| match command {
         Command::Start { tag, .. } => now(number, Code::OK, Started { nonce: 1, holds_s: 1 }.encode(!tag)),

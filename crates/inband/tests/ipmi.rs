@@ -56,6 +56,11 @@ fn a_start_is_told_and_stopped() {
     assert_eq!((&stopped["nonce"], &stopped["commit"]), (&nonce.into(), &false.into()));
     assert_eq!(bmc.status()["doors"]["dfu"], "shut");
 
+    // Nobody is in yet, whatever is opened.
+    let text = ipmi(&bench, &["start", "bulk"]).expect(0).out;
+    assert!(text.starts_with("started: bulk, nonce ") && !text.contains("open"), "{text}");
+    ipmi(&bench, &["stop"]).expect(0);
+
     // Without a name it is the one in force; without one in force there is none.
     let again = ipmi(&bench, &["start", "dfu", "--json"]).expect(0).event("started");
     assert_eq!(again["door"], "dfu");

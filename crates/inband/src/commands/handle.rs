@@ -102,8 +102,7 @@ pub fn start(ipmi: Ipmi, args: &Start, output: &mut Output, cancel: &Cancel) -> 
     let nonce = Nonce(nonce).to_string();
     let (name, profile) = names(door);
     let what = profile.map_or_else(String::new, |profile| format!(" ({profile})"));
-    let told =
-        format!("started: {name}{what} is open for {}, nonce {nonce}", counted(holds_s.into(), "second"));
+    let told = format!("started: {name}{what}, nonce {nonce}, holds {}", counted(holds_s.into(), "second"));
     output.json(
         "started",
         &StartedFacts { path: client.place().to_string(), door: name, profile, nonce, holds_s },

@@ -123,7 +123,7 @@ impl<'a> Show<'a> {
                 in_slot(", from slot", *slot)
             )),
             Event::Opened { door, nonce, holds_s, .. } => self.output.note(format_args!(
-                "the door is shut: opened {door} by IPMI (nonce {nonce}, holds {})",
+                "the door is shut: a start by IPMI opens {door} (nonce {nonce}, holds {})",
                 counted((*holds_s).into(), "second")
             )),
             Event::NotOpened { reason } => {

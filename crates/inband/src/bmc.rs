@@ -22,7 +22,7 @@ const VENDOR_IN: u8 = 0xc1;
 /// wLength of the vendor request: the most it allows. Pages may grow up to it.
 const PAGE_LENGTH: u16 = 64;
 /// Log records there can be: pages 16 to 31.
-const MAX_LOG_RECORDS: u16 = 16;
+pub(crate) const MAX_LOG_RECORDS: u16 = 16;
 
 /// What a device at a place turned out to be.
 pub enum Recognised {

@@ -8,7 +8,7 @@ mod support;
 use inband_session::DoorPolicy;
 use inbandd::config::{When, WhileShut};
 use support::{
-    Bench, Run,
+    Bench, MACHINE, Run,
     bmc::{Bmc, Kind, MayHosts, ipmi_of},
     run, spawn,
 };
@@ -20,6 +20,11 @@ fn armed() -> Kind {
 /// Runs the program with nothing but the IPMI of a bench.
 fn ipmi(bench: &Bench, arguments: &[&str]) -> Run {
     run([&["--ipmi", &ipmi_of(bench)], arguments].concat())
+}
+
+/// What events tell as the way to it.
+fn ipmi_path(bench: &Bench) -> serde_json::Value {
+    format!("ipmi:{}", ipmi_of(bench)).into()
 }
 
 fn error(run: Run, code: i32) -> String {
@@ -39,7 +44,7 @@ fn a_start_is_told_and_stopped() {
     let started = ipmi(&bench, &["start", "--json"]).expect(0).event("started");
     assert_eq!((&started["door"], &started["profile"]), (&"bulk".into(), &serde_json::Value::Null));
     assert_eq!(started["holds_s"], 900);
-    assert_eq!(started["path"], format!("ipmi:{}", ipmi_of(&bench)));
+    assert_eq!((&started["path"], &started["machine"]), (&ipmi_path(&bench), &MACHINE.into()));
     let nonce = started["nonce"].as_str().unwrap();
     let status = bmc.with_ipmi(&bench, &["status", "--json"]).expect(0).event("status");
     assert_eq!(status["start"]["nonce"], nonce);
@@ -54,6 +59,7 @@ fn a_start_is_told_and_stopped() {
     assert_eq!(error(ipmi(&bench, &["stop", "--nonce", wrong, "--json"]), 17), "nothing");
     let stopped = ipmi(&bench, &["stop", "--nonce", nonce, "--json"]).expect(0).event("stopped");
     assert_eq!((&stopped["nonce"], &stopped["commit"]), (&nonce.into(), &false.into()));
+    assert_eq!((&stopped["path"], &stopped["machine"]), (&ipmi_path(&bench), &MACHINE.into()));
     assert_eq!(bmc.status()["doors"]["dfu"], "shut");
 
     // Nobody is in yet, whatever is opened.
@@ -118,7 +124,8 @@ fn an_abort_ends_a_start_and_what_came_by_it() {
     let bmc = Bmc::start(&bench, armed());
     assert_eq!(error(ipmi(&bench, &["abort", "--json"]), 17), "nothing");
     ipmi(&bench, &["start"]).expect(0);
-    ipmi(&bench, &["abort", "--json"]).expect(0).event("aborted");
+    let aborted = ipmi(&bench, &["abort", "--json"]).expect(0).event("aborted");
+    assert_eq!((&aborted["path"], &aborted["machine"]), (&ipmi_path(&bench), &MACHINE.into()));
     let status = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
     assert_eq!((&status["start"], &status["doors"]["dfu"]), (&serde_json::Value::Null, &"shut".into()));
     drop(bmc);
@@ -170,13 +177,14 @@ fn a_host_activates_and_confirms_where_it_may() {
         assert_eq!(error(ipmi(&bench, &[command, "--json"]), 17), "nothing", "{command}");
     }
     bmc.run(&["update", &bench.arg("fw.tar")]).expect(0);
-    ipmi(&bench, &["activate", "--json"]).expect(0).event("activating");
+    assert_eq!(ipmi(&bench, &["activate", "--json"]).expect(0).event("activating")["machine"], MACHINE);
     loop {
         let status = ipmi(&bench, &["status", "--json"]).expect(0).event("status");
         match status["state"].as_str().unwrap() {
             "staged" | "activating" => {}
             "pending-confirm" => {
-                ipmi(&bench, &["confirm", "--json"]).expect(0).event("confirmed");
+                let confirmed = ipmi(&bench, &["confirm", "--json"]).expect(0).event("confirmed");
+                assert_eq!(confirmed["machine"], MACHINE);
                 break;
             }
             other => panic!("{other}"),
@@ -246,6 +254,7 @@ fn an_update_opens_the_door_and_shuts_it() {
         );
 
         let update = bmc.with_ipmi(&bench, &[&["update", &package, "--json"], options].concat()).expect(0);
+        assert_eq!(update.event("opened")["machine"], MACHINE);
         let events = names(&update);
         assert_eq!(events[..5], ["package", "device", "opened", "detach", "dfu-mode"], "{events:?}");
         assert_eq!(events[events.len() - 3..], ["sent", "staged", "shut"], "{events:?}");
@@ -322,6 +331,10 @@ fn a_bmc_that_is_not_on_the_bus_is_brought_there_and_goes() {
     assert_eq!(end, ["staged", "shut", "wait-activation", "activated"], "{events:?}");
     assert_eq!(update.event("activated")["version"], "2.0.0");
     assert_eq!(is_shut(&bench)["running"], "b");
+    // And it tells the story, newest first.
+    assert_eq!(error(bmc.run(&["log", "--json"]), 3), "no-device");
+    let log = bmc.with_ipmi(&bench, &["log", "--json"]).expect(0).json();
+    assert_eq!((&log[0]["version"], &log[log.len() - 1]["state"]), (&"2.0.0".into(), &"staged".into()));
     // IPMI knows that there is nothing to do.
     let again = bmc.with_ipmi(&bench, &["update", &package, "--json"]).expect(0);
     assert_eq!(names(&again), ["package", "up-to-date"]);

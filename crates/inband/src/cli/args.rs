@@ -217,7 +217,7 @@ Example:
     /// Show the BMC's record of past updates
     #[command(after_help = "\
 The BMC keeps its last 16 records. An update has up to four of them: staged, on trial, unhealthy, and confirmed or rolled back. The oldest \
-comes first; with --json the newest.
+comes first; with --json the newest. Where USB shows no BMC, IPMI tells it.
 
 Examples:
   inband log

@@ -104,7 +104,9 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<(), Error> {
         Command::Abort => handle::abort(&mut ipmi(&cli.global, &cancel).client?, output),
         Command::Activate => handle::activate(&mut ipmi(&cli.global, &cancel).client?, output),
         Command::Confirm => handle::confirm(&mut ipmi(&cli.global, &cancel).client?, output),
-        Command::Log => with_scope(&cli.global, |scope| commands::log::run(scope, selector, output)),
+        Command::Log => with_scope(&cli.global, |scope| {
+            commands::log::run(scope, selector, ipmi(&cli.global, &cancel), output)
+        }),
         Command::Detach => {
             with_scope(&cli.global, |scope| commands::detach::run(scope, selector, output, &cancel))
         }

@@ -48,9 +48,25 @@ const CONFIRM_LOOKS: u8 = 50;
 /// Between two of these.
 const CONFIRM_POLL: Duration = Duration::from_millis(200);
 
+/// Which BMC was asked.
+#[derive(Serialize)]
+struct Which {
+    path: String,
+    machine: String,
+}
+
+impl Which {
+    /// Before anything is done: behind it the BMC may be restarting.
+    fn of(client: &mut Client) -> Result<Self, Error> {
+        let machine = client.machine().map_err(|source| client.failure("ask which board it is", source))?;
+        Ok(Self { path: client.place().to_string(), machine })
+    }
+}
+
 #[derive(Serialize)]
 struct StartedFacts {
-    path: String,
+    #[serde(flatten)]
+    bmc: Which,
     door: &'static str,
     profile: Option<&'static str>,
     nonce: String,
@@ -59,7 +75,8 @@ struct StartedFacts {
 
 #[derive(Serialize)]
 struct StoppedFacts {
-    path: String,
+    #[serde(flatten)]
+    bmc: Which,
     nonce: String,
     commit: bool,
     /// How the session stands behind it; `None` where the BMC does not tell.
@@ -68,14 +85,10 @@ struct StoppedFacts {
 
 #[derive(Serialize)]
 struct AbortedFacts {
-    path: String,
+    #[serde(flatten)]
+    bmc: Which,
     /// As in [`StoppedFacts`].
     state: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Done {
-    path: String,
 }
 
 /// Opens a door; where it is for a command, until that has ended.
@@ -97,16 +110,14 @@ pub fn start(ipmi: Ipmi, args: &Start, output: &mut Output, cancel: &Cancel) -> 
     };
     let wishes = wishes(args, cancel)?;
     understood(client, capabilities, &wishes)?;
+    let bmc = Which::of(client)?;
     let started = client.start(door, wishes).map_err(|source| client.failure("open a door", source))?;
     let Started { nonce, holds_s } = started;
     let nonce = Nonce(nonce).to_string();
     let (name, profile) = names(door);
     let what = profile.map_or_else(String::new, |profile| format!(" ({profile})"));
     let told = format!("started: {name}{what}, nonce {nonce}, holds {}", counted(holds_s.into(), "second"));
-    output.json(
-        "started",
-        &StartedFacts { path: client.place().to_string(), door: name, profile, nonce, holds_s },
-    );
+    output.json("started", &StartedFacts { bmc, door: name, profile, nonce, holds_s });
     if let Some((program, arguments)) = args.command.split_first() {
         // The standard output is the command's.
         output.note(told);
@@ -232,6 +243,7 @@ fn understood(client: &Client, capabilities: Capabilities, wishes: &Wishes) -> R
 /// # Errors
 /// [`Error::Ipmi`].
 pub fn stop(client: &mut Client, args: &Stop, output: &mut Output) -> Result<(), Error> {
+    let bmc = Which::of(client)?;
     let stopped = match args.nonce {
         Some(Nonce(nonce)) => Ok(nonce),
         None => in_force(client),
@@ -248,8 +260,7 @@ pub fn stop(client: &mut Client, args: &Stop, output: &mut Output) -> Result<(),
     };
     output.text(format_args!("stopped: {then} (nonce {nonce})"));
     let state = state.map(SessionState::name);
-    let path = client.place().to_string();
-    output.json("stopped", &StoppedFacts { path, nonce, commit: args.commit, state });
+    output.json("stopped", &StoppedFacts { bmc, nonce, commit: args.commit, state });
     Ok(())
 }
 
@@ -273,6 +284,7 @@ fn in_force(client: &mut Client) -> Result<u32, IpmiError> {
 /// # Errors
 /// [`Error::Ipmi`].
 pub fn abort(client: &mut Client, output: &mut Output) -> Result<(), Error> {
+    let bmc = Which::of(client)?;
     client.abort().map_err(|source| client.failure("abort", source))?;
     let state = state_behind(client);
     let then = match state {
@@ -282,7 +294,7 @@ pub fn abort(client: &mut Client, output: &mut Output) -> Result<(), Error> {
     };
     output.text(format_args!("aborted: {then}"));
     let state = state.map(SessionState::name);
-    output.json("aborted", &AbortedFacts { path: client.place().to_string(), state });
+    output.json("aborted", &AbortedFacts { bmc, state });
     Ok(())
 }
 
@@ -291,8 +303,10 @@ pub fn abort(client: &mut Client, output: &mut Output) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Ipmi`].
 pub fn activate(client: &mut Client, output: &mut Output) -> Result<(), Error> {
+    let bmc = Which::of(client)?;
     client.activate().map_err(|source| client.failure("activate the staged firmware", source))?;
-    tell(client, output, "activating", "activating: the BMC restarts into the staged firmware");
+    output.text("activating: the BMC restarts into the staged firmware");
+    output.json("activating", &bmc);
     Ok(())
 }
 
@@ -301,6 +315,7 @@ pub fn activate(client: &mut Client, output: &mut Output) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Ipmi`]; [`Error::NotConfirmed`]; [`Error::Cancelled`].
 pub fn confirm(client: &mut Client, output: &mut Output) -> Result<(), Error> {
+    let bmc = Which::of(client)?;
     client.confirm().map_err(|source| client.failure("confirm the running firmware", source))?;
     for _ in 0..CONFIRM_LOOKS {
         let status = client.status().map_err(|source| client.failure("read the status", source))?;
@@ -311,7 +326,8 @@ pub fn confirm(client: &mut Client, output: &mut Output) -> Result<(), Error> {
     }
     match state_behind(client) {
         Some(SessionState::Done) => {
-            tell(client, output, "confirmed", "confirmed: the running firmware stays");
+            output.text("confirmed: the running firmware stays");
+            output.json("confirmed", &bmc);
             Ok(())
         }
         state => Err(Error::NotConfirmed {
@@ -319,11 +335,6 @@ pub fn confirm(client: &mut Client, output: &mut Output) -> Result<(), Error> {
             state: state.map_or("not told", SessionState::name),
         }),
     }
-}
-
-fn tell(client: &Client, output: &mut Output, event: &str, text: &str) {
-    output.text(text);
-    output.json(event, &Done { path: client.place().to_string() });
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use inband_session::{Door, ResultCode, SessionState, status::LogPage};
 use serde::Serialize;
 
-use super::facts::result_name;
+use super::{facts::result_name, status::left_out};
 use crate::{
     error::Error,
     find::Scope,
+    ipmi::Ipmi,
     output::Output,
     text::{Table, digest_cell, hex, shown},
     usb::Selector,
@@ -35,13 +36,27 @@ pub struct Record {
     pub package: String,
 }
 
-/// Shows the BMC's log: as JSON newest first, as the BMC has it; for people as a story, oldest first.
+/// Shows the BMC's log, which IPMI tells where USB shows no BMC: as JSON newest first, as the BMC has it; for people as a story, oldest first.
 ///
 /// # Errors
 /// Those of finding and of asking it.
-pub fn run(scope: &Scope<'_>, selector: Option<&Selector>, output: &mut Output) -> Result<(), Error> {
-    let mut bmc = scope.one(selector)?;
-    let pages = bmc.log().map_err(|source| bmc.failure("read the log", source))?;
+pub fn run(
+    scope: &Scope<'_>,
+    selector: Option<&Selector>,
+    ipmi: Ipmi,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let pages = match scope.one(selector) {
+        Ok(mut bmc) => bmc.log().map_err(|source| bmc.failure("read the log", source))?,
+        // A selector is of USB.
+        Err(none @ (Error::NoDevice { .. } | Error::Bus { .. })) if selector.is_none() => {
+            let told = ipmi
+                .client
+                .and_then(|mut client| client.log().map_err(|source| client.failure("read the log", source)));
+            left_out(ipmi.named, told, output)?.ok_or(none)?
+        }
+        Err(error) => return Err(error),
+    };
     let records: Vec<Record> = pages.iter().map(record).collect();
     for record in &records {
         output.json("log", record);

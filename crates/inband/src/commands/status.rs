@@ -95,7 +95,15 @@ fn beside(facts: Facts, ipmi: Ipmi, output: &mut Output) -> Result<Facts, Error>
     })
 }
 
-fn left_out<T>(named: bool, told: Result<T, Error>, output: &mut Output) -> Result<Option<T>, Error> {
+/// What IPMI told, if it did. A failure is one only where the channel was named.
+///
+/// # Errors
+/// As said.
+pub(super) fn left_out<T>(
+    named: bool,
+    told: Result<T, Error>,
+    output: &mut Output,
+) -> Result<Option<T>, Error> {
     match told {
         Ok(told) => Ok(Some(told)),
         Err(error) if named || matches!(error, Error::Cancelled) => Err(error),
@@ -187,7 +195,9 @@ const fn next_step(state: SessionState, result: Option<ResultCode>) -> Option<&'
         SessionState::Receiving | SessionState::Handover | SessionState::Verifying => {
             Some("wait: the update is at work")
         }
-        SessionState::Staged => Some("restart the BMC to run it, if it does not do so by itself"),
+        SessionState::Staged => Some(
+            "restart the BMC to run it, if it does not do so by itself: `inband activate`, where a host may",
+        ),
         SessionState::Activating => Some("wait: the BMC is restarting into it"),
         SessionState::PendingConfirm => {
             Some("wait until the BMC confirms it; if it never does, the old firmware returns")

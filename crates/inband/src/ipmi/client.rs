@@ -10,12 +10,14 @@ use inband_ipmi::{
 };
 use inband_session::{
     ResultCode,
-    status::{FirmwarePage, MACHINE_PAGE, MachinePage, PageError, STATUS_PAGE, StatusPage},
+    status::{
+        FIRST_LOG_PAGE, FirmwarePage, LogPage, MACHINE_PAGE, MachinePage, PageError, STATUS_PAGE, StatusPage,
+    },
 };
 use inband_store::Slot;
 
 use super::{Link, LinkError};
-use crate::{cancel::Cancel, error::Error, usb::Place};
+use crate::{bmc::MAX_LOG_RECORDS, cancel::Cancel, error::Error, usb::Place};
 
 /// How long an answer may take: the BMC has 3 s, and channels give up behind 4 or 5.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -243,12 +245,21 @@ impl Client {
         Ok(Report { machine, page, firmware, status: self.status()? })
     }
 
+    /// The records of its log, the newest first.
+    ///
+    /// # Errors
+    /// [`IpmiError`].
+    pub fn log(&mut self) -> Result<Vec<LogPage>, IpmiError> {
+        let count = self.page(STATUS_PAGE, StatusPage::decode)?.log_records.min(MAX_LOG_RECORDS);
+        (0..count).map(|number| self.page(FIRST_LOG_PAGE + number, LogPage::decode)).collect()
+    }
+
     fn page<T>(
         &mut self,
         page: u16,
         decode: impl FnOnce(&[u8]) -> Result<T, PageError>,
     ) -> Result<T, IpmiError> {
-        // All pages that are asked for here have a number below 4.
+        // All pages that are asked for here have a number below 20h.
         let bytes = self.item(item::FIRST_PAGE.saturating_add(page as u8))?;
         decode(&bytes).map_err(|source| IpmiError::Page { page, source })
     }

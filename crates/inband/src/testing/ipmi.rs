@@ -8,9 +8,12 @@ use std::{
 };
 
 use inband_ipmi::{
-    command::{Capabilities, Command, Started, Status, acknowledged},
+    command::{Capabilities, Command, Piece, Started, Status, acknowledged},
     wire::{COMMAND, Code, Reply, Request},
 };
+
+use inband_session::status::MachinePage;
+use inband_store::text::Text;
 
 use crate::{
     cancel::Cancel,
@@ -87,12 +90,16 @@ pub(crate) fn now(number: u8, code: Code, data: Vec<u8>) -> Answers {
     Ok(vec![(Duration::ZERO, answer(number, code, data))])
 }
 
-/// What an honest BMC answers to what does something.
+/// What an honest BMC answers, of pages with that of its board.
 pub(crate) fn honest(number: u8, command: &Command) -> Answers {
     let data = match command {
         Command::Start { tag, .. } => Started { nonce: 0x1234, holds_s: 900 }.encode(*tag),
         Command::Status => Status { nonce: 0x1234, ..Status::default() }.encode(),
         Command::Capabilities => Capabilities { doors: 7, ..Capabilities::default() }.encode(),
+        Command::Info { item, offset } => {
+            let page = MachinePage { machine: Text::cut("board") }.encode();
+            Piece::encode(*item, &page, *offset)
+        }
         other => acknowledged(other.tag().unwrap()),
     };
     now(number, Code::OK, data)

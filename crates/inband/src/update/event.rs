@@ -52,6 +52,8 @@ pub enum Event {
     Opened {
         /// The way of the command.
         path: String,
+        /// The board that answers there.
+        machine: String,
         /// The door.
         door: &'static str,
         /// What names the start.

@@ -152,13 +152,15 @@ impl Handle {
         listener: &mut dyn Listener,
     ) -> Result<(), Error> {
         let client = self.client()?;
-        let before = client.report().map_err(|source| client.failure("read the status", source))?.page;
+        let before = client.report().map_err(|source| client.failure("read the status", source))?;
+        let (machine, before) = (before.machine, before.page);
         let started = client.start(offer.door, offer.wishes(plan, contents));
         let started = started.map_err(|source| client.failure("open the door", source))?;
         let path = client.place().to_string();
         self.opened = Some(Opened { started, session: before.session, running: before.running });
         listener.event(&Event::Opened {
             path,
+            machine,
             door: offer.name(),
             nonce: Nonce(started.nonce).to_string(),
             holds_s: started.holds_s,

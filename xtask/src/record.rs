@@ -46,7 +46,7 @@ fn record(name: &str) -> Outcome {
     for line in &recorded.told {
         let told: Told = serde_json::from_str(line)
             .map_err(|e| format!("the guest told what is no trace: {e}: {line}"))?;
-        let mut trace = Command::new(layout::target().join("release/examples/trace"));
+        let mut trace = Command::new(recorded.program("trace")?);
         trace.arg("text").arg(recorded.log(&told.trace)).arg(&told.host).arg(&told.did);
         let file = layout::workspace().join(TRACES).join(&told.trace);
         fs::write(&file, program::output(&mut trace)?)

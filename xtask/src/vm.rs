@@ -2,15 +2,14 @@
 //! each, and several at once where their clock allows it (see `suite`). It needs neither root, KVM nor USB hardware. Two kinds
 //! of root: busybox with the programs of the host, up in seconds; and a Debian with systemd.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::program::{self, cargo};
 use crate::{Outcome, Selection, contrib, layout};
 
 mod beside;
@@ -19,6 +18,7 @@ mod host;
 mod kernel;
 mod logged;
 mod modules;
+mod programs;
 mod qemu;
 mod report;
 mod root;
@@ -26,6 +26,7 @@ mod suite;
 mod uefi;
 
 use kernel::{Kernel, Series};
+use programs::Profile;
 use report::Report;
 pub(crate) use suite::Measure;
 use suite::{Kind, Suite};
@@ -81,6 +82,11 @@ impl Recorded {
     pub(crate) fn log(&self, drive: &str) -> PathBuf {
         logged::log(&self.folder, &self.suite, drive)
     }
+
+    /// Where a program of ours is that the recording asked for.
+    pub(crate) fn program(&self, name: &str) -> Outcome<PathBuf> {
+        self.suite.profile.find(name)
+    }
 }
 
 /// Runs a recording of `xtask/guest`.
@@ -112,7 +118,13 @@ impl Guests {
     fn prepare(suites: &[&Suite], files: &[PathBuf]) -> Outcome<Self> {
         let folder = layout::target().join("vm");
         fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-        let binaries = build(suites)?;
+        let mut binaries = Vec::new();
+        for profile in Profile::ALL {
+            let of_profile = suites.iter().filter(|suite| suite.profile == profile);
+            let names: BTreeSet<_> =
+                of_profile.flat_map(|suite| &suite.binaries).map(String::as_str).collect();
+            binaries.extend(profile.build(&names)?);
+        }
         let mut own = Vec::new();
         for suite in suites {
             own.push((suite.name.as_str(), [files, &beside::prepare(&folder, suite)?].concat()));
@@ -208,38 +220,6 @@ fn run(suites: &[&Suite]) -> Outcome {
 
 fn print(line: &str) {
     println!("{line}");
-}
-
-/// Builds our own programs that the suites ask for, and returns where they are.
-fn build(suites: &[&Suite]) -> Outcome<Vec<PathBuf>> {
-    let mut names: Vec<&str> = suites.iter().flat_map(|suite| &suite.binaries).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut command = cargo(&["build", "--release"]);
-    let (mut packages, mut files) = (0, Vec::new());
-    let release = layout::target().join("release");
-    for name in names {
-        match name.strip_prefix("example:").and_then(|example| example.split_once('/')) {
-            // By itself: the features that an example's tests ask for are none of a program's.
-            Some((package, example)) => {
-                let mut command = cargo(&["build", "--release"]);
-                program::run(command.args(["--package", package, "--example", example]))?;
-                files.push(release.join("examples").join(example));
-            }
-            None => {
-                command.args(["--package", name]);
-                packages += 1;
-                files.push(release.join(name));
-            }
-        }
-    }
-    if packages > 0 {
-        program::run(&mut command)?;
-    }
-    Ok(files)
 }
 
 /// Shows the end of a guest's console, and of what ran beside it: what happened before it went wrong.

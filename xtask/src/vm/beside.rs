@@ -23,13 +23,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::programs::Profile;
 use super::suite::{self, Suite};
+use crate::Outcome;
 use crate::program;
-use crate::{Outcome, layout};
 
 /// A program that ends with its guest.
 pub(super) struct Beside {
     folder: PathBuf,
+    profile: Profile,
     /// What it is called with.
     runs: Vec<String>,
     child: Child,
@@ -55,25 +57,21 @@ pub(super) fn prepare(vm: &Path, suite: &Suite) -> Outcome<Vec<PathBuf>> {
         fs::remove_dir_all(&folder).map_err(cannot_make)?;
     }
     fs::create_dir_all(&guest).map_err(cannot_make)?;
-    run_script(&folder, script)?;
+    run_script(&folder, suite.profile, script)?;
     files_in(&guest)
 }
 
 /// Runs a script, which may have arguments, where the program is; what it prints.
-fn run_script(folder: &Path, script: &str) -> Outcome<String> {
+fn run_script(folder: &Path, profile: Profile, script: &str) -> Outcome<String> {
     let mut words = script.split_whitespace();
-    let mut path = release().into_os_string();
-    path.push(":");
-    path.push(release().join("examples"));
-    if let Some(rest) = std::env::var_os("PATH") {
-        path.push(":");
-        path.push(rest);
-    }
-    // Where those who make file systems are, which is not in everybody's.
-    path.push(":/usr/sbin:/sbin");
     let script = suite::scripts().join(words.next().ok_or("no script is said to be run")?);
     program::output(
-        Command::new("sh").arg("-eu").arg(script).args(words).current_dir(folder).env("PATH", path),
+        Command::new("sh")
+            .arg("-eu")
+            .arg(script)
+            .args(words)
+            .current_dir(folder)
+            .env("PATH", profile.path()?),
     )
 }
 
@@ -97,8 +95,8 @@ impl Beside {
         let folder = folder(vm, suite);
         let log = log(vm, suite);
         fs::write(&log, "").map_err(|e| format!("cannot write {}: {e}", log.display()))?;
-        let child = spawn(&folder, &suite.runs)?;
-        Ok(Some(Self { folder, runs: suite.runs.clone(), child }))
+        let child = spawn(&folder, suite.profile, &suite.runs)?;
+        Ok(Some(Self { folder, profile: suite.profile, runs: suite.runs.clone(), child }))
     }
 
     /// Gives a guest the device, and the BMC.
@@ -137,13 +135,13 @@ impl Beside {
                     .map(|_| String::new())
                     .map_err(|e| format!("what is beside the guest does not listen: {e}"))
             }
-            Some(("run", script)) => run_script(&self.folder, script),
+            Some(("run", script)) => run_script(&self.folder, self.profile, script),
             _ => Err(format!("the guest asks its host for {order}, which is nothing")),
         }
     }
 
     fn start_again(&mut self) -> Outcome<String> {
-        self.child = spawn(&self.folder, &self.runs)?;
+        self.child = spawn(&self.folder, self.profile, &self.runs)?;
         Ok(String::new())
     }
 
@@ -178,11 +176,9 @@ pub(super) fn measured(vm: &Path, suite: &Suite) -> Vec<String> {
     text.lines().filter(|line| line.starts_with('{')).map(String::from).collect()
 }
 
-fn spawn(folder: &Path, runs: &[String]) -> Outcome<Child> {
+fn spawn(folder: &Path, profile: Profile, runs: &[String]) -> Outcome<Child> {
     let (name, arguments) = runs.split_first().ok_or("a suite runs nothing beside its guest")?;
-    let places = [release().join(name), release().join("examples").join(name)];
-    let program = places.into_iter().find(|file| file.is_file());
-    let program = program.ok_or_else(|| format!("{name} is none of the suite's binaries"))?;
+    let program = profile.find(name)?;
     let cannot_run = |e| format!("cannot run {}: {e}", program.display());
     let log = File::options().create(true).append(true).open(folder.join("log")).map_err(cannot_run)?;
     Command::new(&program)
@@ -193,8 +189,4 @@ fn spawn(folder: &Path, runs: &[String]) -> Outcome<Child> {
         .stderr(log)
         .spawn()
         .map_err(cannot_run)
-}
-
-fn release() -> PathBuf {
-    layout::target().join("release")
 }

@@ -18,7 +18,8 @@
 //! # drives: one two
 //! ```
 //!
-//! A binary is a package's program, or `example:PACKAGE/EXAMPLE`. The kernel is the newest of a series that Debian
+//! A binary is a package's program, or `example:PACKAGE/EXAMPLE`; what measurements run is built as users have it, all else with the profile
+//! `guest`. The kernel is the newest of a series that Debian
 //! has, 6.12 unless the head says another. Memory is in MiB. There is one processor unless there are to be more (with two, one boot in
 //! sixty failed). The root is the bare one unless it is said to be Debian's.
 //!
@@ -48,6 +49,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kernel::Series;
+use super::programs::Profile;
 use crate::{Outcome, layout};
 
 /// How long a boot and its suite may take if the script does not say.
@@ -117,6 +119,8 @@ pub(super) struct Suite {
     pub(super) timeout: Duration,
     /// Our own programs that it runs, as in the head.
     pub(super) binaries: Vec<String>,
+    /// How they are built.
+    pub(super) profile: Profile,
     /// The kernel it runs on.
     pub(super) kernel: Series,
     /// The guest's memory, MiB.
@@ -204,6 +208,7 @@ fn parse(script: &str, ending: &str, text: &str) -> Outcome<Suite> {
         about: String::new(),
         timeout: TIMEOUT,
         binaries: Vec::new(),
+        profile: if ending == BENCH_ENDING { Profile::Release } else { Profile::Guest },
         kernel: Series::V6_12,
         memory: MEMORY,
         processors: 1,

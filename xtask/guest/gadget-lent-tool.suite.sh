@@ -10,18 +10,6 @@
 # Of the host: a disk that is ejected, or leaves the bus, in its hands.
 HARMLESS="$HARMLESS\|error, dev sd\|error on dev sd"
 
-# The tool has sent some of the large package, and is stopped there until the BMC has seen it.
-in_the_middle() {
-    start tool inband update --json large.tar
-    wait_for 60 grep -q '"event":"progress","sent":[1-9]' /tmp/tool.log || die "nothing is sent"
-    signal tool STOP
-    wait_for 10 is_receiving || die "what is written is not seen"
-}
-goes_on() {
-    signal tool CONT
-    finish tool
-}
-
 SLOT_SIZE=33554432
 image image 262144
 image large 30000000

@@ -13,18 +13,6 @@ HARMLESS="$HARMLESS\|error, dev sd\|error on dev sd\|FAT-fs (sd"
 by_disk() {
     inband update --door volume "$@"
 }
-# The tool has sent some of the large package, and is stopped there.
-in_the_middle() {
-    start tool inband update --door volume --json --allow-same "$@" large.tar
-    wait_for 60 grep -q '"event":"progress","sent":[1-9]' /tmp/tool.log || die "nothing is sent"
-    signal tool STOP
-    run inbandd status --config /tmp/bmc/inbandd.toml --json
-    expect_text "$TEST-begun" '"state":"receiving"'
-}
-goes_on() {
-    signal tool CONT
-    finish tool
-}
 
 SLOT_SIZE=33554432
 image image 262144
@@ -128,27 +116,23 @@ expect_text written-over-staged 'staged: version 2.0.0 in slot b'
 expect_exit no-permission 5 su operator -c 'inband update --door volume good.tar'
 
 # The end in the middle: by the user, by nobody's leave, by the BMC.
-TEST=cancelled
-in_the_middle
+in_the_middle --door volume --allow-same
 signal tool INT
 goes_on
 expect_status cancelled 14
 status_is cancelled-status result=incomplete state=failed boots_next=a
 medium cancelled-ready READY
-TEST=killed
-in_the_middle
+in_the_middle --door volume --allow-same
 signal tool KILL
 finish tool
 check after-a-kill by_disk good.tar
-TEST=aborted
-in_the_middle
+in_the_middle --door volume --allow-same
 check abort inbandd abort --config /tmp/bmc/inbandd.toml
 goes_on
 expect_status aborted 14
 expect_text aborted-why '"result":"aborted"'
 check after-an-abort by_disk next.tar
-TEST=lost
-in_the_middle
+in_the_middle --door volume --allow-same
 stop bmc-inbandd KILL
 goes_on
 expect_status lost 10
@@ -156,8 +140,7 @@ expect_text lost-is-told '"error":"not-back"'
 bmc_start bmc
 mode runtime $SERIAL
 disk_is ours
-TEST=restarted
-in_the_middle
+in_the_middle --door volume --allow-same
 daemon_restart bmc KILL
 goes_on
 expect_status restarted 10

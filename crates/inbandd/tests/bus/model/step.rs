@@ -213,6 +213,7 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
         select(vec![
             vec![arm(Door::Volume), WHOLE],
             vec![power_on, WHOLE],
+            vec![Step::Ask(Ask::ArmFor(Door::Volume, 900)), power_on, Step::Silence(290)],
             vec![older, start_with(3, not_older), WHOLE, Step::Eject],
             vec![start_with(3, defer), WHOLE, Step::Eject, Step::Silence(70)],
             vec![arm(Door::Volume), Step::OtherFiles, Step::Silence(910)],

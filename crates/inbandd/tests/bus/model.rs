@@ -31,7 +31,7 @@ mod machine;
 mod step;
 mod usb;
 
-use disk::{Content, Drive, Trigger};
+use disk::{Drive, Trigger};
 use handle::{Act, Memory};
 use machine::{Configured, DOORS, Firmware, Machine, Next, seconds};
 use step::Step;
@@ -230,10 +230,9 @@ impl Pair {
             }
             Step::Package(content) => {
                 let (fat, package) = (self.machine.fat, self.machine.sends());
-                let answer = self.on_disk(|disk| match content {
-                    Content { whole: false, .. } => sent(package, false).write_part(disk, fat),
-                    Content { forged, .. } => sent(package, forged).write(disk, fat),
-                })?;
+                let sent = sent(package, content.forged);
+                let write = if content.whole { Sent::write } else { Sent::write_part };
+                let answer = self.on_disk(|disk| write(sent, disk, fat))?;
                 return same("WRITE", &answer, &self.machine.write_package(content));
             }
             Step::OtherFiles if self.machine.fat => {

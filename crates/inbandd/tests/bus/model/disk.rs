@@ -129,8 +129,11 @@ impl Machine {
     pub(super) fn take_disk(&mut self) {
         if let OnBus::Disk(Drive::Receiving { content, .. }) = self.bus {
             self.bus = OnBus::Disk(Drive::Judging(self.now));
-            let rest = if content.whole { ResultCode::Ok } else { ResultCode::Incomplete };
-            self.judge(self.objection(content.forged).unwrap_or(rest));
+            let hole = (!content.whole).then_some(ResultCode::Incomplete);
+            let objection = self.objection(content.forged);
+            // A file is walked to its end before anything in it is read; a raw disk is read up to its first hole.
+            let verdict = if self.fat { hole.or(objection) } else { objection.or(hole) };
+            self.judge(verdict.unwrap_or(ResultCode::Ok));
         }
     }
 

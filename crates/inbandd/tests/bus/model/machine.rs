@@ -300,9 +300,11 @@ impl Machine {
     /// The last byte is in; what comes of it.
     pub(super) fn judge(&mut self, verdict: ResultCode) {
         self.session.state = SessionState::Verifying;
-        // The others, and a package that is not there, touch nothing.
-        if matches!(verdict, ResultCode::Ok | ResultCode::BadChunk | ResultCode::Incomplete) {
-            self.may_write();
+        match verdict {
+            ResultCode::Ok | ResultCode::BadChunk => self.may_write(),
+            ResultCode::Incomplete if !self.fat => self.may_write(),
+            // The others touch nothing.
+            _ => {}
         }
         if verdict != ResultCode::Ok || !self.slow {
             self.end(verdict);

@@ -122,7 +122,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 fn step() -> impl Strategy<Value = Step> {
     let tag = || select(vec![0, 1, 2]);
     let content = (prop::bool::weighted(0.7), prop::bool::weighted(0.2))
-        .prop_map(|(whole, forged)| Content { whole: whole || forged, forged });
+        .prop_map(|(whole, forged)| Content { whole, forged });
     let block = prop_oneof![
         8 => Just(Block::Good),
         1 => Just(Block::Spoilt),
@@ -183,10 +183,12 @@ pub(super) fn sequence() -> impl Strategy<Value = (Configured, Vec<Step>)> {
 /// What hosts and people do in one go, and chance alone would seldom make.
 fn phrase() -> impl Strategy<Value = Vec<Step>> {
     const WHOLE: Step = Step::Package(Content { whole: true, forged: false });
+    const PART: Step = Step::Package(Content { whole: false, forged: false });
     const GOOD: Step = Step::Block(Block::Good);
     let start = |door| Step::Ipmi(0, Act::Start(door, false, Said::NOTHING));
     let start_with = |door, said| Step::Ipmi(0, Act::Start(door, false, said));
     let not_older = Said { not_older: true, ..Said::NOTHING };
+    let nobodys = Said { head: Some(Firmware::Factory), ..Said::NOTHING };
     let defer = Said { defer: true, ..Said::NOTHING };
     let older = Step::Have(Firmware::Older);
     let stop = |commit| Step::Ipmi(0, Act::Stop { mine: true, commit });
@@ -215,6 +217,7 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
             vec![power_on, WHOLE],
             vec![Step::Ask(Ask::ArmFor(Door::Volume, 900)), power_on, Step::Silence(290)],
             vec![older, start_with(3, not_older), WHOLE, Step::Eject],
+            vec![start_with(3, nobodys), PART, Step::Eject],
             vec![start_with(3, defer), WHOLE, Step::Eject, Step::Silence(70)],
             vec![arm(Door::Volume), Step::OtherFiles, Step::Silence(910)],
             vec![arm(Door::Volume), WHOLE, restart],

@@ -35,6 +35,13 @@ impl AuditLog {
         }
     }
 
+    /// Tells of something else that a host can bring about.
+    pub fn info(&mut self, now: Duration, line: &str) {
+        if self.admit(now) {
+            log::info!("{line}");
+        }
+    }
+
     /// Tells of something that went wrong at the doors.
     pub fn warn(&mut self, now: Duration, line: fmt::Arguments<'_>) {
         if self.admit(now) {

@@ -397,7 +397,6 @@ impl<S: Side> Daemon<S> {
                     asked.answer(reply);
                 }
                 Event::HostReset => {
-                    log::info!("event=host-reset");
                     self.bmc.host_powered_on(now, PowerOn::Qemu).map_err(fault)?;
                 }
             }
@@ -409,7 +408,6 @@ impl<S: Side> Daemon<S> {
     #[cfg(all(target_os = "linux", feature = "dbus"))]
     fn look_at_host_power(&mut self, now: Duration) -> Result<(), Error> {
         if self.service.host_power.as_ref().is_some_and(HostPower::poll) {
-            log::info!("event=host-powered-on");
             self.bmc.host_powered_on(now, PowerOn::Dbus).map_err(fault)?;
         }
         Ok(())

@@ -23,6 +23,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// # Errors
     /// The USB side or the worker is gone.
     pub fn host_powered_on(&mut self, now: Duration, source: PowerOn) -> Result<bool, Fault<B::Error>> {
+        match source {
+            // Whoever gave it is answered.
+            PowerOn::Command => {}
+            PowerOn::Dbus => self.audit.info(now, "event=host-powered-on"),
+            PowerOn::Qemu => self.audit.info(now, "event=host-reset"),
+        }
         let arms = Door::ALL.into_iter().any(|door| self.session.policy(door) == DoorPolicy::Armed);
         if !arms || self.options.armed.power_on != Some(source) || self.goes_down() {
             return Ok(false);

@@ -253,3 +253,18 @@ fn requests_at_once_are_answered_one_by_one_and_a_reset_between_them_is_seen() {
     let (_, lines) = running.wait();
     assert_eq!(lines.iter().filter(|line| line.contains("event=host-reset")).count(), 1, "{lines:?}");
 }
+
+#[test]
+fn a_guest_that_is_reset_again_and_again_does_not_fill_the_log() {
+    const RESETS: usize = 2000;
+    let home = home("qemu-listen:ipmi");
+    let running = home.start();
+    let mut qemu = Qemu::connect(&home.path("ipmi"));
+    qemu.stream.write_all(&qemu::control(&[0x04]).repeat(RESETS)).unwrap();
+    // Behind all of them.
+    assert_eq!(qemu.ask(0x06, 0x01, &[]).0, Code::OK);
+    running.signal("TERM");
+    let (_, lines) = running.wait();
+    let told = lines.iter().filter(|line| line.contains("event=host-reset")).count();
+    assert!((1..RESETS / 4).contains(&told), "{told}");
+}

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use inband_dfu::wire::Request;
 use inband_session::{Door, DoorPolicy, DoorState, Rates, ResultCode, SessionState};
-use inband_virtual::memory::MemoryHost;
 use inbandd::{
     command::{Answer, Ask},
     config::PowerOn,
 };
 
 use crate::{
-    bench::{Bench, GEOMETRY, Setting, VOLUME_PRODUCT, command, new_store},
-    disk_host::{Disk, NO_MEDIUM, padded},
+    bench::{Bench, GEOMETRY, Setting, command, new_store},
+    disk_host::{NO_MEDIUM, padded},
+    drive::{disk, shown},
     host,
     package::Package,
 };
@@ -36,16 +36,6 @@ fn arm(bench: &Bench, door: Door) {
     assert_eq!(bench.ask(Ask::Arm(door)), Answer::Done);
 }
 
-fn has_disk(bench: &Bench) -> bool {
-    bench.wait_attached();
-    bench.bus.descriptors().unwrap().product_id == VOLUME_PRODUCT
-}
-
-fn disk(bench: &Bench) -> Disk<MemoryHost> {
-    assert!(has_disk(bench));
-    Disk::open(bench.open())
-}
-
 /// Seconds until a door is shut again, as `inbandd status` has it.
 fn told(bench: &Bench, door: Door) -> Option<u64> {
     let text = bench.ask(Ask::Status).text();
@@ -62,14 +52,14 @@ fn doors_that_nobody_comes_to_are_shut_again() {
     for door in [Door::Dfu, Door::Volume] {
         arm(&bench, door);
     }
-    assert!(has_disk(&bench));
+    assert!(shown(&bench));
     bench.bus.advance(ALMOST - Duration::from_secs(5));
     assert_eq!(doors(&bench), [DoorState::Armed, DoorState::Open]);
     assert!(matches!(told(&bench, Door::Dfu), Some(1..=6)));
     assert!(matches!(told(&bench, Door::Volume), Some(1..=6)));
     bench.bus.advance(Duration::from_secs(7));
     assert_eq!(doors(&bench), SHUT);
-    assert!(!has_disk(&bench));
+    assert!(!shown(&bench));
     assert!(host::detach(&mut bench.claim()).is_err());
     assert_eq!(told(&bench, Door::Dfu), None);
 }
@@ -91,7 +81,7 @@ fn whoever_arms_may_say_for_how_long() {
     let bench = Bench::with(Setting { armed_for: 0, ..ARMED });
     arm(&bench, Door::Volume);
     bench.bus.advance(100 * MINUTE);
-    assert!(has_disk(&bench));
+    assert!(shown(&bench));
 }
 
 #[test]
@@ -158,7 +148,7 @@ fn a_host_that_was_lost_in_its_copy_does_not_leave_the_door_open_for_ever() {
     bench.assert_session(SessionState::Failed, ResultCode::Disconnected);
     bench.bus.advance(MINUTE);
     assert_eq!(doors(&bench), SHUT);
-    assert!(!has_disk(&bench));
+    assert!(!shown(&bench));
 }
 
 #[test]
@@ -177,7 +167,7 @@ fn who_writes_other_files_gets_five_minutes_more_and_no_others() {
     // Whoever arms the door once more has all of it once more.
     arm(&bench, Door::Volume);
     bench.bus.advance(ALMOST);
-    assert!(has_disk(&bench));
+    assert!(shown(&bench));
 }
 
 #[test]
@@ -195,7 +185,7 @@ fn a_power_on_arms_what_has_to_be_armed_and_nothing_else() {
     let bench = Bench::with(Setting { policy: DoorPolicy::Off, ..ARMED });
     assert_eq!(bench.ask(Ask::HostPoweredOn), Answer::Done);
     assert_eq!(doors(&bench), [DoorState::Shut, DoorState::Open]);
-    assert!(has_disk(&bench));
+    assert!(shown(&bench));
 
     // Where it is not to, and where there is nothing to arm.
     for setting in [

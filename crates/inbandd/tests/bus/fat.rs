@@ -11,12 +11,12 @@ use inbandd::command::{Answer, Ask};
 use crate::{
     bench::{Bench, GEOMETRY, Hold, MAX_PACKAGE, SLOT, Setting},
     disk_host::{CHANGED, Disk, NO_MEDIUM, NO_SPACE, WRITE_PROTECTED},
+    drive::{self, GAP, disk, wait_medium},
     package::Package,
     refused::{Bad, bad_packages},
 };
 
 const FAT: Setting = Setting { volume: DoorPolicy::Always, fat: true, ..Setting::DEFAULT };
-const GAP: Duration = Duration::from_millis(2500);
 /// The first entry of the root directory that is free, and clusters that are.
 pub(crate) const FREE: u32 = 4;
 pub(crate) const FIRMWARE: &[u8; 11] = b"FIRMWAREBIN";
@@ -25,11 +25,6 @@ pub(crate) const CANCEL: &[u8; 11] = b"CANCEL  CMD";
 
 fn package() -> Package {
     Package::new(0x0215, 150_000)
-}
-
-fn disk(bench: &Bench) -> Disk<MemoryHost> {
-    bench.wait_attached();
-    Disk::open(bench.open())
 }
 
 fn host() -> FatHost {
@@ -87,26 +82,10 @@ fn value<'a>(lines: &'a [String], key: &str) -> Option<&'a str> {
     lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
 
-/// Waits for the next medium.
-#[track_caller]
-fn wait_medium(bench: &Bench, disk: &mut Disk<MemoryHost>) {
-    for _ in 0..2000 {
-        match disk.ready() {
-            Err(NO_MEDIUM) => bench.bus.advance(Duration::from_millis(50)),
-            Err(CHANGED) => return assert_eq!(disk.ready(), Ok(())),
-            other => panic!("{other:?}"),
-        }
-    }
-    panic!("nothing comes");
-}
-
 /// Ejects, and reads what comes then.
 #[track_caller]
 fn eject(bench: &Bench, disk: &mut Disk<MemoryHost>) -> (&'static str, Vec<String>) {
-    let start = bench.bus.now();
-    disk.eject().unwrap();
-    wait_medium(bench, disk);
-    assert!(bench.bus.now() - start >= GAP);
+    drive::eject(bench, disk);
     marker(disk)
 }
 

@@ -19,8 +19,9 @@ use inbandd::{
 };
 
 use crate::{
-    bench::{self, Bench, Hold, SLOT, Setting, VOLUME_PRODUCT},
+    bench::{self, Bench, Hold, SLOT, Setting},
     disk_host::Disk,
+    drive::{disk, shown},
     package::Package,
 };
 
@@ -64,16 +65,6 @@ fn stop(bench: &Bench, nonce: u32, commit: bool) -> Code {
 
 pub(crate) fn status(bench: &Bench) -> Status {
     Status::decode(&ask(bench, &Command::Status).data).unwrap()
-}
-
-fn shown(bench: &Bench) -> bool {
-    bench.wait_attached();
-    bench.bus.descriptors().unwrap().product_id == VOLUME_PRODUCT
-}
-
-pub(crate) fn disk(bench: &Bench) -> Disk<MemoryHost> {
-    assert!(shown(bench));
-    Disk::open(bench.open())
 }
 
 fn doors(bench: &Bench) -> [DoorState; 3] {

@@ -19,6 +19,7 @@ mod cells;
 mod commands;
 mod dfu_core;
 mod doors;
+mod drive;
 mod ends;
 mod fat;
 mod good;

@@ -15,9 +15,10 @@ use inband_volume::bot::host::Data;
 use inbandd::command::{Answer, Ask};
 
 use crate::{
-    bench::{Bench, Hold, MAX_PACKAGE, SLOT, Setting, VOLUME_PRODUCT},
+    bench::{Bench, Hold, MAX_PACKAGE, SLOT, Setting},
     bulk,
     disk_host::{self, CHANGED, Disk, NO_MEDIUM, NO_SPACE, RESET, WRITE_PROTECTED, padded},
+    drive::{disk, eject, shown, wait_medium},
     host::{self, TIMEOUT},
     package::{Package, Random, noise},
     refused::{Bad, bad_packages},
@@ -27,45 +28,6 @@ const VOLUME: Setting = Setting { volume: DoorPolicy::Always, ..Setting::DEFAULT
 
 fn package() -> Package {
     Package::new(0x0215, 150_000)
-}
-
-fn disk(bench: &Bench) -> Disk<MemoryHost> {
-    assert!(shown(bench));
-    Disk::open(bench.open())
-}
-
-/// Whether the disk is on the bus: with it the device has another product id, and one interface more.
-fn shown(bench: &Bench) -> bool {
-    bench.wait_attached();
-    let set = bench.bus.descriptors().unwrap();
-    let disks = set.interfaces.iter().filter(|interface| interface.class == 0x08).count();
-    assert_eq!((set.product_id == VOLUME_PRODUCT, set.interfaces.len()), (disks == 1, 1 + disks));
-    disks == 1
-}
-
-/// Waits until another medium is in the drive.
-#[track_caller]
-fn wait_medium(bench: &Bench, disk: &mut Disk<MemoryHost>) {
-    let start = bench.bus.now();
-    loop {
-        match disk.ready() {
-            Err(NO_MEDIUM) => assert!(bench.bus.now() - start < Duration::from_secs(60), "nothing comes"),
-            Err(CHANGED) => break,
-            other => panic!("{other:?}"),
-        }
-        bench.bus.advance(Duration::from_millis(50));
-    }
-    assert_eq!(disk.ready(), Ok(()));
-}
-
-/// Ejects, and waits for another medium, which hosts have the time to notice.
-#[track_caller]
-fn eject(bench: &Bench, disk: &mut Disk<MemoryHost>) {
-    let start = bench.bus.now();
-    disk.eject().unwrap();
-    assert_eq!(disk.ready(), Err(NO_MEDIUM));
-    wait_medium(bench, disk);
-    assert!(bench.bus.now() - start >= Duration::from_millis(2500));
 }
 
 /// Ejects what was written; the medium with the verdict, which is read-only: its text.

@@ -15,8 +15,9 @@ use inbandd::command::{Answer, Ask};
 use crate::{
     bench::{Bench, FACTORY, FLOOR, SLOT, Setting, block},
     bulk,
+    drive::disk,
     fat::{FIRMWARE, with_file},
-    ipmi::{ARMED, FAT, RAW, ask, disk, status},
+    ipmi::{ARMED, FAT, RAW, ask, status},
     package::Package,
 };
 

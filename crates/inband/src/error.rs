@@ -538,12 +538,19 @@ impl IpmiError {
     }
 
     const fn advice(&self) -> Option<&'static str> {
+        if let Self::Refused(Code::BUSY) = self {
+            // What is in the way may be no session, which ends by itself, but a start.
+            return Some(
+                "`inband status` shows what is in the way: `inband stop` ends a start, `inband abort` that and an update of which not all has come in",
+            );
+        }
         if let Some(result) = self.result() {
             return Some(result.advice());
         }
         Some(match self {
-            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) | Self::Unknown(_) => {
-                "`inband status` shows what there is"
+            Self::Unknown(_) => "`inband status` shows what there is",
+            Self::Refused(Code::NOTHING | Code::WRONG_NONCE) => {
+                "`inband status` shows whether there is a start to stop, an update to abort, staged firmware to activate, or a trial to confirm"
             }
             Self::Refused(Code::NOT_ALLOWED) => {
                 "the BMC's configuration says what a host may do (ipmi.activate, ipmi.confirm); on the BMC there are `inbandd activate` and `inbandd confirm`"

@@ -54,7 +54,10 @@ fn a_start_is_told_and_stopped() {
     assert!(text.contains(nonce) && text.contains("usb and ipmi"), "{text}");
 
     // Another one is in the way of the next, and not to be stopped by a wrong name.
-    assert_eq!(error(ipmi(&bench, &["start", "dfu", "--json"]), 9), "refused");
+    let refused = ipmi(&bench, &["start", "dfu", "--json"]).expect(9).event("error");
+    assert_eq!((&refused["error"], &refused["result"]), (&"refused".into(), &"busy".into()));
+    // It ends by a word, and not by waiting.
+    assert!(refused["advice"].as_str().unwrap().contains("inband stop"), "{refused}");
     let wrong = if nonce == "00000001" { "00000002" } else { "00000001" };
     assert_eq!(error(ipmi(&bench, &["stop", "--nonce", wrong, "--json"]), 17), "nothing");
     let stopped = ipmi(&bench, &["stop", "--nonce", nonce, "--json"]).expect(0).event("stopped");

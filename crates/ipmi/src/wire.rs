@@ -140,7 +140,7 @@ impl Code {
         match self {
             Self::OK => "done",
             Self::DOOR_SHUT => "the door is shut and not for the host to open",
-            Self::BUSY => "another update is under way",
+            Self::BUSY => "another update, or a start, is in the way",
             Self::LOCKED_OUT => "too many packages were refused: the host has to wait",
             Self::WORN => "the budget of sessions or slot rewrites is used up",
             Self::ON_TRIAL => "the running firmware is not confirmed yet",

@@ -171,7 +171,7 @@ Examples:
     /// Shut the door that a start opened, by IPMI
     #[command(after_help = "\
 What has come in so far is dropped, unless the BMC has all of it: then it goes on. With --commit it is judged, as behind an eject: that is for `volume`; over dfu and \
-bulk a package says itself where it ends, and the exit code is 17.
+bulk a package says itself where it ends. There, and where nothing came in, the door is shut all the same and the exit code is 17.
 
 Without --nonce it is the start in force that ends, whoever made it; where there is none the exit code is 17.
 

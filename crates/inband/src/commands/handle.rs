@@ -244,12 +244,12 @@ fn understood(client: &Client, capabilities: Capabilities, wishes: &Wishes) -> R
 /// [`Error::Ipmi`].
 pub fn stop(client: &mut Client, args: &Stop, output: &mut Output) -> Result<(), Error> {
     let bmc = Which::of(client)?;
-    let stopped = match args.nonce {
-        Some(Nonce(nonce)) => Ok(nonce),
-        None => in_force(client),
+    let nonce = match args.nonce {
+        Some(Nonce(nonce)) => nonce,
+        None => in_force(client).map_err(|source| client.failure("stop a start", source))?,
     };
-    let stopped = stopped.and_then(|nonce| client.stop(nonce, args.commit).map(|()| nonce));
-    let nonce = stopped.map_err(|source| client.failure("stop the start", source))?;
+    let action = if args.commit { "have judged what came in" } else { "stop that start" };
+    client.stop(nonce, args.commit).map_err(|source| client.failure(action, source))?;
     let nonce = Nonce(nonce).to_string();
     let state = state_behind(client);
     let then = match state {

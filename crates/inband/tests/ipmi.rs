@@ -5,12 +5,14 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use inband_session::DoorPolicy;
 use inbandd::config::{When, WhileShut};
 use support::{
     Bench, MACHINE, Run,
     bmc::{Bmc, Kind, MayHosts, ipmi_of},
-    run, spawn,
+    command, run, spawn,
 };
 
 fn armed() -> Kind {
@@ -389,6 +391,43 @@ fn what_a_killed_update_left_is_cleared_by_an_abort() {
     // And the next one goes through.
     bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar")]).expect(0);
     is_shut(&bench);
+}
+
+/// Nobody is left to shut the door: its time does.
+#[test]
+fn a_start_whose_tool_was_killed_runs_out_and_the_next_update_goes_through() {
+    let bench = Bench::new();
+    bench.package("fw.tar", 8_000_000);
+    let bmc = Bmc::start(&bench, Kind { start_holds_s: 5, ..armed() });
+    let channel = ipmi_of(&bench);
+    let status = || ipmi(&bench, &["status", "--json"]).expect(0).event("status");
+    let until = |what: &str, is_so: &dyn Fn(&serde_json::Value) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_so(&status()) {
+            assert!(Instant::now() < deadline, "not {what}: {}", status());
+        }
+    };
+    let kill = |mut child: std::process::Child| {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    let over = || {
+        until("over", &|status| status["start"].is_null());
+        let status = is_shut(&bench);
+        bmc.with_ipmi(&bench, &["update", &bench.arg("fw.tar")]).expect(0);
+        is_shut(&bench);
+        status
+    };
+
+    let tool = spawn(command(["--ipmi", &channel, "start", "dfu"]).stdout(std::process::Stdio::null()));
+    until("started", &|status| !status["start"].is_null());
+    kill(tool);
+    over();
+
+    let (tool, _, wire) = bmc.update_under_way(&bench, &["--ipmi", &channel, "--door", "dfu"], 100_000);
+    kill(tool);
+    wire.wait_for_end();
+    assert_eq!(over()["state"], "failed");
 }
 
 #[test]

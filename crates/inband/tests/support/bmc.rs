@@ -51,6 +51,8 @@ pub(crate) struct Kind {
     pub(crate) unindexed: bool,
     /// It answers IPMI commands at the socket `ipmi` of the bench; a host may activate and confirm.
     pub(crate) ipmi: Option<MayHosts>,
+    /// Seconds for which a start holds.
+    pub(crate) start_holds_s: u16,
     /// What is on the bus while the doors are shut.
     pub(crate) while_shut: WhileShut,
 }
@@ -77,6 +79,7 @@ impl Default for Kind {
             health: None,
             unindexed: false,
             ipmi: None,
+            start_holds_s: 900,
             while_shut: WhileShut::Dfu,
         }
     }
@@ -214,6 +217,7 @@ fn configuration(folder: &Path, kind: Kind, address: SocketAddr) -> Config {
             channel: kind.ipmi.map(|_| IpmiChannel::QemuListen(folder.join("ipmi"))),
             activate: kind.ipmi == Some(MayHosts::All),
             confirm: kind.ipmi == Some(MayHosts::All),
+            start_holds_s: kind.start_holds_s,
             ..Ipmi::default()
         },
     }

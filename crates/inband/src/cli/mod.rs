@@ -189,7 +189,7 @@ fn update(
     }
     let done = update::make(scope.bus, plan, find, &mut handle, &mut Show::new(output), cancel)?;
     if done == Done::Staged {
-        output.note("next: restart the BMC to run it, if it does not do so by itself; `inband status` shows what runs");
+        output.note("next: restart the BMC to run it, if it does not do so by itself (`inband activate`, where a host may); `inband status` shows what runs");
     }
     Ok(())
 }

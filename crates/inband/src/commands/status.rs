@@ -199,9 +199,9 @@ const fn next_step(state: SessionState, result: Option<ResultCode>) -> Option<&'
             "restart the BMC to run it, if it does not do so by itself: `inband activate`, where a host may",
         ),
         SessionState::Activating => Some("wait: the BMC is restarting into it"),
-        SessionState::PendingConfirm => {
-            Some("wait until the BMC confirms it; if it never does, the old firmware returns")
-        }
+        SessionState::PendingConfirm => Some(
+            "wait until the BMC confirms it, or say that it is good (`inband confirm`, where a host may); if nobody does, the old firmware returns",
+        ),
         SessionState::Interrupted
         | SessionState::Failed
         | SessionState::Aborted

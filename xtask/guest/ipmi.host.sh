@@ -7,5 +7,3 @@ pack next.tar 3.00 300000
 inband keygen --out other
 pack forged.tar 4.00 300000 other
 cp "${0%/*}/../../docs/spec/ipmi.md" guest
-# What README.md has to be pasted in `cargo xtask vm host`, behind the line that is that.
-sed -n '/^## Try it with QEMU/,/^## What/s/^    //p' "${0%/*}/../../README.md" | sed '/^cargo/d' >guest/readme

@@ -142,17 +142,6 @@ comes_to killed-staged 5
 hidden
 check_kernel_log kernel-log
 
-# What README.md has to be pasted, line by line. The kernel logs each mount that comes too early.
-line=0
-while read -r command <&9; do
-    line=$((line + 1))
-    check "readme-$line" sh -c "$command"
-    # Before that another package was staged.
-    [ "$command" != 'cat /mnt/PASS.TXT' ] || expect_text readme-staged VERSION=2.00
-done 9<readme
-expect_text readme '3.00'
-[ "$line" -gt 10 ] || fail readme-lines "$line"
-
 # A BMC that lets its host do less.
 order run ipmi.less.sh
 order restart

@@ -24,12 +24,13 @@ type Outcome<T = ()> = Result<T, String>;
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  test                  everything that must pass: unit and virtual tests, doc tests, the kernel guest
+  test                  everything that must pass: unit and virtual tests, doc tests, the kernel guest, the README in it
   vm [SUITE]...         only the kernel guest: all suites of xtask/guest, or those named
   vm --list             the suites
   vm host               a Linux host to try things on by hand, with stock tools: its IPMI controller and its USB device are one
                         inbandd on this machine, with a key, its doors shut, and packages made for it. The terminal is its console;
                         `exit` ends it, or Ctrl-A X. What does not come from a terminal it runs, up to the first command that fails
+  vm readme             the same, and it runs what the README says is to be pasted there
   arm [TASK]...         the BMC's processors and other systems: all tasks, or those named (arm --list)
   fuzz TARGET           run one fuzz target under libFuzzer
        --runs N         inputs to try (default 1000000)

@@ -6,8 +6,12 @@ use crate::{Outcome, packages, vm};
 /// Runs all stages, even after one failed, so that one run shows all there is to mend.
 pub(crate) fn run() -> Outcome {
     packages::ensure()?;
-    let results =
-        [("unit and virtual tests", tests()), ("doc tests", doc_tests()), ("kernel guest", vm::all())];
+    let results = [
+        ("unit and virtual tests", tests()),
+        ("doc tests", doc_tests()),
+        ("kernel guest", vm::all()),
+        ("the README in a guest", vm::readme()),
+    ];
     println!();
     for (name, result) in &results {
         match result {

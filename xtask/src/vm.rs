@@ -34,11 +34,13 @@ use suite::{Kind, Suite};
 /// How many guests run at once, however many processors there are: each may take a GiB of memory.
 const MOST_AT_ONCE: usize = 4;
 
-/// `cargo xtask vm [--list] [SUITE]...`, `cargo xtask vm host`
+/// `cargo xtask vm [--list] [SUITE]...`, `cargo xtask vm host`, `cargo xtask vm readme`
 pub(crate) fn command(args: lexopt::Parser) -> Outcome {
     let selection = Selection::parse(args)?;
-    if selection.names == ["host"] {
-        return host::run();
+    match selection.names.as_slice() {
+        [name] if name == "host" => return host::run(),
+        [name] if name == "readme" => return readme(),
+        _ => {}
     }
     let suites = suite::all()?;
     if selection.list {
@@ -53,6 +55,11 @@ pub(crate) fn command(args: lexopt::Parser) -> Outcome {
 /// Runs every suite.
 pub(crate) fn all() -> Outcome {
     run(&suite::all()?.iter().collect::<Vec<_>>())
+}
+
+/// Has the guest of `cargo xtask vm host` run what the README says is to be pasted there.
+pub(crate) fn readme() -> Outcome {
+    host::readme()
 }
 
 /// Runs a suite that takes long.

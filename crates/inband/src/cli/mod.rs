@@ -177,7 +177,7 @@ fn update(
         dry_run: args.dry_run,
     };
     let find = |wish| scope.target(global.device.as_ref(), wish);
-    let mut handle = Handle::new(ipmi(global, cancel));
+    let mut handle = Handle::new(ipmi(global, cancel))?;
     if plan.dry_run {
         let mut show = Show::new(output);
         let prepared = update::prepare(scope.bus, &plan, find, &mut handle, &mut show, cancel)?;

@@ -47,7 +47,7 @@ pub(super) fn run(
     let ipmi = || Ipmi::open(Some(&channel), true, command, cancel);
     let what = "by IPMI and bulk, what is there already";
     let mut watch = Watch::all_of_it(Show::bar_only(report.output()), cancel);
-    let updated = armed.update(Handle::new(ipmi()), &mut watch);
+    let updated = armed.update(Handle::new(ipmi())?, &mut watch);
     let seen = watch.into_seen();
     cancel.check()?;
     report.update(what, good.length(), &seen);

@@ -30,11 +30,31 @@ use crate::{
 /// The door handle, which an update asks only where a door is shut. By default there is none.
 #[derive(Default)]
 pub struct Handle {
-    client: Option<Client>,
-    /// Why there is no client.
-    why: Option<Error>,
-    named: bool,
+    way: Way,
     opened: Option<Opened>,
+}
+
+/// The way of IPMI commands.
+#[derive(Default)]
+enum Way {
+    /// None is to be used.
+    #[default]
+    Absent,
+    /// There is none: why, to be told where one is wanted.
+    Failed(String),
+    /// To a BMC.
+    Open {
+        client: Client,
+        /// The user named it: then a failure is one, and not a reason to do without.
+        named: bool,
+    },
+}
+
+/// What a BMC answers to whether a start would open a door.
+enum Answer {
+    Yes(Offer),
+    /// Why not.
+    No(&'static str),
 }
 
 /// A start of ours.
@@ -95,13 +115,16 @@ impl Offer {
 
 impl Handle {
     /// Nothing is asked yet.
-    #[must_use]
-    pub fn new(ipmi: Ipmi) -> Self {
-        let (client, why) = match ipmi.client {
-            Ok(client) => (Some(client), None),
-            Err(error) => (None, Some(error)),
+    ///
+    /// # Errors
+    /// The channel that the user named cannot be had.
+    pub fn new(ipmi: Ipmi) -> Result<Self, Error> {
+        let way = match ipmi.client {
+            Ok(client) => Way::Open { client, named: ipmi.named },
+            Err(error) if ipmi.named => return Err(error),
+            Err(error) => Way::Failed(error.to_string()),
         };
-        Self { client, why, named: ipmi.named, opened: None }
+        Ok(Self { way, opened: None })
     }
 
     /// Whether a start would open the door that is wished for, of the BMC that is this board, if that is known. `None`, which is told, where it
@@ -115,16 +138,15 @@ impl Handle {
         machine: Option<&str>,
         listener: &mut dyn Listener,
     ) -> Result<Option<Offer>, Error> {
-        let offer = match (&mut self.client, self.why.take()) {
-            (Some(client), _) => ask(client, wish, machine),
-            (None, Some(error)) => Err(error),
-            (None, None) => return Ok(None),
-        };
-        let reason = match offer {
-            Ok(Ok(offer)) => return Ok(Some(offer)),
-            Ok(Err(reason)) => reason,
-            Err(error) if self.named || matches!(error, Error::Cancelled) => return Err(error),
-            Err(error) => error.to_string(),
+        let reason = match &mut self.way {
+            Way::Absent => return Ok(None),
+            Way::Failed(reason) => reason.clone(),
+            Way::Open { client, named } => match ask(client, wish, machine) {
+                Ok(Answer::Yes(offer)) => return Ok(Some(offer)),
+                Ok(Answer::No(reason)) => reason.to_owned(),
+                Err(error) if *named || matches!(error, Error::Cancelled) => return Err(error),
+                Err(error) => error.to_string(),
+            },
         };
         listener.event(&Event::NotOpened { reason });
         Ok(None)
@@ -176,7 +198,7 @@ impl Handle {
 
     /// Shuts the door, if it was opened.
     pub fn close(&mut self, listener: &mut dyn Listener) {
-        if let (Some(opened), Some(client)) = (&self.opened, &mut self.client) {
+        if let (Some(opened), Way::Open { client, .. }) = (&self.opened, &mut self.way) {
             shut(client, opened.started, listener);
         }
     }
@@ -192,7 +214,9 @@ impl Handle {
         listener: &mut dyn Listener,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let (Some(opened), Some(client)) = (&self.opened, &mut self.client) else { return Err(lost) };
+        let (Some(opened), Way::Open { client, .. }) = (&self.opened, &mut self.way) else {
+            return Err(lost);
+        };
         let start = Instant::now();
         loop {
             let Ok(Report { page, firmware, status, .. }) = client.report() else { return Err(lost) };
@@ -228,7 +252,7 @@ impl Handle {
         listener: &mut dyn Listener,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let (Some(opened), Some(client)) = (&self.opened, &mut self.client) else { return Ok(()) };
+        let (Some(opened), Way::Open { client, .. }) = (&self.opened, &mut self.way) else { return Ok(()) };
         listener.event(&Event::WaitActivation);
         let start = Instant::now();
         let place = client.place().clone();
@@ -259,20 +283,23 @@ impl Handle {
 
     /// The client of an offer.
     fn client(&mut self) -> Result<&mut Client, Error> {
-        self.client.as_mut().ok_or_else(|| Error::Usage("no start was offered".to_owned()))
+        match &mut self.way {
+            Way::Open { client, .. } => Ok(client),
+            Way::Absent | Way::Failed(_) => Err(Error::Usage("no start was offered".to_owned())),
+        }
     }
 }
 
 /// The door that a start would open, or why none.
-fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Result<Offer, String>, Error> {
+fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Answer, Error> {
     let able = capabilities(client)?;
     if able.allowed & 1 == 0 {
-        return Ok(Err("the BMC does not let a host open doors".to_owned()));
+        return Ok(Answer::No("the BMC does not let a host open doors"));
     }
     if let Some(machine) = machine {
         let told = client.machine().map_err(|source| client.failure("ask which board it is", source))?;
         if told != machine {
-            return Ok(Err("IPMI leads to another BMC than USB".to_owned()));
+            return Ok(Answer::No("IPMI leads to another BMC than USB"));
         }
     }
     let has = |door: session::Door| able.doors & 1 << door.index() != 0;
@@ -284,12 +311,12 @@ fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Result<
     };
     let door = door.filter(|door| *door != Door::Volume(Profile::Raw) || has_profile(able, Profile::Raw));
     let Some(offer) = door.map(|door| Offer { door, options: able.options }) else {
-        return Ok(Err("the door is off, or its disk has no profile raw".to_owned()));
+        return Ok(Answer::No("the door is off, or its disk has no profile raw"));
     };
     if session::Door::ALL.into_iter().any(|door| offer.opens(door) && is_shut(able, door)) {
-        Ok(Ok(offer))
+        Ok(Answer::Yes(offer))
     } else {
-        Ok(Err("the BMC says that the door is not shut".to_owned()))
+        Ok(Answer::No("the BMC says that the door is not shut"))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
 const NONCE: u32 = 0x1234;
 
 fn handle(client: Client) -> Handle {
-    Handle::new(Ipmi { client: Ok(client), named: false })
+    Handle::new(Ipmi { client: Ok(client), named: false }).unwrap()
 }
 
 /// All doors are there and shut, and a start may open them.
@@ -176,6 +176,21 @@ fn a_door_that_is_not_for_us_to_open_is_left_alone() {
     let mut handle = handle(ipmi.client);
     assert!(handle.offer(Wish::Dfu, Some("other"), &mut Seen::default()).unwrap().is_none());
     assert!(handle.offer(Wish::Dfu, Some(MACHINE), &mut Seen::default()).unwrap().is_some());
+}
+
+#[test]
+fn a_way_that_there_is_not_is_told_each_time_and_is_an_error_where_it_was_named() {
+    let way = |named| {
+        let reason = "no device".to_owned();
+        let client = Err(Error::NoIpmi { reason, advice: String::new(), permission: false });
+        Handle::new(Ipmi { client, named })
+    };
+    assert_eq!(way(true).err().unwrap().exit_code(), 3);
+    let (mut handle, mut seen) = (way(false).unwrap(), Seen::default());
+    for times in 1..3 {
+        assert!(handle.offer(Wish::Bulk, None, &mut seen).unwrap().is_none());
+        assert_eq!(seen.count(|event| matches!(event, Event::NotOpened { .. })), times);
+    }
 }
 
 /// Devices, and no time that passes between two looks.

@@ -59,8 +59,25 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// Bit of [`no_downgrade`](Self::no_downgrade).
+    pub const NO_DOWNGRADE: u8 = 1 << 0;
+    /// Bit of [`defer_activation`](Self::defer_activation).
+    pub const DEFER_ACTIVATION: u8 = 1 << 1;
+    /// Bit of [`length`](Self::length).
+    pub const LENGTH: u8 = 1 << 2;
+    /// Bit of [`head`](Self::head).
+    pub const HEAD: u8 = 1 << 3;
     /// All bits that are understood.
-    pub const BITS: u8 = 0x0f;
+    pub const BITS: u8 = Self::NO_DOWNGRADE | Self::DEFER_ACTIVATION | Self::LENGTH | Self::HEAD;
+
+    /// The bits of what is wanted.
+    #[must_use]
+    pub const fn bits(&self) -> u8 {
+        (if self.no_downgrade { Self::NO_DOWNGRADE } else { 0 })
+            | (if self.defer_activation { Self::DEFER_ACTIVATION } else { 0 })
+            | (if self.length.is_some() { Self::LENGTH } else { 0 })
+            | (if self.head.is_some() { Self::HEAD } else { 0 })
+    }
 }
 
 /// What a host asks for.
@@ -152,12 +169,9 @@ impl Command {
                 data.push(1);
                 data.extend(tag.to_le_bytes());
                 let (door, profile) = door.numbers();
-                let Wishes { no_downgrade, defer_activation, length, head } = wishes;
-                let bits = [*no_downgrade, *defer_activation, length.is_some(), head.is_some()];
-                let options = (0..).zip(bits).fold(0, |byte, (bit, set)| byte | u8::from(set) << bit);
-                data.extend([door, profile, options]);
-                data.extend(length.iter().flat_map(|length| length.to_le_bytes()));
-                data.extend(head.iter().flatten());
+                data.extend([door, profile, wishes.bits()]);
+                data.extend(wishes.length.iter().flat_map(|length| length.to_le_bytes()));
+                data.extend(wishes.head.iter().flatten());
             }
             Self::Stop { tag, nonce, commit } => {
                 data.push(2);
@@ -193,10 +207,13 @@ impl Command {
                 if options & !Wishes::BITS != 0 {
                     return Err(Code::FIELD);
                 }
-                let bit = |n: u8| options >> n & 1 != 0;
-                let length = if bit(2) { Some(fields.u32()?) } else { None };
-                let head = if bit(3) { Some(fields.array()?) } else { None };
-                let wishes = Wishes { no_downgrade: bit(0), defer_activation: bit(1), length, head };
+                let has = |bit| options & bit != 0;
+                let wishes = Wishes {
+                    no_downgrade: has(Wishes::NO_DOWNGRADE),
+                    defer_activation: has(Wishes::DEFER_ACTIVATION),
+                    length: if has(Wishes::LENGTH) { Some(fields.u32()?) } else { None },
+                    head: if has(Wishes::HEAD) { Some(fields.array()?) } else { None },
+                };
                 Self::Start { tag, door, wishes }
             }
             2 => {
@@ -263,6 +280,36 @@ pub struct Capabilities {
 
 impl Capabilities {
     const LENGTH: usize = 10;
+    /// Bit of [`allowed`](Self::allowed): a start may open doors.
+    pub const OPENS: u8 = 1 << 0;
+    /// Bit of [`allowed`](Self::allowed): the host may activate.
+    pub const ACTIVATES: u8 = 1 << 1;
+    /// Bit of [`allowed`](Self::allowed): the host may confirm.
+    pub const CONFIRMS: u8 = 1 << 2;
+
+    /// Whether a start may open doors.
+    #[must_use]
+    pub const fn may_open(&self) -> bool {
+        self.allowed & Self::OPENS != 0
+    }
+
+    /// Whether the door at this place, from 0 on, exists.
+    #[must_use]
+    pub const fn has_door(&self, index: usize) -> bool {
+        index < 8 && self.doors >> index & 1 != 0
+    }
+
+    /// The number of the state of the door at this place, from 0 on.
+    #[must_use]
+    pub const fn door_state(&self, index: usize) -> u8 {
+        if index < 4 { self.door_states >> (2 * index) & 3 } else { 0 }
+    }
+
+    /// Whether the disk can have a profile.
+    #[must_use]
+    pub const fn has_profile(&self, profile: Profile) -> bool {
+        self.profiles >> Door::Volume(profile).numbers().1 & 1 != 0
+    }
 
     /// The reply's data.
     #[must_use]

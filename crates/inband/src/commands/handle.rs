@@ -31,18 +31,6 @@ use crate::{
     },
 };
 
-/// Bits of the options of a start that a BMC says it understands, in the order of the specification.
-pub mod option {
-    /// Refuse what is older.
-    pub const NO_DOWNGRADE: u8 = 1;
-    /// Do not activate by itself.
-    pub const DEFER: u8 = 2;
-    /// A length.
-    pub const LENGTH: u8 = 4;
-    /// A digest of the head.
-    pub const HEAD: u8 = 8;
-}
-
 /// How often it is asked whether a confirmation is in the BMC's store, which takes one write.
 const CONFIRM_LOOKS: u8 = 50;
 /// Between two of these.
@@ -168,32 +156,22 @@ pub fn capabilities(client: &mut Client) -> Result<Capabilities, Error> {
 /// The fastest door that the BMC has; of its disk this profile, if it has that.
 #[must_use]
 pub fn fastest(capabilities: Capabilities, wanted: Profile) -> Option<Door> {
-    let has = |door: session::Door| capabilities.doors & 1 << door.index() != 0;
+    let has = |door: session::Door| capabilities.has_door(door.index());
     if has(session::Door::Bulk) {
         Some(Door::Bulk)
     } else if has(session::Door::Dfu) {
         Some(Door::Dfu)
     } else {
-        let profile = if has_profile(capabilities, wanted) { wanted } else { Profile::Raw };
+        let profile = if capabilities.has_profile(wanted) { wanted } else { Profile::Raw };
         has(session::Door::Volume).then_some(Door::Volume(profile))
     }
-}
-
-/// Whether the disk can have a profile.
-#[must_use]
-pub const fn has_profile(capabilities: Capabilities, profile: Profile) -> bool {
-    let bit = match profile {
-        Profile::Fat => 1,
-        Profile::Raw => 2,
-    };
-    capabilities.profiles & bit != 0
 }
 
 const fn profile(capabilities: Capabilities, named: Option<ProfileName>) -> Profile {
     match named {
         Some(ProfileName::Fat) => Profile::Fat,
         Some(ProfileName::Raw) => Profile::Raw,
-        None if has_profile(capabilities, Profile::Fat) => Profile::Fat,
+        None if capabilities.has_profile(Profile::Fat) => Profile::Fat,
         None => Profile::Raw,
     }
 }
@@ -226,14 +204,15 @@ fn wishes_of(path: &Path, cancel: &Cancel) -> Result<Wishes, Error> {
 
 /// Whether the BMC understands all that is wished for: one that does not would refuse it without saying what.
 fn understood(client: &Client, capabilities: Capabilities, wishes: &Wishes) -> Result<(), Error> {
-    let wished = [
-        (wishes.no_downgrade, option::NO_DOWNGRADE, "option --no-downgrade of a start"),
-        (wishes.defer_activation, option::DEFER, "option --defer of a start"),
-        (wishes.length.is_some(), option::LENGTH, "option of a start for the length of a package"),
-        (wishes.head.is_some(), option::HEAD, "option of a start for the head of a package"),
+    let options = [
+        (Wishes::NO_DOWNGRADE, "option --no-downgrade of a start"),
+        (Wishes::DEFER_ACTIVATION, "option --defer of a start"),
+        (Wishes::LENGTH, "option of a start for the length of a package"),
+        (Wishes::HEAD, "option of a start for the head of a package"),
     ];
-    match wished.into_iter().find(|(is_wished, bit, _)| *is_wished && capabilities.options & bit == 0) {
-        Some((_, _, what)) => Err(Error::Lacks { place: client.place().clone(), what }),
+    let lacking = wishes.bits() & !capabilities.options;
+    match options.into_iter().find(|(bit, _)| lacking & bit != 0) {
+        Some((_, what)) => Err(Error::Lacks { place: client.place().clone(), what }),
         None => Ok(()),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     cli::values::Nonce,
     commands::{
         facts::version_in,
-        handle::{capabilities, fastest, has_profile, names, option, shut},
+        handle::{capabilities, fastest, names, shut},
     },
     error::Error,
     ipmi::{Client, Ipmi, Report},
@@ -105,10 +105,10 @@ impl Offer {
         let knows = |bit| self.options & bit != 0;
         let Wishes { length, head, .. } = contents.wishes().unwrap_or_default();
         Wishes {
-            no_downgrade: plan.downgrade == Rule::Refuse && knows(option::NO_DOWNGRADE),
+            no_downgrade: plan.downgrade == Rule::Refuse && knows(Wishes::NO_DOWNGRADE),
             defer_activation: false,
-            length: length.filter(|_| knows(option::LENGTH)),
-            head: head.filter(|_| knows(option::HEAD)),
+            length: length.filter(|_| knows(Wishes::LENGTH)),
+            head: head.filter(|_| knows(Wishes::HEAD)),
         }
     }
 }
@@ -293,7 +293,7 @@ impl Handle {
 /// The door that a start would open, or why none.
 fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Answer, Error> {
     let able = capabilities(client)?;
-    if able.allowed & 1 == 0 {
+    if !able.may_open() {
         return Ok(Answer::No("the BMC does not let a host open doors"));
     }
     if let Some(machine) = machine {
@@ -302,14 +302,14 @@ fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Answer,
             return Ok(Answer::No("IPMI leads to another BMC than USB"));
         }
     }
-    let has = |door: session::Door| able.doors & 1 << door.index() != 0;
+    let has = |door: session::Door| able.has_door(door.index());
     let door = match wish {
         Wish::Dfu => has(session::Door::Dfu).then_some(Door::Dfu),
         Wish::Bulk => has(session::Door::Bulk).then_some(Door::Bulk),
         Wish::Volume => has(session::Door::Volume).then_some(Door::Volume(Profile::Raw)),
         Wish::Fastest => fastest(able, Profile::Raw),
     };
-    let door = door.filter(|door| *door != Door::Volume(Profile::Raw) || has_profile(able, Profile::Raw));
+    let door = door.filter(|door| *door != Door::Volume(Profile::Raw) || able.has_profile(Profile::Raw));
     let Some(offer) = door.map(|door| Offer { door, options: able.options }) else {
         return Ok(Answer::No("the door is off, or its disk has no profile raw"));
     };
@@ -321,7 +321,7 @@ fn ask(client: &mut Client, wish: Wish, machine: Option<&str>) -> Result<Answer,
 }
 
 fn is_shut(able: Capabilities, door: session::Door) -> bool {
-    able.door_states >> (2 * door.index()) & 3 == DoorState::Shut.number()
+    able.door_state(door.index()) == DoorState::Shut.number()
 }
 
 #[cfg(test)]

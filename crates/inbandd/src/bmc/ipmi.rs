@@ -253,9 +253,14 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
             door_states: door_bits(&Door::ALL.map(|door| bmc.session.door(door))),
             profiles: u8::from(shows(DiskProfile::Fat)) | u8::from(shows(DiskProfile::Raw)) << 1,
             options: Wishes::BITS,
-            allowed: u8::from(self.options.opens)
-                | u8::from(self.options.activates) << 1
-                | u8::from(self.options.confirms) << 2,
+            allowed: [
+                (self.options.opens, Capabilities::OPENS),
+                (self.options.activates, Capabilities::ACTIVATES),
+                (self.options.confirms, Capabilities::CONFIRMS),
+            ]
+            .into_iter()
+            .filter(|(is_allowed, _)| *is_allowed)
+            .fold(0, |bits, (_, bit)| bits | bit),
             holds_s: u16::try_from(self.options.holds.as_secs()).unwrap_or(u16::MAX),
             largest_mib: u16::try_from(largest).unwrap_or(u16::MAX),
         }

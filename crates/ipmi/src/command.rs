@@ -425,7 +425,7 @@ pub struct Status {
     pub other_security: u32,
     /// Minutes until a session may begin; 0: now.
     pub wait_min: u16,
-    /// Seconds that the start still holds; 0: none is in force.
+    /// Seconds that the start still holds, or until one whose time is over is looked at again; 0: none is in force.
     pub holds_s: u16,
 }
 

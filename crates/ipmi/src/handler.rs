@@ -12,6 +12,9 @@ use crate::{
 /// seconds).
 pub const REPEATED: Duration = Duration::from_secs(60);
 
+/// When a start whose time is over, and whose session is at work, is looked at again, unless that has ended before.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -129,7 +132,7 @@ impl Handler {
         if keeper.is_at_work() {
             // The session has deadlines of its own.
             if start.until <= now {
-                self.start = Some(Start { until: now.saturating_add(REPEATED), late: true, ..start });
+                self.start = Some(Start { until: now.saturating_add(LOOK_AGAIN), late: true, ..start });
             }
             return;
         }

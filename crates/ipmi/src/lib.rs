@@ -20,4 +20,4 @@ pub mod standalone;
 pub mod vm;
 pub mod wire;
 
-pub use handler::{Doorkeeper, Handler, Origin, REPEATED};
+pub use handler::{Doorkeeper, Handler, LOOK_AGAIN, Origin, REPEATED};

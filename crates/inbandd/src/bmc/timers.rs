@@ -43,7 +43,7 @@ fn the_table_of_the_specification_has_every_timer_and_its_number() {
         ("that is over, and the disk's session at work or its end being told", volume::LOOK_AGAIN),
         ("that is over, and something else written to the disk, once", volume::SPARED),
         ("a start by IPMI holds (`ipmi.start_holds_s`)", seconds(ipmi.start_holds_s.into())),
-        ("a start by IPMI has run out, and its session is at work", inband_ipmi::REPEATED),
+        ("a start by IPMI has run out, and its session is at work", inband_ipmi::LOOK_AGAIN),
         ("a tag of IPMI is remembered", inband_ipmi::REPEATED),
         ("a restart is held, the session over, and its host has not left", held::TO_READ),
         ("ten refusals in a row", inband_session::LOCKED),

@@ -12,7 +12,8 @@ use inband_usb::{HostDevice, HostTransfer};
 
 use crate::{
     bench::{Bench, Setting, detach_setup},
-    ipmi::{ARMED, FAT, RAW, ask, disk},
+    drive::disk,
+    ipmi::{ARMED, FAT, RAW, ask},
     package::Package,
 };
 

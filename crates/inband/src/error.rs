@@ -557,7 +557,7 @@ impl IpmiError {
             }
             Self::Refused(Code::PRIVILEGE) => "ask from the host itself, by its system interface",
             Self::Refused(Code::INVALID_COMMAND) => {
-                "this BMC does not know the command: does inbandd run there, with ipmi.channel, and is ipmi.command the one of --ipmi-command?"
+                "this BMC does not know the command: does inbandd run there, with ipmi.channel, is ipmi.command the one of --ipmi-command, and has it no device of its own (--ipmi /dev/ipmi1)?"
             }
             Self::Link(LinkError::Lost(_)) | Self::NoAnswer(_) => {
                 "look whether the BMC is up; whatever was asked for can be asked for again, and a start ends by itself"

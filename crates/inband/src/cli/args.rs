@@ -157,6 +157,8 @@ What is printed is a nonce, which names this start: `inband status` tells it, so
 With a COMMAND behind `--` the start is for that: it is run once the door is open, and when it has ended, the door is shut, if that start is in force still. The exit code is the \
 COMMAND's; 7 where it cannot be run, 1 where a signal ended it, and it is not run where the door stays shut. Ctrl-C is the COMMAND's to heed.
 
+Where the BMC answers by an interface of its own, beside that of the machine's other IPMI, it is a second device: --ipmi /dev/ipmi1.
+
 `dfu` is for dfu-util, fwupd and all others that know DFU; `bulk` opens that and what `inband update` prefers; `volume` is a disk. Unless given, it is bulk, if the BMC \
 has it, or else dfu, or else volume. With --package the BMC takes that package and no other.
 

@@ -399,7 +399,7 @@ pub struct Status {
     pub state: u8,
     /// The door that owns it; 0: none.
     pub door: u8,
-    /// How much of the package has come, or of it is verified, in percent; FFh: not known.
+    /// How much of the package has come, or of the slot is read back, in percent; FFh: not known.
     pub percent: u8,
     /// Its result.
     pub result: u16,

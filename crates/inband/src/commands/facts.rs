@@ -80,7 +80,7 @@ pub struct Facts {
     pub slots: [SlotFacts; 2],
     /// Who told: `usb`, `ipmi`.
     pub told_by: Vec<&'static str>,
-    /// How much of the package came in, or of it is verified; what only IPMI tells is `None` without it, and where it is not known.
+    /// How much of the package came in, or of the slot is read back; what only IPMI tells is `None` without it, and where it is not known.
     pub percent: Option<u8>,
     /// The start in force.
     pub start: Option<StartFacts>,

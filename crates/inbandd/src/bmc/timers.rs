@@ -24,7 +24,10 @@ fn the_table_of_the_specification_has_every_timer_and_its_number() {
         (Limits::default(), Doors::default(), Ipmi::default(), Trial::default());
     let seconds = Duration::from_secs;
     let ours = [
-        ("DFU mode, no request accepted, the BMC not at work on a block", inband_dfu::device::IDLE_LIMIT),
+        (
+            "DFU mode, no request accepted for so long, and the BMC not at work on a block",
+            inband_dfu::device::IDLE_LIMIT,
+        ),
         (
             "DFU mode, image accepted and manifested, whatever the host asks meanwhile, unless another download begins",
             inband_dfu::device::LEAVE_DELAY,

@@ -146,8 +146,6 @@ impl Machine {
                     dfu.quiet = self.now + seconds(60);
                     dfu.leaves = (result == ResultCode::Ok).then_some(self.now + seconds(5));
                 }
-                // A minute from the moment that the host could have asked.
-                (DfuState::Judged, _) => dfu.quiet = self.now + seconds(60),
                 _ => {}
             },
             OnBus::Nothing | OnBus::Bare | OnBus::Disk(_) | OnBus::Dfu(_) => {}

@@ -12,7 +12,7 @@ pub enum Door {
     Bulk = 2,
     /// The USB disk.
     Volume = 3,
-    /// IPMI commands.
+    /// Packages by IPMI: reserved. Commands come that way, which open the other doors, but no payload; it is always off.
     Ipmi = 4,
 }
 

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use inband_dfu::wire::Request as DfuRequest;
 use inband_ipmi::{
     Origin,
-    command::{Capabilities, Command, Door as Start, Profile, Started, Status, Wishes, item},
+    command::{Capabilities, Command, Door as Start, FLAG_STARTED, Profile, Started, Status, Wishes, item},
     wire::{Code, NETFN, ORGANISATION, Reply, Request},
 };
 use inband_session::{Door, DoorPolicy, DoorState, ResultCode, SessionState};
@@ -19,7 +19,7 @@ use inbandd::{
 };
 
 use crate::{
-    bench::{self, Bench, Hold, SLOT, Setting},
+    bench::{self, Bench, Hold, SLOT, Setting, dnload, get_status},
     disk_host::Disk,
     drive::{disk, shown},
     package::Package,
@@ -459,6 +459,30 @@ fn a_confirmation_that_is_under_way_is_the_worker_s_once() {
     assert_eq!(bench.bmc().worker().held().iter().filter(held).count(), 1);
     bench.hold(Hold::Nothing);
     bench.assert_session(SessionState::Done, ResultCode::Ok);
+}
+
+#[test]
+fn an_abort_of_what_the_bmc_has_all_of_ends_the_start_alone() {
+    let bench = Bench::with(ARMED);
+    start(&bench, 1, Start::Dfu).unwrap();
+    bench.hold(Hold::Finish);
+    let file = package().bytes();
+    let mut host = bench.enter_dfu();
+    for (number, data) in file.chunks(4096).enumerate() {
+        dnload(&mut host, number as u16, data).unwrap();
+        get_status(&mut host).unwrap();
+    }
+    bench.assert_session(SessionState::Verifying, ResultCode::None);
+    assert_eq!(ask(&bench, &Command::Abort { tag: 2 }).code, Code::OK);
+    let told = status(&bench);
+    assert_eq!((told.state, told.flags & FLAG_STARTED), (SessionState::Verifying.number(), 0));
+    assert_eq!(doors(&bench)[0], DoorState::Open);
+    assert_eq!(ask(&bench, &Command::Abort { tag: 3 }).code, Code::NOTHING);
+    bench.hold(Hold::Nothing);
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    drop(host);
+    bench.leave_dfu();
+    assert_eq!(doors(&bench), [DoorState::Shut; 3]);
 }
 
 #[test]

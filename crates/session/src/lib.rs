@@ -32,6 +32,6 @@ pub use door::{Door, DoorPolicy, DoorState};
 pub use lockout::{FORGET, LOCKED};
 pub use pipeline::{Offered, Pipeline, Progress, Settled, Unindexed};
 pub use result::ResultCode;
-pub use session::{Config, HostEnd, Limits, Session, StoreView};
+pub use session::{Config, ENTERED, HostEnd, Limits, Session, StoreView};
 pub use state::{Event, Refusal, SessionState};
 pub use trial::Trial;

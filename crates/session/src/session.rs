@@ -8,7 +8,7 @@ use inband_store::medium::Medium;
 use inband_store::text::Text;
 use inband_store::{Identity, Record, Slot, SlotState, Store};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, By};
 use crate::budget::{Budget, seconds};
 use crate::door::{Door, DoorPolicy, DoorState};
 use crate::lockout::Lockout;
@@ -20,6 +20,8 @@ use crate::status::{self, FirmwarePage, LogPage, MachinePage, StatusPage};
 mod doors;
 #[cfg(test)]
 mod tests;
+
+pub use doors::ENTERED;
 
 /// Audit lines kept until they are fetched; more are dropped, oldest first.
 const AUDIT_LIMIT: usize = 64;
@@ -122,7 +124,7 @@ struct Deadlines {
 /// * Inputs from the worker that owns the [`Pipeline`](crate::Pipeline): [`report`](Self::report),
 ///   [`handover`](Self::handover), [`read_back`](Self::read_back), [`verdict`](Self::verdict), [`update`](Self::update), [`confirmed`](Self::confirmed), [`unhealthy`](Self::unhealthy).
 /// * Time: [`poll_timeout`](Self::poll_timeout) says when [`handle_timeout`](Self::handle_timeout) is due; [`shuts_at`](Self::shuts_at) when a door is to be
-///   [`shut`](Self::shut), or to be looked at [again](Self::postpone), by whoever knows whether somebody is in there.
+///   [`shut`](Self::shut), [behind](Self::shut_behind) what is at work there, or looked at [again](Self::postpone), by whoever knows whether somebody is in there.
 /// * Outputs: [`poll_audit`](Self::poll_audit), to be called until it is `None`; [`page`](Self::page) at any time.
 ///
 /// A session goes [`first_byte`](Self::first_byte), [`progress`](Self::progress) with each portion,
@@ -135,6 +137,8 @@ pub struct Session {
     doors: [DoorState; 4],
     /// When doors that were armed are shut again.
     until: [Option<Duration>; 4],
+    /// Doors that are shut behind the session at work there, and who wants that.
+    late: [Option<By>; 4],
     /// The BMC is about to restart, and no session may begin.
     closed: bool,
     state: SessionState,
@@ -168,6 +172,7 @@ impl Session {
             config,
             doors,
             until: [None; 4],
+            late: [None; 4],
             closed: false,
             state: SessionState::Idle,
             id: 0,
@@ -196,6 +201,7 @@ impl Session {
         self.store = store;
         self.doors = self.config.doors.map(DoorPolicy::at_rest);
         self.until = [None; 4];
+        self.late = [None; 4];
         self.closed = false;
         self.restore();
     }
@@ -396,6 +402,7 @@ impl Session {
     /// Those of `first_byte`.
     pub fn may_begin(&self, door: Door, now: Duration) -> Result<(), ResultCode> {
         match self.door(door) {
+            DoorState::Open if self.is_last(door) => Err(ResultCode::DoorShut),
             DoorState::Open => self.is_free(now),
             DoorState::Shut | DoorState::Armed => Err(ResultCode::DoorShut),
         }

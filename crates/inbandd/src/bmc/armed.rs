@@ -5,7 +5,7 @@ use std::time::Duration;
 use inband_session::{By, Door, DoorPolicy, DoorState};
 use inband_usb::DeviceBackend;
 
-use super::{Bmc, Fault};
+use super::{Bmc, Fault, held::TO_READ};
 use crate::{config::PowerOn, worker::Worker};
 
 /// What is configured about doors that somebody has to arm.
@@ -54,20 +54,45 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         Door::ALL.into_iter().filter_map(|door| self.session.shuts_at(door)).min()
     }
 
-    /// Shuts the doors whose time is over, but where somebody is in there.
+    /// Shuts the doors whose time is over, and those that were to be shut behind a session that is.
     pub(super) fn handle_armed(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         for door in Door::ALL {
-            if self.session.shuts_at(door).is_none_or(|at| at > now) {
-                continue;
-            }
-            match (door, self.session.door(door)) {
-                (Door::Volume, DoorState::Open) => match self.volume_in_use(now) {
-                    Some(until) => self.session.postpone(door, until),
-                    None => self.hide_volume(now, By::Deadline)?,
-                },
-                _ => self.session.shut(door, By::Deadline),
+            let is_due = self.session.shuts_at(door).is_some_and(|at| at <= now);
+            match self.session.late(door) {
+                None if is_due => self.time_is_over(now, door)?,
+                None => {}
+                Some(by) if is_due => self.shut_door(now, door, by)?,
+                Some(_) if self.session.shuts_at(door).is_some() || self.is_at_work_in(door) => {}
+                Some(_) => self.session.postpone(door, now.saturating_add(TO_READ)),
             }
         }
         Ok(())
+    }
+
+    fn time_is_over(&mut self, now: Duration, door: Door) -> Result<(), Fault<B::Error>> {
+        match (door, self.session.door(door)) {
+            (Door::Volume, DoorState::Open) => match self.volume_in_use(now) {
+                Some(until) => self.session.postpone(door, until),
+                None => self.shut_door(now, door, By::Deadline)?,
+            },
+            (_, DoorState::Open) => self.session.shut_behind(door, By::Deadline),
+            (_, DoorState::Shut | DoorState::Armed) => self.shut_door(now, door, By::Deadline)?,
+        }
+        Ok(())
+    }
+
+    /// Nobody is to come in by this door any more: it is shut, behind the session that is at work in DFU mode if there is one.
+    pub(super) fn end_door(&mut self, now: Duration, door: Door, by: By) -> Result<(), Fault<B::Error>> {
+        if door != Door::Volume && self.is_at_work_in(door) {
+            self.session.shut_behind(door, by);
+            return Ok(());
+        }
+        self.shut_door(now, door, by)
+    }
+
+    /// Whether the session at work came in by this door, and whoever brought it is in there still. Who is by `bulk` is so by `dfu`.
+    fn is_at_work_in(&self, door: Door) -> bool {
+        let came = self.is_by(door) || door == Door::Dfu && self.is_by(Door::Bulk);
+        came && self.session.door(door) == DoorState::Open && self.session.state().is_at_work()
     }
 }

@@ -9,7 +9,7 @@ use inband_ipmi::{
     wire::{Code, Reply, Request},
 };
 use inband_package::Expected;
-use inband_session::{Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
+use inband_session::{By, Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
 use inband_usb::DeviceBackend;
 
 use super::{
@@ -362,8 +362,14 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
             self.keep(ended)?;
         }
         if !opened.has(&self.bmc.session) || !self.bmc.session.state().is_at_work() {
-            let shut = self.bmc.shut_door(now, door);
-            self.keep(shut)?;
+            if door == Door::Volume {
+                let shut = self.bmc.shut_door(now, door, By::Ipmi);
+                self.keep(shut)?;
+            } else {
+                self.bmc.session.disarm(Door::Bulk, By::Ipmi);
+                let shut = self.bmc.shut_door(now, Door::Dfu, By::Ipmi);
+                self.keep(shut)?;
+            }
         }
         if commit { Err(Code::NOTHING) } else { Ok(()) }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inband_dfu::{device::Intake, wire::Status};
-use inband_session::{By, Door, ResultCode, SessionState};
+use inband_session::{By, Door, DoorPolicy, ResultCode, SessionState};
 use inband_usb::DeviceBackend;
 
 use super::{Bmc, Fault};
@@ -50,9 +50,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             // Nobody leaves a disk but by ejecting it.
             Ask::Disarm(Door::Volume) if state.is_at_work() && self.is_by(Door::Volume) => Some(Answer::Busy),
             Ask::Disarm(door) => {
-                self.session.disarm(door, By::Bmc);
-                if door == Door::Volume {
-                    self.hide_volume(now, By::Bmc)?;
+                // A disk that is always there may have another profile than it is to have.
+                if door == Door::Volume || self.session.policy(door) == DoorPolicy::Armed {
+                    self.end_door(now, door, By::Bmc)?;
                 }
                 Some(Answer::Done)
             }

@@ -74,17 +74,18 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.backend.attach(&dfu_mode(&identity, false)).map_err(Fault::Backend)
     }
 
-    /// The start that opened this door is over: nobody is to come in there any more, and nobody is at work there.
-    pub(super) fn shut_door(&mut self, now: Duration, door: Door) -> Result<(), Fault<B::Error>> {
+    /// Nobody is to come in by this door any more, and nobody is at work there.
+    pub(super) fn shut_door(&mut self, now: Duration, door: Door, by: By) -> Result<(), Fault<B::Error>> {
         match door {
-            Door::Volume => {
-                self.session.disarm(door, By::Ipmi);
-                self.hide_volume(now, By::Ipmi)
+            Door::Volume => self.hide_volume(now, by),
+            // Its interface stays as long as DFU mode does, and takes nothing.
+            Door::Bulk => {
+                self.session.shut(door, by);
+                Ok(())
             }
-            Door::Dfu | Door::Bulk | Door::Ipmi => {
+            Door::Dfu | Door::Ipmi => {
+                self.session.shut(door, by);
                 // A DETACH may have been answered that has opened nothing yet.
-                self.session.disarm(Door::Dfu, By::Ipmi);
-                self.session.disarm(Door::Bulk, By::Ipmi);
                 if self.dfu.state() == State::AppIdle { Ok(()) } else { self.leave(now) }
             }
         }

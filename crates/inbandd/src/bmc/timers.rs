@@ -43,6 +43,8 @@ fn the_table_of_the_specification_has_every_timer_and_its_number() {
         ("a verdict in the drive on what is to run at once", volume::ACTIVATE_AFTER),
         ("no memory for a medium", volume::FILL_AGAIN),
         ("a door is armed (`doors.armed_for_s`)", seconds(doors.armed_for_s.into())),
+        ("a host has come to DFU mode near that end", inband_session::ENTERED),
+        ("that is over, and no session at work in DFU mode any more", held::TO_READ),
         ("that is over, and the disk's session at work or its end being told", volume::LOOK_AGAIN),
         ("that is over, and something else written to the disk, once", volume::SPARED),
         ("a start by IPMI holds (`ipmi.start_holds_s`)", seconds(ipmi.start_holds_s.into())),

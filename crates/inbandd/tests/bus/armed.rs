@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use inband_dfu::wire::Request;
+use inband_dfu::wire::{Request, State, Status};
 use inband_session::{Door, DoorPolicy, DoorState, Rates, ResultCode, SessionState};
+use inband_virtual::memory::MemoryHost;
 use inbandd::{
     command::{Answer, Ask},
     config::PowerOn,
 };
 
 use crate::{
-    bench::{Bench, GEOMETRY, Setting, command, new_store},
+    bench::{Bench, GEOMETRY, Hold, Setting, block, command, dnload, get_status, new_store},
     disk_host::{NO_MEDIUM, padded},
     drive::{disk, shown},
     host,
@@ -106,6 +107,88 @@ fn a_host_in_dfu_mode_is_not_cut_off() {
     assert!(end.is_ok(), "{end:?}");
     bench.assert_session(SessionState::Staged, ResultCode::Ok);
     bench.leave_dfu();
+    assert_eq!(doors(&bench), SHUT);
+}
+
+/// A host asks how DFU stands once in 50 s, so that it is never idle there.
+fn poll(bench: &Bench, host: &mut MemoryHost, times: u32) {
+    for _ in 0..times {
+        bench.bus.advance(Duration::from_secs(50));
+        _ = get_status(host);
+    }
+}
+
+#[test]
+fn a_host_that_has_come_is_not_in_dfu_mode_for_longer_than_it_is_armed() {
+    let bench = Bench::with(ARMED);
+    arm(&bench, Door::Dfu);
+    let mut host = bench.enter_dfu();
+    poll(&bench, &mut host, 17);
+    assert!(matches!(told(&bench, Door::Dfu), Some(45..=51)));
+    // It is no session of its own that is over: another one is refused, and what there was can be read for a minute.
+    poll(&bench, &mut host, 2);
+    assert!(bench.in_dfu_mode());
+    assert!(dnload(&mut host, 0, &Package::new(0x0200, 20_000).bytes()[..4096]).is_err());
+    bench.assert_session(SessionState::Idle, ResultCode::None);
+    poll(&bench, &mut host, 1);
+    assert!(!bench.in_dfu_mode());
+    assert_eq!(doors(&bench), SHUT);
+}
+
+#[test]
+fn the_session_that_is_at_work_when_the_time_is_over_is_the_last_one() {
+    let bench = Bench::with(ARMED);
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Dfu, 90)), Answer::Done);
+    let file = Package::new(0x0200, 20_000).bytes();
+    let mut host = bench.enter_dfu();
+    poll(&bench, &mut host, 1);
+    let blocks: Vec<_> = (0..).zip(file.chunks(4096)).collect();
+    let (last, others) = blocks.split_last().unwrap();
+    for (number, data) in others {
+        block(&mut host, *number, data).unwrap();
+    }
+    // The verdict takes its time.
+    bench.hold(Hold::Finish);
+    dnload(&mut host, last.0, last.1).unwrap();
+    poll(&bench, &mut host, 10);
+    bench.assert_session(SessionState::Verifying, ResultCode::None);
+    bench.hold(Hold::Nothing);
+    bench.bus.advance(Duration::from_secs(1));
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    // Who has not been told is told, and begins nothing.
+    assert_eq!(get_status(&mut host), Ok((State::DfuDnloadIdle, Status::Ok)));
+    command(&mut host, Request::Abort).unwrap();
+    assert!(dnload(&mut host, 0, &file[..4096]).is_err());
+    poll(&bench, &mut host, 2);
+    assert!(!bench.in_dfu_mode());
+    assert_eq!(doors(&bench), SHUT);
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+}
+
+#[test]
+fn somebody_on_the_bmc_sends_a_host_out_of_dfu_mode() {
+    let bench = Bench::with(Setting { bulk: DoorPolicy::Armed, ..ARMED });
+    for door in [Door::Dfu, Door::Bulk] {
+        assert_eq!(bench.ask(Ask::ArmFor(door, 0)), Answer::Done);
+    }
+    let bulk = || bench.status().door_state(Door::Bulk);
+    drop(bench.enter_dfu());
+    assert_eq!(bench.ask(Ask::Disarm(Door::Bulk)), Answer::Done);
+    assert_eq!((bulk(), bench.in_dfu_mode()), (DoorState::Shut, true));
+    assert_eq!(bench.ask(Ask::Disarm(Door::Dfu)), Answer::Done);
+    bench.wait_attached();
+    assert!(!bench.in_dfu_mode());
+    assert_eq!(doors(&bench), SHUT);
+    // Behind a session, if one is at work.
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Dfu, 0)), Answer::Done);
+    let mut host = bench.enter_dfu();
+    block(&mut host, 0, &Package::new(0x0200, 20_000).bytes()[..4096]).unwrap();
+    assert_eq!(bench.ask(Ask::Disarm(Door::Dfu)), Answer::Done);
+    bench.assert_session(SessionState::Receiving, ResultCode::None);
+    command(&mut host, Request::Abort).unwrap();
+    assert!(dnload(&mut host, 0, &[0; 512]).is_err());
+    poll(&bench, &mut host, 2);
+    assert!(!bench.in_dfu_mode());
     assert_eq!(doors(&bench), SHUT);
 }
 

@@ -9,6 +9,9 @@ use crate::lockout::Lockout;
 use crate::result::ResultCode;
 use crate::state::SessionState;
 
+/// What a host has at least from when it has come, however soon the door's time is over: it may be in the middle of an update.
+pub const ENTERED: Duration = Duration::from_secs(60);
+
 impl Session {
     /// Lets a door open at the host's next knock, until that moment if there is one; somebody on the BMC wants it. Ends a lock-out.
     ///
@@ -29,17 +32,20 @@ impl Session {
     pub fn power_on(&mut self, until: Option<Duration>) -> bool {
         let mut opens = false;
         for door in Door::ALL {
-            match (self.policy(door), self.door(door), self.shuts_at(door)) {
-                (DoorPolicy::Armed, DoorState::Shut, _) => {
+            match (self.policy(door), self.door(door)) {
+                (DoorPolicy::Armed, DoorState::Shut) => {
                     self.set_armed(door, By::PowerOn);
                     self.keep_until(door, until);
                     opens = true;
                 }
-                // Nobody's time becomes shorter by it.
-                (DoorPolicy::Armed, _, Some(at)) => {
-                    self.keep_until(door, until.map(|until| until.max(at)));
+                (DoorPolicy::Armed, DoorState::Armed | DoorState::Open) => {
+                    // Nobody's time becomes shorter by it.
+                    if self.late(door).is_some() || self.shuts_at(door).is_some() {
+                        let at = self.shuts_at(door).unwrap_or_default();
+                        self.keep_until(door, until.map(|until| until.max(at)));
+                    }
                 }
-                (DoorPolicy::Armed, _, None) | (DoorPolicy::Always | DoorPolicy::Off, ..) => {}
+                (DoorPolicy::Always | DoorPolicy::Off, _) => {}
             }
         }
         opens
@@ -76,10 +82,31 @@ impl Session {
 
     /// Likewise, and an open door is shut as well: whoever calls this knows that nobody is in there. One that is never shut stays as it is.
     pub fn shut(&mut self, door: Door, by: By) {
+        self.forget_time(door);
         if self.policy(door).at_rest() == DoorState::Shut && self.door(door) != DoorState::Shut {
             self.rest(door);
             self.tell(Audit::DoorShut { door, by });
         }
+    }
+
+    /// The door is to be shut, and somebody is in there: that waits until the session at work is over and its host knows. Nobody begins
+    /// another one there.
+    pub const fn shut_behind(&mut self, door: Door, by: By) {
+        self.until[door.index()] = None;
+        self.late[door.index()] = Some(by);
+    }
+
+    /// Who wants a door to be [shut behind](Self::shut_behind) what is at work there.
+    #[must_use]
+    pub const fn late(&self, door: Door) -> Option<By> {
+        self.late[door.index()]
+    }
+
+    /// Whether nobody begins another session at a door.
+    pub(super) const fn is_last(&self, door: Door) -> bool {
+        // Both are left together.
+        let with_dfu = matches!(door, Door::Bulk) && self.late(Door::Dfu).is_some();
+        with_dfu || self.late(door).is_some()
     }
 
     /// When a door is to be shut, unless somebody is in there; `None` where nothing but the host's coming and going shuts it.
@@ -101,6 +128,10 @@ impl Session {
     /// learns of them from its first byte's result.
     pub fn knock(&mut self, door: Door, now: Duration) -> Result<(), ResultCode> {
         self.may_knock(door, now).map_err(|result| self.refused(door, result, now))?;
+        if self.door(door) == DoorState::Armed {
+            let until = &mut self.until[door.index()];
+            *until = until.map(|at| at.max(now.saturating_add(ENTERED)));
+        }
         self.open(door);
         Ok(())
     }
@@ -125,12 +156,6 @@ impl Session {
     pub fn open(&mut self, door: Door) -> bool {
         if self.door(door) == DoorState::Armed {
             self.doors[door.index()] = DoorState::Open;
-            match door {
-                // Nobody has come yet.
-                Door::Volume => {}
-                // Whoever has is bound by the deadlines of DFU mode.
-                Door::Dfu | Door::Bulk | Door::Ipmi => self.until[door.index()] = None,
-            }
             self.tell(Audit::DoorOpened { door });
         }
         self.door(door) == DoorState::Open
@@ -148,7 +173,7 @@ impl Session {
     /// [reinstated](Self::reinstate). Whoever withdraws it tells why: a host can have it done again and again.
     pub const fn withdraw(&mut self, door: Door) {
         self.doors[door.index()] = DoorState::Shut;
-        self.until[door.index()] = None;
+        self.forget_time(door);
     }
 
     /// Takes [`withdraw`](Self::withdraw) back: a door that is shut stands as its policy has it at rest.
@@ -167,14 +192,19 @@ impl Session {
 
     fn rest(&mut self, door: Door) {
         self.doors[door.index()] = self.policy(door).at_rest();
-        self.until[door.index()] = None;
+        self.forget_time(door);
     }
 
-    /// For a door that somebody has to arm and nobody has come in by.
+    /// Somebody arms the door: what was to shut it does so no more. A door that nobody has to arm has no time.
     fn keep_until(&mut self, door: Door, until: Option<Duration>) {
-        let is_entered = self.door(door) == DoorState::Open && door != Door::Volume;
-        if self.policy(door) == DoorPolicy::Armed && !is_entered {
+        self.forget_time(door);
+        if self.policy(door) == DoorPolicy::Armed {
             self.until[door.index()] = until;
         }
+    }
+
+    const fn forget_time(&mut self, door: Door) {
+        self.until[door.index()] = None;
+        self.late[door.index()] = None;
     }
 }

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use inband_store::{Levels, SessionRecord, SlotRecord};
 
 use super::*;
-use crate::audit::By;
 use crate::budget::Rates;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -781,11 +780,44 @@ fn a_door_has_a_time_from_when_it_is_armed_until_somebody_is_in_there() {
     assert_eq!(session.shuts_at(Door::Dfu), None, "a start has a time of its own");
     session.power_on(soon);
     assert_eq!(session.shuts_at(Door::Dfu), None);
-    session.arm(Door::Dfu, soon).unwrap();
+    session.arm(Door::Dfu, late).unwrap();
     session.knock(Door::Dfu, NOW).unwrap();
-    assert_eq!(session.shuts_at(Door::Dfu), None);
+    assert_eq!(session.shuts_at(Door::Dfu), late, "whoever is in is bound by it");
     session.arm(Door::Dfu, soon).unwrap();
-    assert_eq!(session.shuts_at(Door::Dfu), None, "nor is it armed anew behind whoever is in");
+    assert_eq!(session.shuts_at(Door::Dfu), soon, "and has it anew");
     session.leave(Door::Dfu);
     assert_eq!((session.door(Door::Dfu), session.shuts_at(Door::Dfu)), (DoorState::Shut, None));
+    // Who comes in the last second has more than that; once.
+    session.arm(Door::Dfu, Some(NOW + Duration::from_secs(1))).unwrap();
+    for _ in 0..2 {
+        session.knock(Door::Dfu, NOW).unwrap();
+        assert_eq!(session.shuts_at(Door::Dfu), Some(NOW + ENTERED));
+    }
+    session.knock(Door::Dfu, NOW + MINUTE).unwrap();
+    assert_eq!(session.shuts_at(Door::Dfu), Some(NOW + ENTERED));
+}
+
+#[test]
+fn a_door_that_is_shut_behind_a_session_has_no_other_one() {
+    let mut session = Session::new(config(DoorPolicy::Armed), view());
+    for door in [Door::Dfu, Door::Bulk] {
+        session.arm(door, Some(NOW)).unwrap();
+        session.knock(door, NOW).unwrap();
+    }
+    let id = session.first_byte(Door::Bulk, NOW).unwrap();
+    session.shut_behind(Door::Dfu, By::Deadline);
+    assert_eq!((session.late(Door::Dfu), session.shuts_at(Door::Dfu)), (Some(By::Deadline), None));
+    assert_eq!(session.id(), id, "that one goes on");
+    session.host_ended(HostEnd::Aborted);
+    for door in [Door::Dfu, Door::Bulk] {
+        assert_eq!(session.first_byte(door, NOW), Err(ResultCode::DoorShut));
+        assert_eq!(session.door(door), DoorState::Open);
+    }
+    // Until somebody on the BMC wants it, or powers the host on.
+    session.power_on(Some(NOW + MINUTE));
+    assert_eq!((session.late(Door::Dfu), session.shuts_at(Door::Dfu)), (None, Some(NOW + MINUTE)));
+    assert!(session.first_byte(Door::Dfu, NOW).is_ok());
+    session.shut_behind(Door::Dfu, By::Bmc);
+    session.leave(Door::Dfu);
+    assert_eq!((session.door(Door::Dfu), session.late(Door::Dfu)), (DoorState::Shut, None));
 }

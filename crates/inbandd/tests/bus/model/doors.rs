@@ -12,6 +12,8 @@ use super::{
 
 /// From the end of the disk's time, while somebody is in there, to the next look.
 const LOOK_AGAIN: Duration = seconds(60);
+/// What a host has at least that has come to DFU mode, and what it has to read the end of the last session there.
+const MINUTE: Duration = seconds(60);
 /// What a host gets once that has written something else than a package by then.
 const SPARED: Duration = seconds(300);
 
@@ -30,7 +32,7 @@ impl Machine {
 
     /// As it stands when nobody has armed it and nobody is in.
     pub(super) fn rest(&mut self, door: Door) {
-        self.shuts[door.index()] = None;
+        self.shut_at(door, None);
         self.set(
             door,
             match self.policy(door) {
@@ -53,10 +55,12 @@ impl Machine {
         }
     }
 
-    /// A host comes to DFU mode, where it has deadlines of its own.
+    /// A host comes to DFU mode.
     pub(super) fn enter(&mut self, door: Door) {
         self.set(door, DoorState::Open);
-        self.shuts[door.index()] = None;
+        let least = self.now + MINUTE;
+        let shuts = &mut self.shuts[door.index()];
+        *shuts = shuts.map(|at| at.max(least));
     }
 
     /// It is armed, for that time or without an end.
@@ -67,12 +71,10 @@ impl Machine {
         self.shut_at(door, time.map(|time| self.now + time));
     }
 
-    /// A door that is not for arming has no time, and neither has DFU mode once a host is there.
+    /// A door that is not for arming has no time.
     fn shut_at(&mut self, door: Door, until: Option<Duration>) {
-        let is_entered = door != Door::Volume && self.door(door) == DoorState::Open;
-        if self.policy(door) == DoorPolicy::Armed && !is_entered {
-            self.shuts[door.index()] = until;
-        }
+        self.late[door.index()] = false;
+        self.shuts[door.index()] = until.filter(|_| self.policy(door) == DoorPolicy::Armed);
     }
 
     /// The BMC has powered the host on. Whether that arms anything here.
@@ -91,6 +93,7 @@ impl Machine {
                 }
                 // None gets shorter.
                 (_, Some(at)) => self.shut_at(*door, until.map(|until| until.max(at))),
+                (_, None) if self.late[door.index()] => self.shut_at(*door, until),
                 (_, None) => {}
             }
         }
@@ -108,8 +111,62 @@ impl Machine {
                     Some(time) => self.shuts[door.index()] = Some(self.now + time),
                     None => self.hide_disk(),
                 },
-                _ => self.disarm(door),
+                (Door::Dfu | Door::Bulk, OnBus::Dfu(_))
+                    if self.door(door) == DoorState::Open && !self.late[door.index()] =>
+                {
+                    self.be_late(door);
+                }
+                _ => self.end_door(door),
             }
+        }
+    }
+
+    /// The session at work in DFU mode, if there is one, is the last one there.
+    pub(super) fn be_late(&mut self, door: Door) {
+        self.shuts[door.index()] = None;
+        self.late[door.index()] = true;
+    }
+
+    /// Whether no session begins there any more.
+    pub(super) fn is_last(&self, door: Door) -> bool {
+        self.late[door.index()] || door == Door::Bulk && self.late[Door::Dfu.index()]
+    }
+
+    /// Behind the last session, its host has a minute.
+    pub(super) fn check_late(&mut self) {
+        for door in DOORS {
+            if self.late[door.index()] && !self.is_in(door) {
+                self.shuts[door.index()].get_or_insert(self.now + MINUTE);
+            }
+        }
+    }
+
+    /// Whether whoever brought the session at work by that door, and so by `dfu`, is in there.
+    fn is_in(&self, door: Door) -> bool {
+        let by = self.is_by(door) || door == Door::Dfu && self.is_by(Door::Bulk);
+        by && self.door(door) == DoorState::Open
+    }
+
+    /// Nobody is to come in by `dfu` or `bulk` any more.
+    fn end_door(&mut self, door: Door) {
+        match (door, self.bus) {
+            (Door::Dfu, OnBus::Dfu(_)) => self.leave_dfu(),
+            _ => {
+                self.leave(door);
+                self.disarm(door);
+            }
+        }
+    }
+
+    /// Somebody on the BMC wants nobody to come in there.
+    pub(super) fn ask_disarm(&mut self, door: Door) {
+        if self.policy(door) != DoorPolicy::Armed {
+            return;
+        }
+        if self.is_in(door) {
+            self.be_late(door);
+        } else {
+            self.end_door(door);
         }
     }
 

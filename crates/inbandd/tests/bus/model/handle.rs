@@ -222,7 +222,7 @@ impl Machine {
             }
             Ask::Disarm(Door::Volume) if self.is_by(Door::Volume) => return Answer::Busy,
             Ask::Disarm(Door::Volume) => self.hide_disk(),
-            Ask::Disarm(door) => self.disarm(door),
+            Ask::Disarm(door) => self.ask_disarm(door),
             Ask::Commit if self.commit() => {}
             Ask::Commit if self.is_by(Door::Volume) => return Answer::Busy,
             Ask::Abort if self.preempt() => _ = self.release_held(),

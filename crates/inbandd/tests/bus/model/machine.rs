@@ -130,6 +130,8 @@ pub(super) struct Machine {
     pub(super) doors: [DoorState; 3],
     /// When they are shut, if nobody is in there.
     pub(super) shuts: [Option<Duration>; 3],
+    /// That is over, and the session at work is the last one.
+    pub(super) late: [bool; 3],
     /// Somebody had written other files to the disk when its time was over.
     pub(super) spared: bool,
     pub(super) session: Session,
@@ -177,6 +179,7 @@ impl Machine {
             happened: Duration::ZERO,
             doors: [DoorState::Shut; 3],
             shuts: [None; 3],
+            late: [false; 3],
             spared: false,
             session,
             last_id: 0,
@@ -509,6 +512,7 @@ impl Machine {
         loop {
             self.check_held();
             self.check_start();
+            self.check_late();
             self.check_hiding();
             let deadlines = self.deadlines();
             let due = deadlines.into_iter().enumerate().filter_map(|(which, at)| Some((at?, which))).min();

@@ -291,7 +291,9 @@ impl Machine {
             (DfuState::Loading { .. } | DfuState::Whole, Block::Misnumbered) => {
                 return self.misuse(ResultCode::Sequence);
             }
-            (DfuState::Idle, _) if self.refusal().is_some() => return self.misuse(ResultCode::Busy),
+            (DfuState::Idle, _) if self.is_last(Door::Dfu) || self.refusal().is_some() => {
+                return self.misuse(ResultCode::Busy);
+            }
             (DfuState::Idle, Block::Good | Block::Misnumbered | Block::Spoilt) => {
                 self.begin(Door::Dfu);
                 if let Some(objection) = self.objection(block == Block::Spoilt) {
@@ -387,7 +389,8 @@ impl Machine {
         if dfu.state == DfuState::Error {
             return Some(ResultCode::Sequence);
         }
-        let refusal = self.refusal();
+        let last = self.is_last(Door::Bulk).then_some(ResultCode::DoorShut);
+        let refusal = last.or(self.refusal());
         if refusal.is_some() {
             self.be(DfuState::Error);
             return refusal;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use inband_session::{By, Door, DoorPolicy, DoorState};
 use inband_usb::DeviceBackend;
 
-use super::{Bmc, Fault, held::TO_READ};
+use super::{Bmc, Fault, held::TO_READ, volume::SPARED};
 use crate::{config::PowerOn, worker::Worker};
 
 /// What is configured about doors that somebody has to arm.
@@ -62,7 +62,9 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
                 None if is_due => self.time_is_over(now, door)?,
                 None => {}
                 Some(by) if is_due => self.shut_door(now, door, by)?,
-                Some(_) if self.session.shuts_at(door).is_some() || self.is_at_work_in(door) => {}
+                Some(_) if self.session.shuts_at(door).is_some() || self.is_used(door) => {}
+                // What came of it the host has read, or it was gone.
+                Some(by) if door == Door::Volume => self.shut_door(now, door, by)?,
                 Some(_) => self.session.postpone(door, now.saturating_add(TO_READ)),
             }
         }
@@ -71,14 +73,22 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
 
     fn time_is_over(&mut self, now: Duration, door: Door) -> Result<(), Fault<B::Error>> {
         match (door, self.session.door(door)) {
-            (Door::Volume, DoorState::Open) => match self.volume_in_use(now) {
-                Some(until) => self.session.postpone(door, until),
-                None => self.shut_door(now, door, By::Deadline)?,
-            },
+            (Door::Volume, DoorState::Open) if !self.is_used(door) => {
+                if self.spares_volume() {
+                    self.session.postpone(door, now.saturating_add(SPARED));
+                } else {
+                    self.shut_door(now, door, By::Deadline)?;
+                }
+            }
             (_, DoorState::Open) => self.session.shut_behind(door, By::Deadline),
             (_, DoorState::Shut | DoorState::Armed) => self.shut_door(now, door, By::Deadline)?,
         }
         Ok(())
+    }
+
+    /// Whether a session of this door is at work, or its end being told by the disk.
+    fn is_used(&mut self, door: Door) -> bool {
+        self.is_at_work_in(door) || door == Door::Volume && self.volume_tells()
     }
 
     /// Nobody is to come in by this door any more: it is shut, behind the session that is at work in DFU mode if there is one.

@@ -58,8 +58,6 @@ pub(super) const VERDICT_TIME: Duration = Duration::from_secs(10 * 60);
 pub(super) const ACTIVATE_AFTER: Duration = Duration::from_secs(60);
 /// From a medium that there was no memory for to the next try.
 pub(super) const FILL_AGAIN: Duration = Duration::from_secs(60);
-/// From the end of the door's time, while somebody is in there, to the next look.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a host gets that has written something and no package by then: it may be in the middle of a copy.
 pub(super) const SPARED: Duration = Duration::from_secs(5 * 60);
 /// Pages handed to the worker that it has not taken, at most: 256 KiB.
@@ -557,17 +555,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         due || self.volume.media().is_some_and(|media| media.has_verdict())
     }
 
-    /// Until when somebody is at something there, though the door's time is over; `None` if nobody is.
-    pub(super) fn volume_in_use(&mut self, now: Duration) -> Option<Duration> {
-        let at_work = self.is_by(Door::Volume) && self.session.state().is_at_work();
-        if at_work || self.volume_tells() {
-            return Some(now.saturating_add(LOOK_AGAIN));
-        }
+    /// Whether somebody has written something, and no package, when the door's time is over. That counts once.
+    pub(super) fn spares_volume(&mut self) -> bool {
         let waits = self.volume.due.is_some();
         let written = self.volume.media().is_some_and(|media| !waits && !media.is_untouched());
-        // Who writes and never comes to a package gets that once.
         let spared = std::mem::replace(&mut self.volume.spared, written);
-        (written && !spared).then(|| now.saturating_add(SPARED))
+        written && !spared
     }
 
     /// The host has been gone for too long.

@@ -235,6 +235,26 @@ fn a_host_that_was_lost_in_its_copy_does_not_leave_the_door_open_for_ever() {
 }
 
 #[test]
+fn a_session_that_begins_before_the_end_is_the_last_one_of_the_disk() {
+    let bench = Bench::with(ARMED);
+    assert_eq!(bench.ask(Ask::ArmFor(Door::Volume, 60)), Answer::Done);
+    let mut disk = disk(&bench);
+    let mut write = || disk.write(0, &[1; 512]).unwrap();
+    write();
+    for _ in 0..5 {
+        bench.bus.advance(4 * MINUTE);
+        write();
+    }
+    drop(disk);
+    bench.bus.unplug();
+    bench.bus.advance(MINUTE + Duration::from_millis(500));
+    bench.bus.plug();
+    bench.assert_session(SessionState::Failed, ResultCode::Disconnected);
+    assert!(!shown(&bench), "nobody finds a medium for another one");
+    assert_eq!(doors(&bench), SHUT);
+}
+
+#[test]
 fn who_writes_other_files_gets_five_minutes_more_and_no_others() {
     let bench = Bench::with(Setting { fat: true, ..ARMED });
     arm(&bench, Door::Volume);

@@ -10,8 +10,6 @@ use super::{
     usb::OnBus,
 };
 
-/// From the end of the disk's time, while somebody is in there, to the next look.
-const LOOK_AGAIN: Duration = seconds(60);
 /// What a host has at least that has come to DFU mode, and what it has to read the end of the last session there.
 const MINUTE: Duration = seconds(60);
 /// What a host gets once that has written something else than a package by then.
@@ -107,10 +105,16 @@ impl Machine {
                 continue;
             }
             match (door, self.bus) {
-                (Door::Volume, OnBus::Disk(drive)) => match self.in_use(drive) {
-                    Some(time) => self.shuts[door.index()] = Some(self.now + time),
-                    None => self.hide_disk(),
-                },
+                (Door::Volume, OnBus::Disk(_)) if self.is_used() => self.be_late(door),
+                (Door::Volume, OnBus::Disk(drive)) => {
+                    let written = matches!(drive, Drive::Ready { other: true, .. });
+                    let spared = std::mem::replace(&mut self.spared, written);
+                    if written && !spared {
+                        self.shuts[door.index()] = Some(self.now + SPARED);
+                    } else {
+                        self.hide_disk();
+                    }
+                }
                 (Door::Dfu | Door::Bulk, OnBus::Dfu(_))
                     if self.door(door) == DoorState::Open && !self.late[door.index()] =>
                 {
@@ -121,7 +125,12 @@ impl Machine {
         }
     }
 
-    /// The session at work in DFU mode, if there is one, is the last one there.
+    /// Whether the disk has a session at work, or is to tell of its end.
+    fn is_used(&self) -> bool {
+        self.is_by(Door::Volume) || matches!(self.bus, OnBus::Disk(drive) if drive.tells())
+    }
+
+    /// The session at work there, if there is one, is the last one.
     pub(super) fn be_late(&mut self, door: Door) {
         self.shuts[door.index()] = None;
         self.late[door.index()] = true;
@@ -132,9 +141,12 @@ impl Machine {
         self.late[door.index()] || door == Door::Bulk && self.late[Door::Dfu.index()]
     }
 
-    /// Behind the last session, its host has a minute.
+    /// Behind the last session, a host in DFU mode has a minute; the disk goes when it has told what came of it.
     pub(super) fn check_late(&mut self) {
-        for door in DOORS {
+        if self.late[Door::Volume.index()] && !self.is_used() {
+            self.hide_disk();
+        }
+        for door in [Door::Dfu, Door::Bulk] {
             if self.late[door.index()] && !self.is_in(door) {
                 self.shuts[door.index()].get_or_insert(self.now + MINUTE);
             }
@@ -168,16 +180,6 @@ impl Machine {
         } else {
             self.end_door(door);
         }
-    }
-
-    /// How long the disk stays though its time is over.
-    fn in_use(&mut self, drive: Drive) -> Option<Duration> {
-        if self.is_by(Door::Volume) || drive.tells() {
-            return Some(LOOK_AGAIN);
-        }
-        let written = matches!(drive, Drive::Ready { other: true, .. });
-        let spared = std::mem::replace(&mut self.spared, written);
-        (written && !spared).then_some(SPARED)
     }
 
     /// Whether no host is to see the device at run time.

@@ -91,13 +91,16 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         self.is_at_work_in(door) || door == Door::Volume && self.volume_tells()
     }
 
-    /// Nobody is to come in by this door any more: it is shut, behind the session that is at work in DFU mode if there is one.
+    /// Nobody is to come in by this door any more: it is shut, behind the session that is at work there if there is one.
     pub(super) fn end_door(&mut self, now: Duration, door: Door, by: By) -> Result<(), Fault<B::Error>> {
-        if door != Door::Volume && self.is_at_work_in(door) {
-            self.session.shut_behind(door, by);
-            return Ok(());
+        if !self.is_at_work_in(door) {
+            return self.shut_door(now, door, by);
         }
-        self.shut_door(now, door, by)
+        // The disk that was there for one update goes behind it anyway.
+        if door != Door::Volume {
+            self.session.shut_behind(door, by);
+        }
+        Ok(())
     }
 
     /// Whether the session at work came in by this door, and whoever brought it is in there still. Who is by `bulk` is so by `dfu`.

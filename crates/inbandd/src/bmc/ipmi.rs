@@ -64,10 +64,14 @@ impl Opened {
         self.door != Door::Volume && session.door(Door::Dfu) == DoorState::Open
     }
 
-    /// Whether nobody can come by it any more. DFU mode may be without its bulk interface.
+    /// The door that a host comes in by: DFU mode has the bulk interface, or not.
+    fn way(self) -> Door {
+        if self.door == Door::Volume { Door::Volume } else { Door::Dfu }
+    }
+
+    /// Whether nobody can come by it any more.
     fn is_shut(self, session: &Session) -> bool {
-        let way = if self.door == Door::Volume { Door::Volume } else { Door::Dfu };
-        session.door(way) == DoorState::Shut
+        session.door(self.way()) == DoorState::Shut
     }
 
     /// Whether the session that there is came by this start.
@@ -361,16 +365,12 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
             let ended = self.bmc.preempt(now);
             self.keep(ended)?;
         }
-        if !opened.has(&self.bmc.session) || !self.bmc.session.state().is_at_work() {
-            if door == Door::Volume {
-                let shut = self.bmc.shut_door(now, door, By::Ipmi);
-                self.keep(shut)?;
-            } else {
-                self.bmc.session.disarm(Door::Bulk, By::Ipmi);
-                let shut = self.bmc.shut_door(now, Door::Dfu, By::Ipmi);
-                self.keep(shut)?;
-            }
+        let way = opened.way();
+        if way == Door::Dfu {
+            self.bmc.session.disarm(Door::Bulk, By::Ipmi);
         }
+        let shut = self.bmc.end_door(now, way, By::Ipmi);
+        self.keep(shut)?;
         if commit { Err(Code::NOTHING) } else { Ok(()) }
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use inband_dfu::host::Error;
+use inband_dfu::{
+    host::Error,
+    wire::{Request, State, Status},
+};
 use inband_ipmi::{
     command::{Command, Door as Start, Started, Wishes},
     wire::Code,
@@ -13,7 +16,7 @@ use inband_store::{Slot, SlotState};
 use inbandd::command::{Answer, Ask};
 
 use crate::{
-    bench::{Bench, FACTORY, FLOOR, SLOT, Setting, block},
+    bench::{Bench, FACTORY, FLOOR, Hold, SLOT, Setting, block, command, dnload, get_status},
     bulk,
     drive::disk,
     fat::{FIRMWARE, with_file},
@@ -261,6 +264,41 @@ fn wishes_are_of_all_that_comes_before_dfu_mode_is_left() {
         bench.bus.advance(Duration::from_secs(70));
         bench.assert_session(SessionState::Staged, ResultCode::Ok);
         bench.assert_factory_runs();
+    }
+}
+
+/// With its start go its options; so nothing else comes by the door that it has left open.
+#[test]
+fn a_stop_while_a_download_is_judged_lets_in_no_other() {
+    let file = package().bytes();
+    for act in [
+        (|nonce| Command::Stop { tag: 0, nonce, commit: false }) as fn(u32) -> Command,
+        |nonce| Command::Stop { tag: 0, nonce, commit: true },
+        |_| Command::Abort { tag: 0 },
+    ] {
+        let bench = Bench::with(ARMED);
+        let nonce = start(&bench, Start::Dfu, Wishes { length: Some(file.len() as u32), ..NONE });
+        let mut host = bench.enter_dfu();
+        bench.hold(Hold::Finish);
+        for (number, data) in (0..).zip(file.chunks(4096)) {
+            dnload(&mut host, number, data).unwrap();
+            while get_status(&mut host).unwrap().0 != State::DfuDnloadIdle && status(&bench).state == 1 {
+                bench.bus.advance(Duration::from_millis(10));
+            }
+        }
+        bench.assert_session(SessionState::Verifying, ResultCode::None);
+        let code = ask(&bench, &act(nonce)).code;
+        assert!(matches!(code, Code::OK | Code::NOTHING), "{code:?}");
+        assert_eq!(status(&bench).flags & 0x80, 0, "the start is over");
+        bench.hold(Hold::Nothing);
+        bench.bus.advance(Duration::from_secs(50));
+        assert_eq!(get_status(&mut host), Ok((State::DfuDnloadIdle, Status::Ok)), "the host is told");
+        command(&mut host, Request::Abort).unwrap();
+        assert!(dnload(&mut host, 0, &older().bytes()[..4096]).is_err());
+        bench.bus.advance(Duration::from_secs(11));
+        assert!(!bench.in_dfu_mode());
+        assert_eq!(bench.status().door_state(Door::Dfu), DoorState::Shut);
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
     }
 }
 

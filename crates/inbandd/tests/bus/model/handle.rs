@@ -154,6 +154,10 @@ impl Machine {
             self.preempt();
         }
         if its_own && self.is_at_work() {
+            // Behind the verdict; the disk goes anyway when it has told it.
+            if let OnBus::Dfu(_) = self.bus {
+                self.be_late(Door::Dfu);
+            }
             return;
         }
         if start.door == Door::Volume {

@@ -173,6 +173,7 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     /// A restart has failed: the host is not to have it tried again and again, and what it was told is not so.
     pub(super) fn rest(&mut self, now: Duration) {
         self.restart_rests = now.saturating_add(RESTART_AGAIN);
+        self.activates = false;
         if let Some(handle) = &mut self.ipmi {
             handle.handler.handle_restart_failed();
         }

@@ -512,6 +512,26 @@ fn a_restart_that_failed_is_not_done_and_not_tried_again_at_once() {
 }
 
 #[test]
+fn a_restart_at_once_that_failed_is_for_somebody_to_ask_for() {
+    let setting = Setting { activate: true, restart: true, policy: DoorPolicy::Always, ..ARMED };
+    let bench = Bench::with(setting);
+    assert!(bench.update(&package().bytes()).is_ok());
+    assert!(bench.bus.run_until(Duration::from_secs(10), || bench.programs.runs(Task::Restart)));
+    bench.programs.end(Task::Restart, Exit::Code(1));
+    bench.bus.advance(Duration::from_secs(1));
+    for pause in [0, 70] {
+        bench.bus.advance(Duration::from_secs(pause));
+        drop(bench.enter_dfu());
+        bench.leave_dfu();
+        bench.bus.advance(Duration::from_secs(1));
+        assert!(!bench.programs.runs(Task::Restart), "not by what a host does at the door");
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    }
+    assert_eq!(ask(&bench, &Command::Activate { tag: 0 }).code, Code::OK);
+    assert!(bench.programs.runs(Task::Restart));
+}
+
+#[test]
 fn who_opens_the_disk_between_two_media_can_write_to_it() {
     let opens: [fn(&Bench); 2] = [
         |bench| _ = start(bench, 2, RAW).unwrap(),

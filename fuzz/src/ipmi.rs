@@ -36,6 +36,10 @@ impl Doorkeeper for Keeper {
         Status::default()
     }
 
+    fn session(&self) -> u32 {
+        0
+    }
+
     fn item(&self, item: u8, _: Duration) -> Option<Vec<u8>> {
         (item < 128).then(|| vec![item; usize::from(item) * 4])
     }

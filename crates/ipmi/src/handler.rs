@@ -34,6 +34,9 @@ pub trait Doorkeeper {
     /// How things stand, as of the session alone: `nonce`, `holds_s` and [`FLAG_STARTED`] are the handler's.
     fn status(&self, now: Duration) -> Status;
 
+    /// The session there is, also where the host is not told its number yet; 0 none.
+    fn session(&self) -> u32;
+
     /// A text or a page; `None` if there is none with that number. At most 255 bytes.
     fn item(&self, item: u8, now: Duration) -> Option<Vec<u8>>;
 
@@ -179,13 +182,13 @@ impl Handler {
             && tag != 0
             && done.data == request.data
             && now.saturating_sub(done.at) < REPEATED
-            && self.still_holds(&command, keeper.status(now).session == done.session)
+            && self.still_holds(&command, keeper.session() == done.session)
         {
             return done.reply.clone();
         }
         match self.act(now, command, tag, random, keeper) {
             Ok(data) => {
-                let (reply, session) = (Reply::ok(data), keeper.status(now).session);
+                let (reply, session) = (Reply::ok(data), keeper.session());
                 self.done =
                     Some(Done { data: request.data.to_vec(), reply: reply.clone(), at: now, session });
                 reply

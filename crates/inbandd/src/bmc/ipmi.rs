@@ -297,6 +297,10 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         }
     }
 
+    fn session(&self) -> u32 {
+        self.bmc.session.id()
+    }
+
     fn item(&self, number: u8, now: Duration) -> Option<Vec<u8>> {
         let session = &self.bmc.session;
         let store = session.store();

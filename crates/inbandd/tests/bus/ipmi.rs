@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use inband_dfu::wire::Request as DfuRequest;
+use inband_dfu::wire::{Request as DfuRequest, State as DfuState};
 use inband_ipmi::{
     Origin,
     command::{Capabilities, Command, Door as Start, FLAG_STARTED, Profile, Started, Status, Wishes, item},
@@ -209,6 +209,38 @@ fn one_start_at_a_time_and_a_repeat_is_answered_as_the_first() {
     assert!(!shown(&bench));
     assert_eq!(ask(&bench, &Command::Abort { tag: 10 }).code, Code::NOTHING);
     assert_ne!(start(&bench, 6, RAW).unwrap(), nonce);
+}
+
+/// The host is told the number of a session once the store has it, and may send an abort again before and behind that.
+#[test]
+fn a_repeat_of_an_abort_is_about_its_session_whether_or_not_that_is_told() {
+    let bench = Bench::with(Setting { policy: DoorPolicy::Always, ..ARMED });
+    let mut host = bench.enter_dfu();
+    let mut begin = || {
+        bench.hold(Hold::Everything);
+        while let Ok((DfuState::DfuError | DfuState::DfuDnloadSync | DfuState::DfuDnbusy, _)) =
+            bench::get_status(&mut host)
+        {
+            _ = bench::command(&mut host, DfuRequest::ClrStatus);
+            bench.bus.advance(Duration::from_millis(50));
+        }
+        bench::dnload(&mut host, 0, &package().bytes()[..4096]).unwrap();
+        assert_eq!(status(&bench).session, 0, "the store has not heard of it");
+        bench.assert_session(SessionState::Receiving, ResultCode::None);
+    };
+    let abort = |tag| ask(&bench, &Command::Abort { tag }).code;
+    begin();
+    assert_eq!(abort(5), Code::OK);
+    bench.hold(Hold::Nothing);
+    bench.bus.advance(Duration::from_secs(1));
+    assert_ne!(status(&bench).session, 0);
+    assert_eq!(abort(5), Code::OK, "the repeat");
+    // Neither of two sessions is told when the first one's abort is sent again.
+    begin();
+    assert_eq!(abort(6), Code::OK);
+    begin();
+    assert_eq!(abort(6), Code::OK);
+    bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
 }
 
 #[test]

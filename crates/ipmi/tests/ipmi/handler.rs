@@ -55,9 +55,9 @@ fn what_was_refused_is_tried_again() {
 #[test]
 fn an_abort_that_comes_twice_is_another_one_for_another_session() {
     let mut bmc = Bmc::new();
-    bmc.keeper.status.session = 1;
+    bmc.keeper.session = 1;
     for (session, calls) in [(1, 1), (1, 1), (2, 2)] {
-        bmc.keeper.status.session = session;
+        bmc.keeper.session = session;
         assert_eq!(bmc.run(Command::Abort { tag: 9 }).code, Code::OK);
         assert_eq!(bmc.keeper.calls.len(), calls);
     }

@@ -16,6 +16,7 @@ pub(crate) struct Keeper {
     pub(crate) open: Option<(Door, Wishes)>,
     pub(crate) calls: Vec<String>,
     pub(crate) status: Status,
+    pub(crate) session: u32,
 }
 
 impl Keeper {
@@ -32,6 +33,10 @@ impl Doorkeeper for Keeper {
 
     fn status(&self, _: Duration) -> Status {
         self.status
+    }
+
+    fn session(&self) -> u32 {
+        self.session
     }
 
     fn item(&self, item: u8, _: Duration) -> Option<Vec<u8>> {

@@ -94,6 +94,7 @@ const fn is_rare(line: &Audit) -> bool {
         },
         Audit::DoorStarted { .. }
         | Audit::DoorStopped { .. }
+        | Audit::ByHost { .. }
         | Audit::DoorOpened { .. }
         | Audit::DoorLeft { .. }
         | Audit::Refused { .. }

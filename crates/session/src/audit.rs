@@ -36,6 +36,29 @@ impl By {
     }
 }
 
+/// What a host has had the BMC do by IPMI, other than open and shut doors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAct {
+    /// End the session.
+    Abort,
+    /// Restart into staged firmware.
+    Activate,
+    /// Take the running firmware for good.
+    Confirm,
+}
+
+impl HostAct {
+    /// The name, as in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Abort => "abort",
+            Self::Activate => "activate",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
 /// Something that belongs in the log. Shown as one line of words `key=value`, the first of which is the event; no value
 /// holds a space or a control character, whatever a host sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +79,13 @@ pub enum Audit {
     DoorStopped {
         /// The door.
         door: Door,
+    },
+    /// The host has asked for something, and gets it.
+    ByHost {
+        /// What that is.
+        act: HostAct,
+        /// Id of the session that it is about.
+        id: u32,
     },
     /// A door that was armed, or the disk, which opens by itself, was shut before a host had come to an end there.
     DoorShut {
@@ -138,6 +168,7 @@ impl fmt::Display for Audit {
             Self::DoorArmed { door, by } => write!(f, "event=door-armed door={door} by={}", by.name()),
             Self::DoorStarted { door } => write!(f, "event=door-started door={door} by=ipmi"),
             Self::DoorStopped { door } => write!(f, "event=door-stopped door={door} by=ipmi"),
+            Self::ByHost { act, id } => write!(f, "event={} by=ipmi session={id}", act.name()),
             Self::DoorShut { door, by } => write!(f, "event=door-shut door={door} by={}", by.name()),
             Self::DoorOpened { door } => write!(f, "event=door-opened door={door}"),
             Self::DoorLeft { door } => write!(f, "event=door-left door={door}"),

@@ -26,7 +26,7 @@ pub mod state;
 pub mod status;
 pub mod trial;
 
-pub use audit::{Audit, By};
+pub use audit::{Audit, By, HostAct};
 pub use budget::{Budget, Rates};
 pub use door::{Door, DoorPolicy, DoorState};
 pub use lockout::{FORGET, LOCKED};

@@ -9,7 +9,9 @@ use inband_ipmi::{
     wire::{Code, Reply, Request},
 };
 use inband_package::Expected;
-use inband_session::{By, Door, DoorPolicy, DoorState, ResultCode, Session, SessionState, status::door_bits};
+use inband_session::{
+    By, Door, DoorPolicy, DoorState, HostAct, ResultCode, Session, SessionState, status::door_bits,
+};
 use inband_usb::DeviceBackend;
 
 use super::{
@@ -380,6 +382,9 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
     }
 
     fn abort(&mut self, now: Duration) -> Result<(), Code> {
+        if self.bmc.session.state() == SessionState::Receiving {
+            self.bmc.session.asked(HostAct::Abort);
+        }
         let ended = self.bmc.preempt(now);
         if self.keep(ended)? { Ok(()) } else { Err(Code::NOTHING) }
     }
@@ -394,6 +399,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         match self.bmc.session.state() {
             SessionState::Staged if now < self.bmc.restart_rests => Err(Code::BUSY),
             SessionState::Staged => {
+                self.bmc.session.asked(HostAct::Activate);
                 let restarted = self.bmc.restart(now);
                 self.keep(restarted)
             }
@@ -413,6 +419,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         if self.bmc.session.state() != SessionState::PendingConfirm {
             return Err(Code::NOTHING);
         }
+        self.bmc.session.asked(HostAct::Confirm);
         self.bmc.end_trial();
         let sent = self.bmc.send_confirm();
         self.keep(sent)

@@ -1,6 +1,9 @@
 //! The door handle: what a host's IPMI commands do to the doors.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use inband_dfu::wire::{Request as DfuRequest, State as DfuState};
 use inband_ipmi::{
@@ -451,6 +454,49 @@ fn the_host_activates_and_confirms_where_it_may() {
     bench.bus.advance(Duration::from_secs(1));
     bench.assert_session(SessionState::Done, ResultCode::Ok);
     assert_eq!(status(&bench).running, status_head(&bench));
+}
+
+/// What is written to the log. Other tests may do so at the same time.
+struct Lines(Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_log_says_what_a_host_has_had_done() {
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    log::set_logger(&LINES).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
+    let bench = Bench::with(Setting { health: true, policy: DoorPolicy::Always, ..ARMED });
+    let told = |event: &str, session| {
+        bench.bus.advance(Duration::from_secs(1));
+        let line = format!("event={event} by=ipmi session={session}");
+        LINES.0.lock().unwrap().contains(&line)
+    };
+    let mut dfu = bench.enter_dfu();
+    bench::block(&mut dfu, 0, &package().bytes()[..4096]).unwrap();
+    assert!(!told("abort", 1));
+    assert_eq!(ask(&bench, &Command::Abort { tag: 0 }).code, Code::OK);
+    assert!(told("abort", 1));
+    drop(dfu);
+    bench.wait_return(Duration::from_secs(70));
+    assert!(bench.update(&package().bytes()).is_ok());
+    bench.leave_dfu();
+    assert_eq!(ask(&bench, &Command::Confirm { tag: 0 }).code, Code::NOTHING);
+    assert!(!told("activate", 2));
+    assert_eq!(ask(&bench, &Command::Activate { tag: 0 }).code, Code::OK);
+    assert!(told("activate", 2) && !told("confirm", 2));
+    assert_eq!(ask(&bench, &Command::Confirm { tag: 0 }).code, Code::OK);
+    assert!(told("confirm", 2));
 }
 
 /// A BMC with the package of this bench on trial.

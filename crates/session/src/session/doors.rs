@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Session;
-use crate::audit::{Audit, By};
+use crate::audit::{Audit, By, HostAct};
 use crate::door::{Door, DoorPolicy, DoorState};
 use crate::lockout::Lockout;
 use crate::result::ResultCode;
@@ -71,6 +71,11 @@ impl Session {
     /// That start is over.
     pub fn stopped(&mut self, door: Door) {
         self.tell(Audit::DoorStopped { door });
+    }
+
+    /// The host has the BMC do something else by that channel.
+    pub fn asked(&mut self, act: HostAct) {
+        self.tell(Audit::ByHost { act, id: self.id });
     }
 
     /// Takes [`Session::arm`] back. An open door stays open until it is left.

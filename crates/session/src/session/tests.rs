@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use inband_store::{Levels, SessionRecord, SlotRecord};
 
 use super::*;
+use crate::audit::HostAct;
 use crate::budget::Rates;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -749,7 +750,9 @@ fn who_armed_a_door_and_who_shut_it_is_told_once() {
     session.start(Door::Dfu, NOW).unwrap();
     session.stopped(Door::Dfu);
     session.disarm(Door::Dfu, By::Ipmi);
+    session.asked(HostAct::Confirm);
     let lines = drain(&mut session);
+    assert_eq!(lines.last().unwrap(), "event=confirm by=ipmi session=0");
     let of_dfu = lines.iter().filter(|line| line.contains("door=dfu"));
     assert_eq!(
         of_dfu.collect::<Vec<_>>(),

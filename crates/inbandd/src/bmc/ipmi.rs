@@ -419,6 +419,11 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         if self.bmc.session.state() != SessionState::PendingConfirm {
             return Err(Code::NOTHING);
         }
+        // It stands behind the restart out of it as well: somebody on the BMC may think better of it, or the health command.
+        let store = self.bmc.session.store();
+        if store.record.slot(store.running).trial.unhealthy {
+            return Err(Code::BUSY);
+        }
         self.bmc.session.asked(HostAct::Confirm);
         self.bmc.end_trial();
         let sent = self.bmc.send_confirm();

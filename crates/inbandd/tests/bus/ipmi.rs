@@ -527,6 +527,19 @@ fn a_host_does_not_confirm_what_is_unhealthy() {
 }
 
 #[test]
+fn a_host_does_not_confirm_what_was_unhealthy_in_the_boot_before() {
+    let bench = Bench::with(Setting { health: true, policy: DoorPolicy::Always, ..ARMED });
+    assert!(bench.update(&package().bytes()).is_ok());
+    let bench = bench.power_cycle(Loss::All);
+    bench.bus.advance(bench::DEADLINE + Duration::from_secs(4));
+    bench.assert_session(SessionState::PendingConfirm, ResultCode::Unhealthy);
+    assert_eq!(ask(&bench, &Command::Confirm { tag: 1 }).code, Code::BUSY);
+    assert_eq!(bench.ask(Ask::Confirm), Answer::Done);
+    bench.assert_session(SessionState::Done, ResultCode::Ok);
+    assert_eq!(ask(&bench, &Command::Confirm { tag: 1 }).code, Code::NOTHING);
+}
+
+#[test]
 fn a_confirmation_that_is_under_way_is_the_worker_s_once() {
     let bench = on_trial();
     bench.hold(Hold::Everything);

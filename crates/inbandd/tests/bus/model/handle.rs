@@ -88,6 +88,8 @@ impl Machine {
             Act::Start(door, other, said) => self.ask_start(DOORS[usize::from(door) - 1], other, said),
             Act::Stop { mine, commit } => self.stop(mine, commit),
             Act::Activate => self.activate(),
+            // Whatever boot of the trial that was.
+            Act::Confirm if self.trial.is_some_and(|trial| trial.ever_unhealthy) => 0x81,
             Act::Confirm if self.session.state == SessionState::PendingConfirm => {
                 self.confirm();
                 0

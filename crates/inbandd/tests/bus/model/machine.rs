@@ -106,7 +106,7 @@ pub(super) struct Trial {
     given_back: bool,
     unhealthy: bool,
     /// In any boot.
-    ever_unhealthy: bool,
+    pub(super) ever_unhealthy: bool,
     old: Firmware,
 }
 

@@ -313,7 +313,7 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
             item::OTHER => version(store.running.other()),
             item::RESULT => session.status(now).result()?.to_string().into_bytes(),
             item::DAEMON => env!("CARGO_PKG_VERSION").into(),
-            item::FIRST_PAGE..=0x9f => session.page(u16::from(number - item::FIRST_PAGE), now)?,
+            item::FIRST_PAGE..=0x9f => self.bmc.numbered_page(now, u16::from(number - item::FIRST_PAGE))?,
             _ => return None,
         })
     }

@@ -17,8 +17,12 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
             && setup.index == u16::from(inband_dfu::device::INTERFACE)
             && setup.request == status::REQUEST
             && setup.length > 0;
-        match setup.value {
-            _ if !ours => None,
+        if ours { self.numbered_page(now, setup.value) } else { None }
+    }
+
+    /// The same, whoever asks by whatever channel.
+    pub(super) fn numbered_page(&self, now: Duration, number: u16) -> Option<Vec<u8>> {
+        match number {
             interface::PAGE if self.options.bulk && !self.bulk.is_refused() => Some(bulk::page()),
             number => self.session.page(number, now),
         }

@@ -691,6 +691,10 @@ fn what_the_bmc_can_do_and_who_it_is() {
     assert_eq!(text(item::DAEMON), env!("CARGO_PKG_VERSION"));
     let page = ask(&bench, &Command::Info { item: item::FIRST_PAGE, offset: 0 }).data;
     assert_eq!(page[5..], bench.status().encode()[..56]);
+    let bulk = Command::Info { item: item::FIRST_PAGE + 4, offset: 0 };
+    assert_eq!(ask(&bench, &bulk).data[5..], inband_bulk::interface::Page::new(1 << 20).encode());
+    let without = Bench::with(Setting { bulk: DoorPolicy::Off, ..ARMED });
+    assert_eq!(ask(&without, &bulk).code, Code::FIELD);
     assert_eq!(ask(&bench, &Command::Info { item: 0x70, offset: 0 }).code, Code::FIELD);
     // Wishes that this BMC does not know are refused, not forgotten.
     for bit in 4..8 {

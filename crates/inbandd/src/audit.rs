@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use inband_session::{Audit, By, SessionState};
+use inband_session::{Audit, By, HostAct, SessionState};
 
 /// Lines in a burst, at most.
 const BURST: u32 = 200;
@@ -77,7 +77,9 @@ const fn is_rare(line: &Audit) -> bool {
             // Whatever powers the host on, a host may have it done again and again.
             By::Ipmi | By::PowerOn | By::Deadline => false,
         },
-        Audit::OnTrial { .. } | Audit::LockedOut { .. } => true,
+        Audit::OnTrial { .. }
+        | Audit::LockedOut { .. }
+        | Audit::ByHost { act: HostAct::Activate | HostAct::Confirm, .. } => true,
         Audit::Changed { state, .. } => match state {
             SessionState::Staged
             | SessionState::Activating
@@ -94,7 +96,7 @@ const fn is_rare(line: &Audit) -> bool {
         },
         Audit::DoorStarted { .. }
         | Audit::DoorStopped { .. }
-        | Audit::ByHost { .. }
+        | Audit::ByHost { act: HostAct::Abort, .. }
         | Audit::DoorOpened { .. }
         | Audit::DoorLeft { .. }
         | Audit::Refused { .. }
@@ -115,6 +117,13 @@ mod tests {
         let admitted = (0..10_000).filter(|_| audit.admit(START)).count();
         assert_eq!(admitted, 200);
         assert_eq!(audit.dropped, 9_800);
+    }
+
+    #[test]
+    fn what_changes_what_runs_is_told_behind_a_flood() {
+        let by_host = |act| is_rare(&Audit::ByHost { act, id: 1 });
+        assert!(by_host(HostAct::Activate) && by_host(HostAct::Confirm));
+        assert!(!by_host(HostAct::Abort), "which a host can have again and again");
     }
 
     #[test]

@@ -143,8 +143,15 @@ impl Watcher {
                 Host::Alive
             }
         };
-        // Who has no such policy names no cause.
-        self.by_policy = get(CAUSE).is_ok_and(|cause| cause.starts_with(POLICY));
+        self.by_policy = match get(CAUSE) {
+            Ok(cause) => cause.starts_with(POLICY),
+            // Who has no such policy has no such property.
+            Err(zbus::Error::MethodError(..)) => false,
+            Err(error) => {
+                log::warn!("event=host-power-unknown reason: {error}");
+                true
+            }
+        };
     }
 
     fn changed(&mut self, message: &Message) -> zbus::Result<()> {

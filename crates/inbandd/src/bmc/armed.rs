@@ -58,14 +58,17 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
     pub(super) fn handle_armed(&mut self, now: Duration) -> Result<(), Fault<B::Error>> {
         for door in Door::ALL {
             let is_due = self.session.shuts_at(door).is_some_and(|at| at <= now);
-            match self.session.late(door) {
-                None if is_due => self.time_is_over(now, door)?,
-                None => {}
-                Some(by) if is_due => self.shut_door(now, door, by)?,
-                Some(_) if self.session.shuts_at(door).is_some() || self.is_used(door) => {}
+            if is_due && self.session.late(door).is_none() {
+                self.time_is_over(now, door)?;
+            }
+            let Some(by) = self.session.late(door) else { continue };
+            match self.session.shuts_at(door) {
+                Some(at) if at <= now => self.shut_door(now, door, by)?,
+                Some(_) => {}
+                None if self.is_used(door) => {}
                 // What came of it the host has read, or it was gone.
-                Some(by) if door == Door::Volume => self.shut_door(now, door, by)?,
-                Some(_) => self.session.postpone(door, now.saturating_add(TO_READ)),
+                None if door == Door::Volume => self.shut_door(now, door, by)?,
+                None => self.session.postpone(door, now.saturating_add(TO_READ)),
             }
         }
         Ok(())

@@ -155,7 +155,7 @@ For other tools: `inband update` does it by itself. The door is open for one upd
 What is printed is a nonce, which names this start: `inband status` tells it, so that a script knows its own. One start is in force at a time.
 
 With a COMMAND behind `--` the start is for that: it is run once the door is open, and when it has ended, the door is shut, if that start is in force still. The exit code is the \
-COMMAND's; 7 where it cannot be run, 1 where a signal ended it, and it is not run where the door stays shut. Ctrl-C is the COMMAND's to heed.
+COMMAND's; 7 where it cannot be run, 1 where a signal ended it, and it is not run where the door stays shut. Ctrl-C is the COMMAND's to heed; a second one, or a terminal that is lost, ends `inband` at once, and the door shuts by itself when the start's time is over.
 
 Where the BMC answers by an interface of its own, beside that of the machine's other IPMI, it is a second device: --ipmi /dev/ipmi1.
 

@@ -60,6 +60,10 @@ impl Doorkeeper for Keeper {
         self.answer()
     }
 
+    fn run_out(&mut self, _: Duration) {
+        self.open = false;
+    }
+
     fn abort(&mut self, _: Duration) -> Result<(), Code> {
         self.answer()
     }

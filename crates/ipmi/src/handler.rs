@@ -55,6 +55,10 @@ pub trait Doorkeeper {
     /// [`Code::NOTHING`]: nothing has come in that could be judged; the door is shut all the same.
     fn shut(&mut self, now: Duration, commit: bool) -> Result<(), Code>;
 
+    /// The time of the start is over, and what came in by it is not at work. Nobody begins another session by its door, which is shut: behind
+    /// the time in which a host reads what came of the last one, if there is a host.
+    fn run_out(&mut self, now: Duration);
+
     /// Drops the session there is, by whatever door.
     ///
     /// # Errors
@@ -129,7 +133,7 @@ impl Handler {
         self.start.map(|start| start.until)
     }
 
-    /// A start that has run out ends as by a stop that drops. To be called behind the end of a session, too.
+    /// Ends a start that has run out. To be called behind the end of a session, too.
     pub fn handle_timeout(&mut self, now: Duration, keeper: &mut impl Doorkeeper) {
         let Some(start) = self.start.filter(|start| start.late || start.until <= now) else { return };
         if keeper.is_at_work() {
@@ -140,8 +144,7 @@ impl Handler {
             return;
         }
         self.start = None;
-        // Where nothing has come in there is nothing to drop.
-        let _ = keeper.shut(now, false);
+        keeper.run_out(now);
     }
 
     /// The door that a start opened was shut by somebody else: the session is over, or somebody on the BMC wants it so.

@@ -16,6 +16,7 @@ use inband_usb::DeviceBackend;
 
 use super::{
     Bmc, Fault, Profile,
+    held::TO_READ,
     trial::{RESTART_AGAIN, Verdict},
 };
 use crate::worker::Worker;
@@ -116,6 +117,8 @@ impl<B: DeviceBackend, W: Worker> Bmc<B, W> {
         let wishes =
             opened.filter(|opened| opened.is_for(door)).map(|opened| opened.wishes).unwrap_or_default();
         self.current = Some(session);
+        // A restart that waited for the verdict before was into what this session takes the place of.
+        self.volume.forget_activation();
         self.activates = self.options.activate && !wishes.defer_activation;
         let Wishes { no_downgrade, defer_activation: _, length, head } = wishes;
         Ok((session, Expected { not_older: no_downgrade, length: length.map(u64::from), head }))
@@ -381,6 +384,20 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         if commit { Err(Code::NOTHING) } else { Ok(()) }
     }
 
+    fn run_out(&mut self, now: Duration) {
+        match self.opened {
+            // Whoever is there is to hear what came of it.
+            Some(opened) if opened.is_entered(&self.bmc.session) => {
+                self.opened = None;
+                self.bmc.session.stopped(opened.door);
+                self.bmc.session.shut_behind(Door::Dfu, By::Ipmi);
+                self.bmc.session.postpone(Door::Dfu, now.saturating_add(TO_READ));
+            }
+            // Where nothing has come in there is nothing to drop.
+            Some(_) | None => drop(self.shut(now, false)),
+        }
+    }
+
     fn abort(&mut self, now: Duration) -> Result<(), Code> {
         if self.bmc.session.state() == SessionState::Receiving {
             self.bmc.session.asked(HostAct::Abort);
@@ -424,7 +441,9 @@ impl<B: DeviceBackend, W: Worker> Doorkeeper for Keeper<'_, B, W> {
         if store.record.slot(store.running).trial.unhealthy {
             return Err(Code::BUSY);
         }
-        self.bmc.session.asked(HostAct::Confirm);
+        if !self.bmc.confirms {
+            self.bmc.session.asked(HostAct::Confirm);
+        }
         self.bmc.end_trial();
         let sent = self.bmc.send_confirm();
         self.keep(sent)

@@ -275,12 +275,47 @@ fn dfu_mode_is_left_when_the_time_of_its_start_is_over() {
         bench.bus.advance(Duration::from_secs(40));
         assert_eq!(status(&bench).state, SessionState::Receiving.number(), "who is at work is left alone");
         cancel(&mut dfu);
+        // What came of it can be read, and nobody begins another.
+        assert_eq!(status(&bench).flags & 0x80, 0);
+        assert!(dnload(&mut dfu, 0, &package().bytes()[..1024]).is_err());
+        for _ in 0..2 {
+            assert!(bench.in_dfu_mode(), "{door:?}");
+            bench.bus.advance(Duration::from_secs(29));
+            get_status(&mut dfu).unwrap();
+        }
         drop(dfu);
-        bench.bus.advance(Duration::from_millis(1));
+        bench.bus.advance(Duration::from_secs(3));
         assert!(!bench.in_dfu_mode(), "{door:?}");
-        assert_eq!((status(&bench).flags & 0x80, doors(&bench)), (0, SHUT));
+        assert_eq!(doors(&bench), SHUT);
         bench.assert_session(SessionState::Aborted, ResultCode::Aborted);
     }
+}
+
+#[test]
+fn a_download_that_takes_longer_than_its_start_is_told_what_came_of_it() {
+    let bench = Bench::with(ARMED);
+    start(&bench, 1, Start::Dfu).unwrap();
+    bench.bus.advance(Duration::from_secs(870));
+    let mut dfu = bench.enter_dfu();
+    let file = package().bytes();
+    let blocks: Vec<_> = (0..).zip(file.chunks(4096)).collect();
+    let (last, others) = blocks.split_last().unwrap();
+    for (number, data) in others {
+        bench::block(&mut dfu, *number, data).unwrap();
+    }
+    bench.hold(Hold::Finish);
+    dnload(&mut dfu, last.0, last.1).unwrap();
+    bench.bus.advance(Duration::from_secs(40));
+    assert_eq!(status(&bench).state, SessionState::Verifying.number());
+    bench.hold(Hold::Nothing);
+    bench.bus.advance(Duration::from_secs(1));
+    assert_eq!(status(&bench).flags & 0x80, 0);
+    assert_eq!(get_status(&mut dfu).unwrap().0, DfuState::DfuDnloadIdle);
+    dnload(&mut dfu, last.0 + 1, &[]).unwrap();
+    drop(dfu);
+    bench.leave_dfu();
+    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    assert_eq!(doors(&bench), SHUT);
 }
 
 #[test]

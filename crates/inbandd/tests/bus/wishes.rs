@@ -419,21 +419,25 @@ fn a_restart_that_is_near_is_not_into_what_is_deferred() {
 
 /// What a verdict was about runs by then: the time that it has left is not that of the next session.
 #[test]
-fn a_verdict_from_before_a_restart_brings_no_other_restart() {
+fn a_verdict_from_before_brings_no_other_restart() {
     let always = Setting { policy: DoorPolicy::Always, volume: DoorPolicy::Always, ..AT_ONCE };
-    let bench = Bench::with(always);
-    let mut disk = disk(&bench);
-    disk.copy(&Package::new(0x0300, 20_000).bytes());
-    disk.eject().unwrap();
-    drop(disk);
-    bench.bus.advance(Duration::from_secs(3));
-    assert_eq!(bench.ask(Ask::Activate), Answer::Done);
-    // A minute is over 2 s behind the last byte of the next download, whose host has 5 s.
-    bench.bus.advance(Duration::from_secs(57));
-    assert_eq!(put(&bench, Start::Dfu, &package().bytes()), ResultCode::Ok);
-    bench.bus.advance(Duration::from_secs(3));
-    assert!(bench.in_dfu_mode());
-    bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    for restarted in [true, false] {
+        let bench = Bench::with(always);
+        let mut disk = disk(&bench);
+        disk.copy(&Package::new(0x0300, 20_000).bytes());
+        disk.eject().unwrap();
+        drop(disk);
+        bench.bus.advance(Duration::from_secs(3));
+        if restarted {
+            assert_eq!(bench.ask(Ask::Activate), Answer::Done);
+        }
+        // A minute is over 2 s behind the last byte of the next download, whose host has 5 s.
+        bench.bus.advance(Duration::from_secs(57));
+        assert_eq!(put(&bench, Start::Dfu, &package().bytes()), ResultCode::Ok);
+        bench.bus.advance(Duration::from_secs(3));
+        assert!(bench.in_dfu_mode(), "{restarted}");
+        bench.assert_session(SessionState::Staged, ResultCode::Ok);
+    }
 }
 
 /// A daemon that died knows of no session that is to be restarted into, so nothing that a host does later has it restart.

@@ -58,6 +58,11 @@ impl Doorkeeper for Keeper {
         self.call(format!("shut {commit}"))
     }
 
+    fn run_out(&mut self, _: Duration) {
+        self.open = None;
+        self.calls.push("run out".into());
+    }
+
     fn abort(&mut self, _: Duration) -> Result<(), Code> {
         self.call("abort".into())
     }

@@ -176,9 +176,13 @@ impl Machine {
         let Some(start) = self.start else { return };
         if start.session == Some(self.session.id) && self.is_at_work() {
             self.start = Some(Start { until: self.now + MINUTE, late: true, ..start });
-        } else {
-            self.start = None;
-            self.shut(start);
+            return;
+        }
+        self.start = None;
+        match self.bus {
+            // Who is in there has a minute to read what came of it.
+            OnBus::Dfu(_) if start.door != Door::Volume => self.be_late(Door::Dfu),
+            _ => self.shut(start),
         }
     }
 

@@ -254,6 +254,7 @@ impl Machine {
     /// The first payload byte.
     pub(super) fn begin(&mut self, door: Door) {
         self.last_id += 1;
+        self.restart_at = None;
         let mut said = Said::NOTHING;
         if let Some(start) = &mut self.start
             && (start.door == Door::Volume) == (door == Door::Volume)

@@ -180,7 +180,8 @@ impl Machine {
                     self.look_at_disk();
                 }
                 Drive::Gap(_, Medium::AfterUpdate) => self.end_update(),
-                Drive::Told(..) => self.bus = OnBus::Disk(Drive::Gap(self.now + GAP, Medium::AfterUpdate)),
+                // Nobody has read it: nothing has to see the drive empty.
+                Drive::Told(..) => self.end_update(),
             },
         }
     }
